@@ -1,0 +1,45 @@
+//! What an accept loop does after an error: it goes on.
+
+use std::io;
+use std::time::Duration;
+
+/// Waits as long as an accept loop should before it tries again.
+///
+/// Errors of the one connection that was about to be accepted ask for no wait (accept(2) hands on pending network errors).
+/// Everything else is a shortage (descriptors, memory) that only time heals: without a pause the loop would spin, because
+/// the connection stays in the queue.
+pub async fn pause_after_error(error: &io::Error) {
+    if !concerns_one_connection(error) {
+        tracing::warn!(%error, pause = ?PAUSE, "accepting connections is failing; trying again");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    [
+        Kind::ConnectionAborted,
+        Kind::ConnectionReset,
+        Kind::Interrupted,
+        Kind::HostUnreachable,
+        Kind::NetworkUnreachable,
+        Kind::NetworkDown,
+    ]
+    .contains(&error.kind())
+}
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn only_shortages_make_the_loop_wait() {
+        assert!(concerns_one_connection(&Errno::ECONNABORTED.into()));
+        assert!(!concerns_one_connection(&Errno::EMFILE.into()));
+        assert!(!concerns_one_connection(&Errno::ENOBUFS.into()));
+    }
+}

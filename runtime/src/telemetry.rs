@@ -1,0 +1,105 @@
+//! Logging set-up and the metrics registry.
+
+use std::io::IsTerminal;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why a text names no log format.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown log format {found:?}; there are \"text\" and \"json\"")]
+pub struct UnknownLogFormat {
+    /// The text met.
+    pub found: String,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownLogFormat { found: text.to_owned() }),
+        }
+    }
+}
+
+/// Sets up logging to standard error, once per process; a second call changes nothing.
+///
+/// The transport libraries below us log each frame; they are heard from `WARN` up whatever `level` says.
+pub fn init_logging(format: LogFormat, level: Level) {
+    let level = LevelFilter::from_level(level);
+    let targets = Targets::new().with_default(level).with_targets(CHATTY.map(|target| (target, level.min(LevelFilter::WARN))));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    if tracing_subscriber::registry().with(lines.with_filter(targets)).try_init().is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}
+
+/// A registry with prefix `signet` and the build's version in `signet_build_info`.
+#[must_use]
+pub fn registry() -> Registry {
+    let mut registry = Registry::with_prefix("signet");
+    registry.register("build", "The build that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    registry
+}
+
+/// A wall time as a gauge says it: seconds since the Unix epoch, zero for earlier times.
+#[must_use]
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// How long until `then`, in seconds; negative when it has passed.
+#[must_use]
+pub fn seconds_until(then: SystemTime, now: SystemTime) -> i64 {
+    unix_seconds(then).saturating_sub(unix_seconds(now))
+}
+
+const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_seconds_of_either_sign() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let later = epoch + Duration::from_millis(90_900);
+        assert_eq!((unix_seconds(later), unix_seconds(epoch - Duration::from_secs(5))), (90, 0));
+        assert_eq!((seconds_until(later, epoch), seconds_until(epoch, later)), (90, -90));
+    }
+
+    #[test]
+    fn the_registry_says_which_build_runs() {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry()).unwrap();
+        assert!(text.contains("signet_build_info{version=\""), "{text}");
+    }
+
+    #[test]
+    fn log_formats_are_two() {
+        assert_eq!("json".parse::<LogFormat>().unwrap(), LogFormat::Json);
+        assert_eq!("text".parse::<LogFormat>().unwrap(), LogFormat::Text);
+        assert!("JSON".parse::<LogFormat>().is_err());
+    }
+}
