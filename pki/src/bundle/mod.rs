@@ -1,0 +1,127 @@
+//! Trust bundles: the authorities of one trust domain.
+
+mod anchor;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use identity::TrustDomain;
+
+pub use anchor::AnchorError;
+pub(crate) use anchor::{check_anchor, claims_no_revocation, foreign_uri_san};
+
+use crate::{Certificate, CertificateError, Timestamp, certificates_from_pem, certificates_to_pem};
+
+/// The most authorities in a bundle. Path building tries each one whose name fits, so the number must be bounded.
+pub const MAX_AUTHORITIES: usize = 64;
+
+/// Why a bundle is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// A certificate does not parse.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// No authority, or more than [`MAX_AUTHORITIES`].
+    #[error("a trust bundle holds 1 to {MAX_AUTHORITIES} authorities, found {found}")]
+    Count {
+        /// How many it holds.
+        found: usize,
+    },
+    /// A certificate stands in it twice.
+    #[error("the authority \"{subject}\" (SHA-256 {sha256}) stands in the trust bundle twice")]
+    Duplicate {
+        /// Its subject.
+        subject: String,
+        /// SHA-256 of its DER, in hex.
+        sha256: String,
+    },
+    /// A certificate that must not be an authority.
+    #[error("the authority \"{subject}\" is refused: {source}")]
+    Anchor {
+        /// Its subject.
+        subject: String,
+        /// Why.
+        source: AnchorError,
+    },
+}
+
+/// The authorities of one trust domain, each admitted as a trust anchor when the bundle is made (see [`AnchorError`]); in
+/// the order given. `Clone` is cheap.
+///
+/// An authority outside its dates may stand in a bundle, so that one that lapses does not break the others;
+/// [`Self::valid_at`] leaves it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    trust_domain: TrustDomain,
+    authorities: Arc<[Certificate]>,
+    sequence: u64,
+}
+
+impl TrustBundle {
+    /// A bundle of 1 to [`MAX_AUTHORITIES`] authorities without duplicates. `sequence` grows with each change of the bundle.
+    ///
+    /// # Errors
+    /// [`BundleError`]; one bad authority refuses the whole.
+    pub fn new(trust_domain: TrustDomain, authorities: Vec<Certificate>, sequence: u64) -> Result<Self, BundleError> {
+        if authorities.is_empty() || authorities.len() > MAX_AUTHORITIES {
+            return Err(BundleError::Count { found: authorities.len() });
+        }
+        for (index, authority) in authorities.iter().enumerate() {
+            check_anchor(authority, &trust_domain)
+                .map_err(|source| BundleError::Anchor { subject: authority.subject(), source })?;
+            if authorities.iter().take(index).any(|earlier| earlier == authority) {
+                let sha256 = HEXLOWER.encode(&authority.fingerprint());
+                return Err(BundleError::Duplicate { subject: authority.subject(), sha256 });
+            }
+        }
+        Ok(Self { trust_domain, authorities: authorities.into(), sequence })
+    }
+
+    /// A bundle from the certificates of a PEM text.
+    ///
+    /// # Errors
+    /// [`BundleError`]; see [`certificates_from_pem`] and [`Self::new`].
+    pub fn from_pem(trust_domain: TrustDomain, pem: &[u8], sequence: u64) -> Result<Self, BundleError> {
+        Self::new(trust_domain, certificates_from_pem(pem)?, sequence)
+    }
+
+    /// The trust domain that its authorities speak for.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// All authorities, in the order given, whatever their dates.
+    #[must_use]
+    pub fn authorities(&self) -> &[Certificate] {
+        &self.authorities
+    }
+
+    /// Its number in the order of changes.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// All authorities as PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        certificates_to_pem(self.authorities())
+    }
+
+    /// Whether both say the same: one trust domain, the same authorities in any order. The sequence does not count.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        // Neither holds duplicates, so equal numbers and one inclusion suffice.
+        self.trust_domain == other.trust_domain
+            && self.authorities.len() == other.authorities.len()
+            && self.authorities.iter().all(|authority| other.authorities.contains(authority))
+    }
+
+    /// The authorities valid at `now`. Path building itself does not look at the dates of anchors.
+    pub fn valid_at(&self, now: Timestamp) -> impl Iterator<Item = &Certificate> {
+        self.authorities.iter().filter(move |authority| authority.is_valid_at(now))
+    }
+}

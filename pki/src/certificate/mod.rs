@@ -1,0 +1,194 @@
+//! A certificate, parsed once, with the fields that this system reads (RFC 5280 section 4.1).
+//!
+//! Parsing is strict: DER only, version 3, a positive serial, a signature algorithm and a key on the allow-lists, no
+//! extension twice, none malformed. What a certificate may be used for is judged elsewhere, in `bundle` for authorities and in
+//! `path` for chains.
+
+mod error;
+mod extensions;
+mod facts;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+
+pub use error::CertificateError;
+pub(crate) use extensions::{BasicConstraints, ExtendedKeyUsage, ExtensionHeader, KeyUsage, read_uris};
+use facts::Facts;
+
+use crate::crypto::{Sha256Digest, sha256};
+use crate::{PublicKey, SerialNumber, SignatureInvalid, Timestamp};
+
+/// The largest certificate read, in bytes.
+pub(crate) const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
+
+/// A certificate, parsed once; `Clone` is cheap. `PartialEq` compares DER.
+#[derive(Clone)]
+pub struct Certificate(Arc<Facts>);
+
+impl Certificate {
+    /// Parses one certificate without trailing bytes. Its signature is not verified: see [`Self::verify_signed_by`].
+    ///
+    /// # Errors
+    /// [`CertificateError`], one variant per refusal.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        Facts::parse(der).map(|facts| Self(Arc::new(facts)))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.0.der
+    }
+
+    /// The to-be-signed bytes.
+    #[must_use]
+    pub fn tbs_der(&self) -> &[u8] {
+        self.0.slice(&self.0.tbs)
+    }
+
+    /// The serial number.
+    #[must_use]
+    pub fn serial(&self) -> &SerialNumber {
+        &self.0.serial
+    }
+
+    /// The first second of validity.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.0.not_before
+    }
+
+    /// The last second of validity (inclusive).
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.0.not_after
+    }
+
+    /// The subject Name, DER.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        self.0.slice(&self.0.subject)
+    }
+
+    /// The issuer Name, DER.
+    #[must_use]
+    pub fn issuer_der(&self) -> &[u8] {
+        self.0.slice(&self.0.issuer)
+    }
+
+    /// The subject for people (in the manner of RFC 4514), without control characters, cut to 200 characters.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.0.subject_text.clone()
+    }
+
+    /// The issuer for people, in the form of [`Self::subject`].
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        self.0.issuer_text.clone()
+    }
+
+    /// The subject's key.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.public_key
+    }
+
+    /// Whether basicConstraints is present and says cA.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.0.extensions.basic_constraints.as_ref().is_some_and(|constraints| constraints.ca)
+    }
+
+    /// The subject key identifier.
+    #[must_use]
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.subject_key_id.as_deref()
+    }
+
+    /// The key identifier inside the authority key identifier.
+    #[must_use]
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.authority_key_id.as_deref()
+    }
+
+    /// The URI SANs as they stand, unparsed.
+    #[must_use]
+    pub fn uri_sans(&self) -> &[String] {
+        &self.0.extensions.uri_sans
+    }
+
+    /// SHA-256 of the DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> Sha256Digest {
+        sha256(&self.0.der)
+    }
+
+    /// Verifies this certificate's signature under the key of `issuer`. Nothing else: no names, no dates.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`] when the signature does not verify, or its algorithm does not go with the key.
+    pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), SignatureInvalid> {
+        let facts = &self.0;
+        issuer.verify_as(facts.slice(&facts.signature_algorithm), self.tbs_der(), facts.slice(&facts.signature))
+    }
+
+    /// Whether `now` lies within the validity, both ends inclusive (RFC 5280 section 4.1.2.5).
+    #[must_use]
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.not_before() <= now && now <= self.not_after()
+    }
+
+    /// Whether the subject Name has no parts.
+    pub(crate) fn has_empty_subject(&self) -> bool {
+        // An empty SEQUENCE.
+        self.subject_der() == [0x30, 0x00]
+    }
+
+    /// The keyUsage extension.
+    pub(crate) fn key_usage(&self) -> Option<KeyUsage> {
+        self.0.extensions.key_usage
+    }
+
+    /// The basicConstraints extension.
+    pub(crate) fn basic_constraints(&self) -> Option<BasicConstraints> {
+        self.0.extensions.basic_constraints
+    }
+
+    /// The extKeyUsage extension.
+    pub(crate) fn extended_key_usage(&self) -> Option<ExtendedKeyUsage> {
+        self.0.extensions.extended_key_usage
+    }
+
+    /// Every extension by name, in the order of the certificate.
+    pub(crate) fn extensions(&self) -> &[ExtensionHeader] {
+        &self.0.extensions.headers
+    }
+
+    /// The first critical extension that no rule here, nor in path building, understands (RFC 5280 section 4.2).
+    pub(crate) fn unknown_critical_extension(&self) -> Option<&str> {
+        self.extensions().iter().find(|header| header.critical && !header.is_understood()).map(|header| header.oid.as_str())
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate")
+            .field("serial", self.serial())
+            .field("subject", &self.0.subject_text)
+            .field("uri_sans", &self.uri_sans())
+            .field("not_after", &self.not_after())
+            .finish_non_exhaustive()
+    }
+}

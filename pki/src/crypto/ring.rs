@@ -1,0 +1,103 @@
+//! The backend `ring`: the only file of this crate that names it.
+
+use ::ring::rand::SystemRandom;
+use ::ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use ::ring::{digest, error};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use webpki::ring as verification;
+use zeroize::Zeroizing;
+
+use super::Sha256Digest;
+use crate::{KeyAlgorithm, KeyError, PublicKeyAlgorithm};
+
+/// Both curves with both hashes, since a plugged-in authority may pair them freely (`openssl -sha256` with P-384).
+pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    verification::ECDSA_P256_SHA256,
+    verification::ECDSA_P256_SHA384,
+    verification::ECDSA_P384_SHA256,
+    verification::ECDSA_P384_SHA384,
+    verification::ED25519,
+    verification::RSA_PKCS1_2048_8192_SHA256,
+    verification::RSA_PKCS1_2048_8192_SHA384,
+    verification::RSA_PKCS1_2048_8192_SHA512,
+];
+
+pub(super) struct Sha256(digest::Context);
+
+impl Sha256 {
+    pub(super) fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    pub(super) fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    pub(super) fn finish(self) -> Sha256Digest {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+/// A key that can sign.
+pub(crate) struct KeyPair(Kind);
+
+enum Kind {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl KeyPair {
+    /// A fresh key as PKCS#8.
+    pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let signing = match algorithm {
+            KeyAlgorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+            KeyAlgorithm::EcdsaP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        };
+        let document = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).map_err(|_| KeyError::Generation)?;
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// Takes PKCS#8 of a key of the kind told; the private half must go with the public one.
+    pub(crate) fn from_pkcs8(algorithm: PublicKeyAlgorithm, pkcs8: &[u8]) -> Result<Self, KeyError> {
+        let ecdsa = |signing: &'static EcdsaSigningAlgorithm| {
+            EcdsaKeyPair::from_pkcs8(signing, pkcs8, &SystemRandom::new()).map(Kind::Ecdsa)
+        };
+        match algorithm {
+            PublicKeyAlgorithm::EcdsaP256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            PublicKeyAlgorithm::EcdsaP384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
+            // OpenSSL writes version 1, which has no public half to compare with.
+            PublicKeyAlgorithm::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map(Kind::Ed25519),
+            PublicKeyAlgorithm::Rsa { .. } => RsaKeyPair::from_pkcs8(pkcs8).map(Kind::Rsa),
+        }
+        .map(Self)
+        .map_err(|rejected: error::KeyRejected| KeyError::Rejected { reason: rejected.to_string() })
+    }
+
+    /// The public half: the content of the BIT STRING of its SubjectPublicKeyInfo.
+    pub(crate) fn public_bits(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Ecdsa(key) => key.public_key().as_ref(),
+            Kind::Ed25519(key) => key.public_key().as_ref(),
+            Kind::Rsa(key) => key.public_key().as_ref(),
+        }
+    }
+
+    /// Signs with the key's one algorithm.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match &self.0 {
+            Kind::Ecdsa(key) => key.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
+            Kind::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+            Kind::Rsa(key) => {
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map(|()| signature)
+            }
+        }
+        .map_err(|_| KeyError::Signing)
+    }
+}

@@ -1,0 +1,118 @@
+//! Why a key is refused.
+
+use crate::der::DerError;
+use crate::pem::PemError;
+
+/// Why a key is refused, or could not be made or used. No variant carries key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text is not PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The PEM text holds no private key, or more than one.
+    #[error("the PEM text must hold exactly one private key, found {found}")]
+    PrivateKeyCount {
+        /// How many it holds.
+        found: usize,
+    },
+    /// A PEM block of a kind that has no place beside a private key.
+    #[error("the PEM block \"{label}\" is no private key; PRIVATE KEY, EC PRIVATE KEY and RSA PRIVATE KEY are read")]
+    Label {
+        /// The label of the block.
+        label: String,
+    },
+    /// The private key is encrypted.
+    #[error("the private key is encrypted; decrypt it first, for example with `openssl pkey`")]
+    Encrypted,
+    /// The encoding is not strict DER or not of the shape of a key.
+    #[error("malformed key: {0}")]
+    Der(#[from] DerError),
+    /// A container version that is not known.
+    #[error("the private key has an unknown version of {container}")]
+    Version {
+        /// `PKCS#8`, `SEC1` or `PKCS#1`.
+        container: &'static str,
+    },
+    /// A key of a kind that is not on the allow-list.
+    #[error("keys of the algorithm {oid} are not allowed; use ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits")]
+    Algorithm {
+        /// The object identifier of the key's algorithm.
+        oid: String,
+    },
+    /// The algorithm's parameters are not the ones that go with it.
+    #[error("the algorithm {oid} has parameters that do not belong to it")]
+    AlgorithmParameters {
+        /// The object identifier of the key's algorithm.
+        oid: String,
+    },
+    /// The curve is spelled out, or missing, instead of named (RFC 5480 section 2.1.1).
+    #[error("the curve of the key is not given by name")]
+    CurveNotNamed,
+    /// A curve that is not on the allow-list.
+    #[error("keys on the curve {oid} are not allowed; use P-256 or P-384")]
+    Curve {
+        /// The object identifier of the curve.
+        oid: String,
+    },
+    /// The container names one curve outside and another inside.
+    #[error("the private key names two different curves")]
+    CurveMismatch,
+    /// The point is compressed, at infinity, or of the wrong length.
+    #[error("the public point has {length} bytes and begins with {form:#04x}; an uncompressed point of its curve is needed")]
+    PointForm {
+        /// The first byte, 4 for an uncompressed point, 0 when there is none.
+        form: u8,
+        /// The length, in bytes.
+        length: usize,
+    },
+    /// The point does not satisfy the equation of its curve.
+    #[error("the public point does not lie on its curve")]
+    PointNotOnCurve,
+    /// An Ed25519 key that does not have 32 bytes.
+    #[error("an Ed25519 public key has 32 bytes, found {found}")]
+    Ed25519Length {
+        /// The length met, in bytes.
+        found: usize,
+    },
+    /// An Ed25519 key of small order: anybody can sign for it.
+    #[error("the Ed25519 public key has small order: signatures under it prove nothing")]
+    Ed25519SmallOrder,
+    /// An RSA modulus outside 2048 to 4096 bits.
+    #[error("RSA keys have 2048 to 4096 bits, found {bits}")]
+    RsaBits {
+        /// The bits of the modulus.
+        bits: u64,
+    },
+    /// An even RSA modulus.
+    #[error("the RSA modulus is even")]
+    RsaModulusEven,
+    /// A public exponent other than 65537.
+    #[error("the RSA public exponent must be 65537")]
+    RsaExponent,
+    /// The private key does not carry its public half, which cannot be derived here.
+    #[error("the EC private key does not carry its public point; rewrite it with `openssl pkey`")]
+    PublicPointMissing,
+    /// The private half is out of range, or does not go with the public one.
+    #[error("the private key is not sound: {reason}")]
+    Rejected {
+        /// The backend's word for it.
+        reason: String,
+    },
+    /// The backend could not make a key: it got no randomness.
+    #[error("no key could be generated: the system gave no randomness")]
+    Generation,
+    /// The backend could not sign.
+    #[error("the crypto backend could not sign")]
+    Signing,
+    /// The encoder of requests failed: a bug.
+    #[error("the request could not be encoded: {reason}")]
+    Encoding {
+        /// The encoder's word for it.
+        reason: String,
+    },
+}
+
+/// The signature does not verify under the key, or is of an algorithm that does not go with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not verify")]
+pub struct SignatureInvalid;

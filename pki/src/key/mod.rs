@@ -1,0 +1,78 @@
+//! Private and public keys: making, loading, checking, signing, verifying.
+//!
+//! What may be a key is decided here once, for requests, certificates and private keys alike: ECDSA P-256 and P-384 with a
+//! named curve and an uncompressed point, Ed25519, and RSA of 2048 to 4096 bits with the exponent 65537.
+
+mod container;
+mod encoder;
+mod error;
+mod point;
+mod private;
+mod public;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use encoder::EncoderKey;
+pub use error::{KeyError, SignatureInvalid};
+pub use private::PrivateKey;
+pub use public::PublicKey;
+
+use rustls_pki_types::{AlgorithmIdentifier, alg_id};
+
+/// Which key to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// ECDSA on the curve P-256 (FIPS 186-5), signing with SHA-256.
+    EcdsaP256,
+    /// ECDSA on the curve P-384 (FIPS 186-5), signing with SHA-384.
+    EcdsaP384,
+}
+
+/// What a key in a certificate or request may be: everything else is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicKeyAlgorithm {
+    /// ECDSA on the curve P-256.
+    EcdsaP256,
+    /// ECDSA on the curve P-384.
+    EcdsaP384,
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// RSA with the exponent 65537.
+    Rsa {
+        /// The bits of the modulus, 2048 to 4096.
+        bits: u32,
+    },
+}
+
+impl PublicKeyAlgorithm {
+    /// The `AlgorithmIdentifier` of a SubjectPublicKeyInfo with such a key.
+    pub(crate) fn key_identifier(self) -> AlgorithmIdentifier {
+        match self {
+            Self::EcdsaP256 => alg_id::ECDSA_P256,
+            Self::EcdsaP384 => alg_id::ECDSA_P384,
+            Self::Ed25519 => alg_id::ED25519,
+            Self::Rsa { .. } => alg_id::RSA_ENCRYPTION,
+        }
+    }
+
+    /// The `AlgorithmIdentifier` of the signatures that [`PrivateKey::sign`] makes with such a key.
+    pub(crate) fn signature_identifier(self) -> AlgorithmIdentifier {
+        match self {
+            Self::EcdsaP256 => alg_id::ECDSA_SHA256,
+            Self::EcdsaP384 => alg_id::ECDSA_SHA384,
+            Self::Ed25519 => alg_id::ED25519,
+            Self::Rsa { .. } => alg_id::RSA_PKCS1_SHA256,
+        }
+    }
+}
+
+impl std::fmt::Display for PublicKeyAlgorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::EcdsaP256 => f.write_str("ECDSA P-256"),
+            Self::EcdsaP384 => f.write_str("ECDSA P-384"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Rsa { bits } => write!(f, "RSA {bits}"),
+        }
+    }
+}

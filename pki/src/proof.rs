@@ -1,0 +1,18 @@
+//! What a node key signs to prove itself. Both ends build the same bytes from what they saw of the connection.
+
+use crate::{Sha256Digest, sha256};
+
+/// The TLS exporter label (RFC 8446 section 7.5) whose output both transcripts carry: a proof is good on one connection only.
+pub const ATTESTATION_EXPORTER_LABEL: &str = "EXPORTER-signet-node-attestation-v1";
+
+/// What the node key signs when it redeems a join token. Every part has a fixed length, so no two inputs share a transcript.
+#[must_use]
+pub fn join_token_transcript(exporter: &[u8; 32], token_hash: &Sha256Digest, csr_der: &[u8]) -> Vec<u8> {
+    [b"signet.v1 join token attestation\0", &exporter[..], token_hash, &sha256(csr_der)].concat()
+}
+
+/// What the node key signs when it re-attests over the CA's nonce.
+#[must_use]
+pub fn reattestation_transcript(exporter: &[u8; 32], nonce: &[u8; 32], csr_der: &[u8]) -> Vec<u8> {
+    [b"signet.v1 node re-attestation\0", &exporter[..], nonce, &sha256(csr_der)].concat()
+}
