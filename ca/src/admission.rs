@@ -1,0 +1,243 @@
+//! Admission: may this caller have this name? The only maker of [`Admitted`], without which nothing is issued.
+//!
+//! Names come from what the CA knows of the caller, never from the request: an entry's from the store, an
+//! agent's from its node's record, the CA's own from its configuration.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use identity::{DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
+
+use crate::records::{Entry, EntryId, NodeRecord, NodeState, Reason};
+
+/// What a leaf shall name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafSubject {
+    /// The one URI SAN.
+    pub id: SpiffeId,
+    /// The dNSName SANs.
+    pub dns_names: Vec<DnsName>,
+    /// The iPAddress SANs.
+    pub ip_addresses: Vec<IpAddr>,
+    /// The life asked for; `None`: the profile's default.
+    pub ttl: Option<Duration>,
+}
+
+/// Why an agent is given an SVID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentIssuance {
+    /// By join token, or by its node key after a lapse.
+    Attestation,
+    /// By its current SVID.
+    Renewal,
+}
+
+/// Why a caller may not have a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionError {
+    /// The node is banned.
+    #[error("node {node} is banned")]
+    Banned {
+        /// The caller's node.
+        node: NodeName,
+    },
+    /// The entry is for another node. To this caller it does not exist.
+    #[error("entry {} is not for node {node}", entry.as_str())]
+    OtherNode {
+        /// The entry asked for.
+        entry: EntryId,
+        /// The caller's node.
+        node: NodeName,
+    },
+    /// The entry's identity is not one that an entry may have: the store should never have held it.
+    #[error("the identity {id} of entry {} is not a workload's of trust domain {trust_domain}", entry.as_str())]
+    NotAWorkload {
+        /// The entry asked for.
+        entry: EntryId,
+        /// Its identity.
+        id: SpiffeId,
+        /// The CA's trust domain.
+        trust_domain: TrustDomain,
+    },
+}
+
+/// Proof that somebody may have a leaf with these names. Only the functions here make one, and issuing uses it up.
+#[derive(Debug)]
+#[must_use]
+pub struct Admitted {
+    subject: LeafSubject,
+    caller: String,
+    reason: Reason,
+}
+
+impl Admitted {
+    /// Admits a node's agent to the identity of an entry.
+    ///
+    /// `caller` is the record of the node whose agent was authenticated in this very call; the entry is as the store holds it.
+    ///
+    /// # Errors
+    /// [`AdmissionError`]: the node is banned, the entry is another node's, or its identity is not a workload's.
+    pub fn for_entry(trust_domain: &TrustDomain, caller: &NodeRecord, entry: &Entry) -> Result<Self, AdmissionError> {
+        check_standing(caller)?;
+        if entry.spec.parent != caller.node {
+            return Err(AdmissionError::OtherNode { entry: entry.id.clone(), node: caller.node.clone() });
+        }
+        let id = &entry.spec.spiffe_id;
+        if id.trust_domain() != trust_domain || id.is_reserved() || id.path().is_empty() {
+            return Err(AdmissionError::NotAWorkload {
+                entry: entry.id.clone(),
+                id: id.clone(),
+                trust_domain: trust_domain.clone(),
+            });
+        }
+        let subject = LeafSubject {
+            id: id.clone(),
+            dns_names: entry.spec.dns_names.clone(),
+            ip_addresses: Vec::new(),
+            ttl: entry.spec.ttl,
+        };
+        let caller = SystemIdentity::Agent(caller.node.clone()).id(trust_domain).to_string();
+        Ok(Self { subject, caller, reason: Reason::Entry(entry.id.clone()) })
+    }
+
+    /// Admits a node to the identity of its own agent.
+    ///
+    /// `node` is the record of the node that proved itself in this very call: by token and node key, by node key, or by its SVID.
+    ///
+    /// # Errors
+    /// [`AdmissionError::Banned`].
+    pub fn for_agent(
+        trust_domain: &TrustDomain,
+        node: &NodeRecord,
+        issuance: AgentIssuance,
+        ttl: Duration,
+    ) -> Result<Self, AdmissionError> {
+        check_standing(node)?;
+        let id = SystemIdentity::Agent(node.node.clone()).id(trust_domain);
+        let (caller, reason) = match issuance {
+            AgentIssuance::Attestation => (format!("node {}", node.node), Reason::Attestation),
+            AgentIssuance::Renewal => (id.to_string(), Reason::AgentRenewal),
+        };
+        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl: Some(ttl) };
+        Ok(Self { subject, caller, reason })
+    }
+
+    /// Admits the CA to its own serving certificate.
+    pub fn for_serving(
+        trust_domain: &TrustDomain,
+        replica: &ReplicaName,
+        dns_names: Vec<DnsName>,
+        ip_addresses: Vec<IpAddr>,
+    ) -> Self {
+        let id = SystemIdentity::Ca(replica.clone()).id(trust_domain);
+        let caller = id.to_string();
+        Self { subject: LeafSubject { id, dns_names, ip_addresses, ttl: None }, caller, reason: Reason::Serving }
+    }
+
+    /// What the leaf shall name.
+    #[must_use]
+    pub fn subject(&self) -> &LeafSubject {
+        &self.subject
+    }
+
+    /// Who asked, for the ledger.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        &self.caller
+    }
+
+    /// Why, for the ledger.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+}
+
+fn check_standing(node: &NodeRecord) -> Result<(), AdmissionError> {
+    match node.state {
+        NodeState::Attested => Ok(()),
+        NodeState::Banned => Err(AdmissionError::Banned { node: node.node.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::Selector;
+    use pki::Timestamp;
+
+    use super::*;
+    use crate::records::NewEntry;
+
+    fn domain() -> TrustDomain {
+        TrustDomain::parse("example.org").unwrap()
+    }
+
+    fn node(name: &str, state: NodeState) -> NodeRecord {
+        NodeRecord {
+            node: NodeName::parse(name).unwrap(),
+            node_key_spki: None,
+            state,
+            current: None,
+            previous: None,
+            attested_at: Timestamp::from_unix_seconds(0),
+        }
+    }
+
+    fn entry(id: &str, parent: &str) -> Entry {
+        Entry {
+            id: EntryId::parse("0123456789abcdef0123456789abcdef").unwrap(),
+            spec: NewEntry {
+                spiffe_id: SpiffeId::parse(id).unwrap(),
+                selectors: vec!["unix:uid:1000".parse::<Selector>().unwrap()],
+                parent: NodeName::parse(parent).unwrap(),
+                ttl: Some(Duration::from_secs(60)),
+                dns_names: vec![DnsName::parse("web.local").unwrap()],
+            },
+            created_at: Timestamp::from_unix_seconds(0),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_issued_to_its_own_node_only() {
+        let entry = entry("spiffe://example.org/web", "n1");
+        let admitted = Admitted::for_entry(&domain(), &node("n1", NodeState::Attested), &entry).unwrap();
+        assert_eq!(admitted.subject().id, entry.spec.spiffe_id);
+        assert_eq!(admitted.subject().dns_names, entry.spec.dns_names);
+        assert_eq!(admitted.subject().ttl, entry.spec.ttl);
+        assert_eq!(admitted.caller(), "spiffe://example.org/signet/agent/n1");
+        assert_eq!(admitted.reason(), &Reason::Entry(entry.id.clone()));
+        let other = Admitted::for_entry(&domain(), &node("n2", NodeState::Attested), &entry).unwrap_err();
+        assert!(matches!(other, AdmissionError::OtherNode { .. }), "{other}");
+    }
+
+    #[test]
+    fn a_banned_node_is_admitted_to_nothing() {
+        let banned = node("n1", NodeState::Banned);
+        let by_entry = Admitted::for_entry(&domain(), &banned, &entry("spiffe://example.org/web", "n1")).unwrap_err();
+        assert!(matches!(by_entry, AdmissionError::Banned { .. }), "{by_entry}");
+        let ttl = Duration::from_secs(60);
+        let itself = Admitted::for_agent(&domain(), &banned, AgentIssuance::Renewal, ttl).unwrap_err();
+        assert!(matches!(itself, AdmissionError::Banned { .. }), "{itself}");
+        let standing = node("n1", NodeState::Attested);
+        let admitted = Admitted::for_agent(&domain(), &standing, AgentIssuance::Renewal, ttl).unwrap();
+        assert_eq!(admitted.subject().id.as_str(), "spiffe://example.org/signet/agent/n1");
+    }
+
+    #[test]
+    fn an_entry_names_neither_a_part_of_signet_nor_another_trust_domain() {
+        let caller = node("n1", NodeState::Attested);
+        for id in ["spiffe://example.org/signet/ca/x", "spiffe://other.org/web", "spiffe://example.org"] {
+            let error = Admitted::for_entry(&domain(), &caller, &entry(id, "n1")).unwrap_err();
+            assert!(matches!(error, AdmissionError::NotAWorkload { .. }), "{error}");
+        }
+        assert!(Admitted::for_entry(&domain(), &caller, &entry("spiffe://example.org/signets", "n1")).is_ok());
+    }
+
+    #[test]
+    fn the_serving_certificate_names_the_replica() {
+        let replica = ReplicaName::parse("ca-1").unwrap();
+        let admitted = Admitted::for_serving(&domain(), &replica, Vec::new(), vec![IpAddr::from([127, 0, 0, 1])]);
+        assert_eq!(admitted.subject().id.as_str(), "spiffe://example.org/signet/ca/ca-1");
+        assert_eq!(admitted.reason(), &Reason::Serving);
+    }
+}

@@ -1,0 +1,329 @@
+//! The configuration of the CA: a TOML file, read whole.
+//!
+//! Owns which keys there are, their defaults and their ranges. Every fault of a file is told at once, and a key that
+//! nobody knows is a fault: a misspelt limit must not silently become its default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use identity::{DnsName, ReplicaName, TrustDomain};
+use pki::{LeafProfile, ReplicaByte};
+use runtime::admin_http::AdminAddress;
+use runtime::config::{ConfigErrors, Document, Section};
+use runtime::telemetry::LogFormat;
+
+/// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
+#[derive(Clone, Debug)]
+pub struct CaConfig {
+    /// The trust domain that this CA speaks for. No default: a wrong one is not repairable.
+    pub trust_domain: TrustDomain,
+    /// Directory of mode 0700 that holds the store, the authority and the lock. Absolute.
+    pub state_dir: PathBuf,
+    /// Where agents connect; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Name of this replica, the last segment of the serving certificate's SPIFFE ID.
+    pub replica: ReplicaName,
+    /// First byte of every serial made here; no two replicas may share one.
+    pub replica_byte: ReplicaByte,
+    /// Unix socket of mode 0600 for operators. Absolute.
+    pub admin_socket: PathBuf,
+    /// DNS SANs of the serving certificate.
+    pub server_dns_names: Vec<DnsName>,
+    /// IP address SANs of the serving certificate.
+    pub server_ip_addresses: Vec<IpAddr>,
+    /// Where agents reach the CA, as `token create` prints it; `None`: the listen address as bound.
+    pub advertise: Option<HostPort>,
+    /// Directory of a plugged-in authority; `None`: the generations below [`Self::generations_dir`].
+    pub plugged_authority: Option<PathBuf>,
+    /// Life of leaves: default and maximum.
+    pub leaf: LeafProfile,
+    /// Life of agent SVIDs, at most the maximum of [`Self::leaf`].
+    pub agent_ttl: Duration,
+    /// For how long after its last SVID ended an agent may come back by its node key.
+    pub reattest_window: Duration,
+    /// Life of a join token when the operator names none.
+    pub token_ttl: Duration,
+    /// Where metrics and health are served; `None`: nowhere.
+    pub telemetry: Option<AdminAddress>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The least level that is logged.
+    pub log_level: tracing::Level,
+}
+
+impl CaConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every fault found.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::read(Document::load(path)?)
+    }
+
+    /// Checks a text; `name` stands in the faults.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every fault found.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        Self::read(Document::parse(name, text)?)
+    }
+
+    /// Where generations of the own authority lie.
+    #[must_use]
+    pub fn generations_dir(&self) -> PathBuf {
+        self.state_dir.join("authority")
+    }
+
+    /// The SQLite file.
+    #[must_use]
+    pub fn store_path(&self) -> PathBuf {
+        self.state_dir.join("store.db")
+    }
+
+    fn read(document: Document) -> Result<Self, ConfigErrors> {
+        let root = document.root();
+        let trust_domain = root.required("trust_domain", TrustDomain::parse);
+        let state_dir = root.required("state_dir", absolute_path);
+        let listen = root.required("listen", SocketAddr::from_str);
+        let replica = root.optional("replica", ReplicaName::parse);
+        let replica_byte = root.integer("replica_byte", 1..=127);
+        let admin_socket = root.optional("admin_socket", absolute_path);
+        let server_names = root.list("server_names", ServerName::from_str);
+        let advertise = root.optional("advertise", HostPort::from_str);
+        let plugged_authority = root.section("authority").optional("directory", absolute_path);
+        let (leaf, agent_ttl) = read_leaf(&root.section("leaf"));
+        let (reattest_window, token_ttl) = read_attestation(&root.section("attestation"));
+        let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
+        let log = root.section("log");
+        let log_format = log.optional("format", LogFormat::from_str);
+        let log_level = log.optional("level", log_level);
+        drop((root, log));
+        document.finish()?;
+
+        let (Some(trust_domain), Some(state_dir), Some(listen), Some(leaf)) = (trust_domain, state_dir, listen, leaf) else {
+            return Err(ConfigErrors(vec!["a required key has no value".to_owned()]));
+        };
+        let replica_byte = replica_byte.and_then(|byte| u8::try_from(byte).ok()).unwrap_or(DEFAULT_REPLICA_BYTE);
+        let (mut server_dns_names, mut server_ip_addresses) = (Vec::new(), Vec::new());
+        for name in server_names {
+            match name {
+                ServerName::Dns(name) => server_dns_names.push(name),
+                ServerName::Ip(address) => server_ip_addresses.push(address),
+            }
+        }
+        Ok(Self {
+            trust_domain,
+            state_dir,
+            listen,
+            replica: replica.unwrap_or_else(|| ReplicaName::parse(DEFAULT_REPLICA).expect("the default name is one segment")),
+            replica_byte: ReplicaByte::new(replica_byte).expect("1 to 127 was checked above"),
+            admin_socket: admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into()),
+            server_dns_names,
+            server_ip_addresses,
+            advertise,
+            plugged_authority,
+            agent_ttl: agent_ttl.unwrap_or(leaf.default_ttl()),
+            leaf,
+            reattest_window: reattest_window.unwrap_or(DEFAULT_REATTEST_WINDOW),
+            token_ttl: token_ttl.unwrap_or(DEFAULT_TOKEN_TTL),
+            telemetry,
+            log_format: log_format.unwrap_or(LogFormat::Text),
+            log_level: log_level.unwrap_or(tracing::Level::INFO),
+        })
+    }
+}
+
+fn read_leaf(section: &Section<'_>) -> (Option<LeafProfile>, Option<Duration>) {
+    let max_ttl = section.duration("max_ttl");
+    // A maximum below the built-in default lowers the default too, so that one key is enough to shorten every leaf.
+    let default_ttl = section
+        .duration("default_ttl")
+        .unwrap_or_else(|| max_ttl.map_or(DEFAULT_LEAF_TTL, |max_ttl| max_ttl.min(DEFAULT_LEAF_TTL)));
+    let max_ttl = max_ttl.unwrap_or_else(|| DEFAULT_LEAF_TTL.max(default_ttl));
+    let agent_ttl = section.duration("agent_ttl");
+    let profile = match LeafProfile::new(default_ttl, max_ttl) {
+        Ok(profile) => Some(profile),
+        Err(error) => {
+            section.fault("default_ttl", error);
+            None
+        }
+    };
+    if let Some(agent_ttl) = agent_ttl
+        && (agent_ttl > max_ttl || agent_ttl < MIN_AGENT_TTL)
+    {
+        section.fault(
+            "agent_ttl",
+            format!("{agent_ttl:?} is not between {MIN_AGENT_TTL:?} and the maximum TTL of leaves, {max_ttl:?}"),
+        );
+    }
+    (profile, agent_ttl)
+}
+
+fn read_attestation(section: &Section<'_>) -> (Option<Duration>, Option<Duration>) {
+    let window = section.duration("reattest_window");
+    if window.is_some_and(|window| window > MAX_REATTEST_WINDOW) {
+        section.fault(
+            "reattest_window",
+            format!("more than {MAX_REATTEST_WINDOW:?}: a node key that was forgotten must not open the door for ever"),
+        );
+    }
+    let token_ttl = section.duration("token_ttl");
+    if token_ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_TOKEN_TTL) {
+        section.fault("token_ttl", format!("not between 1 second and {MAX_TOKEN_TTL:?}"));
+    }
+    (window, token_ttl)
+}
+
+/// A host (DNS name or address) with a port that is not 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort(String);
+
+/// Why a text is no host and port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected <host>:<port> such as ca.example.org:8443, found {found:?}")]
+pub struct HostPortError {
+    /// The text met.
+    pub found: String,
+}
+
+impl HostPort {
+    /// The text, as parsed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || HostPortError { found: text.to_owned() };
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if address.port() == 0 { Err(refused()) } else { Ok(Self(text.to_owned())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        DnsName::parse(host).map_err(|_| refused())?;
+        match port.parse::<u16>() {
+            Ok(1..) => Ok(Self(text.to_owned())),
+            Ok(0) | Err(_) => Err(refused()),
+        }
+    }
+}
+
+/// One of `server_names`.
+enum ServerName {
+    Dns(DnsName),
+    Ip(IpAddr),
+}
+
+impl FromStr for ServerName {
+    type Err = identity::DnsNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self::Ip(address)),
+            Err(_) => DnsName::parse(text).map(Self::Dns),
+        }
+    }
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("not an absolute path: what it names would depend on where signet was started")
+    }
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, &'static str> {
+    text.parse().map_err(|_| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
+}
+
+const DEFAULT_REPLICA: &str = "ca-1";
+const DEFAULT_REPLICA_BYTE: u8 = 1;
+const DEFAULT_ADMIN_SOCKET: &str = "/run/signet/ca/admin.sock";
+const DEFAULT_LEAF_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_REATTEST_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_REATTEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(10 * 60);
+const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Below this an agent could not renew at half life before the end.
+const MIN_AGENT_TTL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nlisten = \"127.0.0.1:0\"\n";
+
+    #[test]
+    fn the_smallest_file_takes_every_default() {
+        let config = CaConfig::parse("ca.toml", SMALLEST).unwrap();
+        assert_eq!(config.replica.as_str(), "ca-1");
+        assert_eq!(config.admin_socket, Path::new("/run/signet/ca/admin.sock"));
+        assert_eq!(config.leaf.default_ttl(), Duration::from_secs(86_400));
+        assert_eq!(config.leaf.max_ttl(), Duration::from_secs(86_400));
+        assert_eq!(config.agent_ttl, Duration::from_secs(86_400));
+        assert_eq!(config.reattest_window, Duration::from_secs(30 * 86_400));
+        assert_eq!(config.token_ttl, Duration::from_secs(600));
+        assert_eq!(config.telemetry, None);
+        assert_eq!(config.generations_dir(), Path::new("/s/authority"));
+        assert_eq!(config.store_path(), Path::new("/s/store.db"));
+    }
+
+    #[test]
+    fn a_full_file_is_read_key_by_key() {
+        let text = format!(
+            "{SMALLEST}replica = \"ca-2\"\nreplica_byte = 2\nadmin_socket = \"/s/admin.sock\"\n\
+             server_names = [\"ca.example.org\", \"10.0.0.1\"]\nadvertise = \"ca.example.org:8443\"\n\
+             [authority]\ndirectory = \"/etc/cacerts\"\n[leaf]\ndefault_ttl = \"10m\"\nmax_ttl = \"1h\"\nagent_ttl = \"20m\"\n\
+             [attestation]\nreattest_window = \"1h\"\ntoken_ttl = \"1m\"\n[telemetry]\naddress = \"127.0.0.1:0\"\n\
+             [log]\nformat = \"json\"\nlevel = \"debug\"\n"
+        );
+        let config = CaConfig::parse("ca.toml", &text).unwrap();
+        assert_eq!(config.replica.as_str(), "ca-2");
+        assert_eq!(config.server_dns_names.len(), 1);
+        assert_eq!(config.server_ip_addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(config.advertise.unwrap().as_str(), "ca.example.org:8443");
+        assert_eq!(config.plugged_authority.unwrap(), Path::new("/etc/cacerts"));
+        assert_eq!(config.leaf.default_ttl(), Duration::from_secs(600));
+        assert_eq!(config.agent_ttl, Duration::from_secs(1200));
+        assert_eq!(config.reattest_window, Duration::from_secs(3600));
+        assert!(config.telemetry.is_some());
+        assert_eq!(config.log_level, tracing::Level::DEBUG);
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let text = "trust_domain = \"EXAMPLE\"\nstate_dir = \"here\"\nreplica_byte = 128\nadvertise = \"ca:0\"\nlisten_on = 1\n\
+                    [leaf]\nagent_ttl = \"48h\"\n[attestation]\ntoken_ttl = \"25h\"\nreattest_window = \"1000d\"\n";
+        let text = CaConfig::parse("ca.toml", text).unwrap_err().to_string();
+        for key in [
+            "trust_domain",
+            "state_dir",
+            "listen",
+            "replica_byte",
+            "advertise",
+            "listen_on",
+            "agent_ttl",
+            "token_ttl",
+            "reattest_window",
+        ] {
+            assert!(text.contains(key), "{key} is not among:\n{text}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_are_both_needed() {
+        for good in ["ca.example.org:1", "127.0.0.1:65535", "[::1]:8443"] {
+            assert_eq!(good.parse::<HostPort>().unwrap().as_str(), good);
+        }
+        for bad in ["", "ca", "ca:", "ca:0", "ca:65536", "127.0.0.1:0", "a b:1", ":1", "::1:1x"] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Why no authority was made.
+
+use std::path::PathBuf;
+
+use pki::{CertificateError, KeyError};
+use runtime::private_files::PrivateFileError;
+
+use crate::authority::AuthorityError;
+use crate::issuance::{IssuanceError, LedgerError};
+use crate::keystore::KeystoreError;
+use crate::store::{OpenError, StoreError};
+
+/// Why no authority was made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Something of an authority is there already.
+    #[error("{}: exists already, and nothing is overwritten; name another state_dir, or move it away if it is not needed", path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// A root without an issuing CA: an earlier run was cut short, or the generations are lost.
+    #[error(
+        "{}: a root is there, but no issuing CA under it (an earlier `signet ca init` may have been cut short); make one with \
+         `signet ca issuer renew`, and `--root-key FILE` if the root's key was put elsewhere",
+        root_certificate.display()
+    )]
+    WithoutIssuer {
+        /// The root's certificate file.
+        root_certificate: PathBuf,
+    },
+    /// A root's key without its certificate: an earlier run was cut short, or the key is another authority's.
+    #[error(
+        "{}: a root key is there, but no {}; if an earlier `signet ca init` was cut short, nothing was issued under that key: remove \
+         the file and run again; if it is another authority's, name another directory",
+        path.display(), root_certificate.display()
+    )]
+    LoneRootKey {
+        /// The key's file.
+        path: PathBuf,
+        /// Where the certificate would be.
+        root_certificate: PathBuf,
+    },
+    /// The configuration names a plugged-in authority, which is made and renewed by whoever plugs it in.
+    #[error("the authority is plugged in from {} ([authority] directory): make and renew it with the tool that fills that directory", directory.display())]
+    PluggedIn {
+        /// The configured directory.
+        directory: PathBuf,
+    },
+    /// The root's key is not there.
+    #[error("{}: no root key; name its file with `--root-key FILE`", path.display())]
+    NoRootKey {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The state directory has no root, so there is nothing to renew.
+    #[error("{}: no root certificate; make an authority with `signet ca init`", path.display())]
+    NoRoot {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file holds no or several certificates.
+    #[error("{}: holds {found} certificates where one is needed", path.display())]
+    RootCount {
+        /// The root's certificate file.
+        path: PathBuf,
+        /// How many it holds.
+        found: usize,
+    },
+    /// The root's certificate does not parse.
+    #[error("{}: {cause}", path.display())]
+    Certificate {
+        /// The root's certificate file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: CertificateError,
+    },
+    /// The root's key does not parse.
+    #[error("{}: {cause}", path.display())]
+    RootKey {
+        /// The root's key file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: KeyError,
+    },
+    /// The key is not the root's.
+    #[error("{}: the key does not match the certificate in {}", key_file.display(), certificate_file.display())]
+    RootKeyMismatch {
+        /// The key's file.
+        key_file: PathBuf,
+        /// The certificate's file.
+        certificate_file: PathBuf,
+    },
+    /// A key could not be made.
+    #[error("no key could be made: {0}")]
+    Generate(KeyError),
+    /// The certificate could not be made.
+    #[error(transparent)]
+    Issuance(#[from] IssuanceError),
+    /// The set made does not verify: a bug, or a clock that jumped.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The authority directory is not usable.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A file or directory is not usable.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// The finished set could not be given its name.
+    #[error("{}: cannot be renamed to {}: {cause}", from.display(), to.display())]
+    Rename {
+        /// The temporary directory.
+        from: PathBuf,
+        /// The generation.
+        to: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The store does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<LedgerError> for InitError {
+    fn from(error: LedgerError) -> Self {
+        Self::Issuance(error.into())
+    }
+}

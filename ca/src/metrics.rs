@@ -1,0 +1,326 @@
+//! The numbers of the CA, described in docs/metrics.md. Label sets are closed: every label value is a constant or comes from an enum.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use mtls::{HandshakeEvents, HandshakeOutcome};
+use pki::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::error_reason::ErrorReason;
+use crate::store::Store;
+
+type OneLabel = [(&'static str, &'static str); 1];
+type TwoLabels = [(&'static str, &'static str); 2];
+type ThreeLabels = [(&'static str, &'static str); 3];
+
+/// Whose certificate ends when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The trust anchor.
+    Root,
+    /// The issuing CA.
+    Issuer,
+    /// What this CA shows to agents.
+    Serving,
+}
+
+/// What a certificate is issued for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// An entry.
+    Workload,
+    /// An agent SVID.
+    Agent,
+    /// The CA's own serving certificate.
+    Serving,
+}
+
+/// How a node attests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttestationKind {
+    /// By join token.
+    JoinToken,
+    /// By its registered node key.
+    Reattestation,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionOutcome {
+    /// Served; the client showed an SVID.
+    Identified,
+    /// Served; the client showed nothing.
+    Anonymous,
+    /// Closed after the handshake: too many without a certificate, or no keying material.
+    Unserved,
+}
+
+/// The metrics; clones share them.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    expiry: Family<OneLabel, Gauge>,
+    issuance: Family<ThreeLabels, Counter>,
+    attestations: Family<TwoLabels, Counter>,
+    peer_refusals: Family<OneLabel, Counter>,
+    handshakes: Family<OneLabel, Counter>,
+    connections: Family<OneLabel, Counter>,
+    sync_streams: Gauge,
+    sync_lag: Gauge<f64, AtomicU64>,
+    nodes: Family<OneLabel, Gauge>,
+    entries: Gauge,
+    bundle_sequence: Gauge,
+    issuer_past_half_life: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything below the registry's prefix, as `ca_...`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("ca");
+        let metrics = Self {
+            expiry: Family::default(),
+            issuance: Family::default(),
+            attestations: Family::default(),
+            peer_refusals: Family::default(),
+            handshakes: Family::default(),
+            connections: Family::default(),
+            sync_streams: Gauge::default(),
+            sync_lag: Gauge::default(),
+            nodes: Family::default(),
+            entries: Gauge::default(),
+            bundle_sequence: Gauge::default(),
+            issuer_past_half_life: Gauge::default(),
+        };
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate of the CA itself ends, in Unix seconds",
+            metrics.expiry.clone(),
+        );
+        registry.register("issuance", "Certificates asked for, by what became of it", metrics.issuance.clone());
+        registry.register("attestations", "Node attestations, by kind and outcome", metrics.attestations.clone());
+        registry.register("peer_refusals", "Calls and messages refused for who the peer is", metrics.peer_refusals.clone());
+        registry.register("handshakes", "TLS handshakes of agents, by how they ended", metrics.handshakes.clone());
+        registry.register("connections", "Finished TLS handshakes, by what became of them", metrics.connections.clone());
+        registry.register("sync_streams", "Sync streams that are open", metrics.sync_streams.clone());
+        registry.register("sync_lag_seconds", "Age of the oldest unacknowledged update", metrics.sync_lag.clone());
+        registry.register("nodes", "Nodes on record, by state", metrics.nodes.clone());
+        registry.register("entries", "Registration entries", metrics.entries.clone());
+        registry.register("bundle_sequence", "Sequence of the trust bundle being pushed", metrics.bundle_sequence.clone());
+        registry.register(
+            "issuer_past_half_life",
+            "1 when half of the issuing CA's life is over: time for signet ca issuer renew",
+            metrics.issuer_past_half_life.clone(),
+        );
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A counter that is not there cannot be told from one that never counted, and its first event from a restart.
+    fn begin_at_zero(&self) {
+        for purpose in [Purpose::Workload, Purpose::Agent, Purpose::Serving] {
+            drop(self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", "issued"), ("reason", "NONE")]));
+        }
+        for kind in [AttestationKind::JoinToken, AttestationKind::Reattestation] {
+            for outcome in ["attested", "refused"] {
+                drop(self.attestations.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome)]));
+            }
+        }
+        for reason in [ErrorReason::MustReattest, ErrorReason::Banned, ErrorReason::NotAnAgent] {
+            drop(self.peer_refusals.get_or_create(&[("reason", reason.as_str())]));
+        }
+        for outcome in [ConnectionOutcome::Identified, ConnectionOutcome::Anonymous, ConnectionOutcome::Unserved] {
+            drop(self.connections.get_or_create(&[("outcome", outcome.as_str())]));
+        }
+        for outcome in HANDSHAKE_OUTCOMES {
+            drop(self.handshakes.get_or_create(&[("outcome", handshake_label(outcome))]));
+        }
+        for role in [Role::Root, Role::Issuer, Role::Serving] {
+            drop(self.expiry.get_or_create(&[("role", role.as_str())]));
+        }
+        self.fleet(0, 0, 0);
+    }
+
+    /// A certificate of the CA itself was loaded or made.
+    pub(crate) fn expires(&self, role: Role, not_after: Timestamp) {
+        self.expiry.get_or_create(&[("role", role.as_str())]).set(signed(not_after.unix_seconds()));
+    }
+
+    /// A certificate left, or did not: `refusal` is `None` for success.
+    pub(crate) fn issuance(&self, purpose: Purpose, outcome: Result<(), Option<ErrorReason>>) {
+        let (outcome, reason) = match outcome {
+            Ok(()) => ("issued", "NONE"),
+            Err(Some(reason @ (ErrorReason::StoreUnavailable | ErrorReason::IssuerEndsTooSoon))) => ("failed", reason.as_str()),
+            Err(Some(reason)) => ("refused", reason.as_str()),
+            Err(None) => ("failed", "INTERNAL"),
+        };
+        self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", outcome), ("reason", reason)]).inc();
+    }
+
+    /// A node attested (`Ok`), or was refused.
+    pub(crate) fn attested<T, E>(&self, kind: AttestationKind, outcome: &Result<T, E>) {
+        let outcome = if outcome.is_ok() { "attested" } else { "refused" };
+        self.attestations.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome)]).inc();
+    }
+
+    /// A peer may not speak.
+    pub(crate) fn peer_refused(&self, reason: Option<ErrorReason>) {
+        self.peer_refusals.get_or_create(&[("reason", reason.map_or("INTERNAL", ErrorReason::as_str))]).inc();
+    }
+
+    /// A handshake has finished.
+    pub(crate) fn connection(&self, outcome: ConnectionOutcome) {
+        self.connections.get_or_create(&[("outcome", outcome.as_str())]).inc();
+    }
+
+    /// What the hub says.
+    pub(crate) fn sync(&self, streams: usize, lag: Duration) {
+        self.sync_streams.set(signed(streams));
+        self.sync_lag.set(lag.as_secs_f64());
+    }
+
+    /// What the store says.
+    pub(crate) fn fleet(&self, attested: usize, banned: usize, entries: usize) {
+        self.nodes.get_or_create(&[("state", "attested")]).set(signed(attested));
+        self.nodes.get_or_create(&[("state", "banned")]).set(signed(banned));
+        self.entries.set(signed(entries));
+    }
+
+    /// The bundle that is pushed.
+    pub(crate) fn bundle(&self, sequence: u64) {
+        self.bundle_sequence.set(signed(sequence));
+    }
+
+    /// From when on the issuing CA should be renewed.
+    pub(crate) fn issuer_half_life(&self, half_life: Timestamp, now: Timestamp) {
+        self.issuer_past_half_life.set(i64::from(half_life <= now));
+    }
+}
+
+fn signed(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// Reads the store's own counter when somebody scrapes.
+pub(crate) struct StoreCollector(pub(crate) Arc<dyn Store>);
+
+impl std::fmt::Debug for StoreCollector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreCollector")
+    }
+}
+
+impl Collector for StoreCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let commits = ConstCounter::new(self.0.commits());
+        let encoder = encoder.encode_descriptor(
+            "ca_store_commits",
+            "Transactions committed to the store; writes share them",
+            None,
+            commits.metric_type(),
+        )?;
+        commits.encode(encoder)
+    }
+}
+
+impl HandshakeEvents for Metrics {
+    fn handshake_ended(&self, outcome: HandshakeOutcome) {
+        self.handshakes.get_or_create(&[("outcome", handshake_label(outcome))]).inc();
+    }
+}
+
+const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 9] = [
+    HandshakeOutcome::Finished,
+    HandshakeOutcome::PeerRejected,
+    HandshakeOutcome::PeerAlert,
+    HandshakeOutcome::Protocol,
+    HandshakeOutcome::Io,
+    HandshakeOutcome::Timeout,
+    HandshakeOutcome::EvictedSilent,
+    HandshakeOutcome::EvictedStalled,
+    HandshakeOutcome::Config,
+];
+
+fn handshake_label(outcome: HandshakeOutcome) -> &'static str {
+    match outcome {
+        HandshakeOutcome::Finished => "finished",
+        HandshakeOutcome::PeerRejected => "peer_rejected",
+        HandshakeOutcome::PeerAlert => "peer_alert",
+        HandshakeOutcome::Protocol => "protocol",
+        HandshakeOutcome::Io => "io",
+        HandshakeOutcome::Timeout => "timeout",
+        HandshakeOutcome::EvictedSilent => "evicted_silent",
+        HandshakeOutcome::EvictedStalled => "evicted_stalled",
+        HandshakeOutcome::Config => "config",
+    }
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Issuer => "issuer",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Agent => "agent",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+impl AttestationKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::JoinToken => "join_token",
+            Self::Reattestation => "reattestation",
+        }
+    }
+}
+
+impl ConnectionOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Identified => "identified",
+            Self::Anonymous => "anonymous",
+            Self::Unserved => "unserved",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_served_from_the_start_and_documented() {
+        let mut registry = runtime::telemetry::registry();
+        let metrics = Metrics::register(&mut registry);
+        metrics.issuance(Purpose::Workload, Err(Some(ErrorReason::CsrInvalid)));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        let served: BTreeSet<_> =
+            types.chain(["signet_ca_store_commits"]).filter(|name| name.starts_with("signet_ca_")).collect();
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<_> =
+            rows.filter(|name| name.starts_with("signet_ca_")).map(|name| name.trim_end_matches("_total")).collect();
+        assert_eq!(served, documented);
+        let counted = "signet_ca_issuance_total{purpose=\"workload\",outcome=\"refused\",reason=\"CSR_INVALID\"} 1";
+        assert!(text.contains(counted), "{text}");
+    }
+}

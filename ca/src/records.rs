@@ -1,0 +1,249 @@
+//! What the store keeps, as domain values. Conversions to wire messages are in `rpc::wire`, to rows in `store::sqlite`.
+
+use std::fmt;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use identity::{DnsName, NodeName, Selector, SpiffeId};
+use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
+use zeroize::Zeroizing;
+
+/// Names an entry: 16 random bytes in lower-case hex, chosen by the CA.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(String);
+
+/// Why a text names no entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an entry id has 32 characters of 0-9 and a-f")]
+pub struct EntryIdError;
+
+/// A join token as the operator gets it: 128 random bits as 32 characters of lower-case hex. A secret: it cannot be printed by
+/// accident and is wiped when dropped.
+pub struct JoinToken(Zeroizing<String>);
+
+/// Why a text is no join token. Says nothing of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a join token has 32 characters of 0-9 and a-f")]
+pub struct JoinTokenError;
+
+/// What an operator asks for with `entry create`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Of the CA's own trust domain, with a path, not reserved.
+    pub spiffe_id: SpiffeId,
+    /// What the process must show: all of them; 1 to 64. The store keeps them sorted and without repeats.
+    pub selectors: Vec<Selector>,
+    /// The node whose agent may hold the identity. It need not have attested yet.
+    pub parent: NodeName,
+    /// How long certificates live; none: the CA's default.
+    pub ttl: Option<Duration>,
+    /// DNS names that go into the certificate beside the SPIFFE ID.
+    pub dns_names: Vec<DnsName>,
+}
+
+/// A registration entry: who may hold which identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub id: EntryId,
+    /// What was asked for.
+    pub spec: NewEntry,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A join token as it is kept: its text is known to the operator alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// SHA-256 of the token's text.
+    pub hash: Sha256Digest,
+    /// The name that the node will have.
+    pub node: NodeName,
+    /// From here on it is not redeemed.
+    pub expires_at: Timestamp,
+}
+
+/// An agent SVID, as far as sessions must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSvidRecord {
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
+/// On what grounds a node gets an agent SVID: compared with the record in the same transaction, so that nobody who was evicted,
+/// banned or replaced while the certificate was made ends up on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SvidGrounds {
+    /// A token redeemed by this key.
+    Attestation {
+        /// SubjectPublicKeyInfo (DER) of the node key.
+        node_key_spki: Vec<u8>,
+    },
+    /// A nonce signed by this key.
+    Reattestation {
+        /// SubjectPublicKeyInfo (DER) of the node key.
+        node_key_spki: Vec<u8>,
+    },
+    /// A session with a client certificate.
+    Renewal {
+        /// The serial of that certificate.
+        presented: SerialNumber,
+    },
+}
+
+/// The standing of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// May speak.
+    Attested,
+    /// Neither the name nor the key may.
+    Banned,
+}
+
+/// A node that attested, or a name that was banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Its name.
+    pub node: NodeName,
+    /// SubjectPublicKeyInfo (DER) of the node key; none for a name that was banned before it attested.
+    pub node_key_spki: Option<Vec<u8>>,
+    /// Whether it may speak.
+    pub state: NodeState,
+    /// The agent SVID issued last; none until the first is set.
+    pub current: Option<AgentSvidRecord>,
+    /// The one before: it may still speak, since the reply with the current one may have been lost.
+    pub previous: Option<AgentSvidRecord>,
+    /// When it last redeemed a token or re-attested; for a name banned before it attested, when it was banned.
+    pub attested_at: Timestamp,
+}
+
+/// Why a certificate is made, for the ledger and the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// For an entry.
+    Entry(EntryId),
+    /// A node attested, or came back by its node key.
+    Attestation,
+    /// An agent renewed its SVID.
+    AgentRenewal,
+    /// The CA's own serving certificate.
+    Serving,
+    /// A root or an issuing CA, made by `signet ca init` or `signet ca issuer renew`.
+    Authority,
+}
+
+impl EntryId {
+    /// The name made of 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(HEXLOWER.encode(&random))
+    }
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`EntryIdError`] when the text is not 32 characters of lower-case hex.
+    pub fn parse(text: &str) -> Result<Self, EntryIdError> {
+        if is_hex_128(text) { Ok(Self(text.to_owned())) } else { Err(EntryIdError) }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl JoinToken {
+    /// The token made of 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(Zeroizing::new(HEXLOWER.encode(&random)))
+    }
+
+    /// Reads what a caller sent.
+    ///
+    /// # Errors
+    /// [`JoinTokenError`] when it is not 32 characters of lower-case hex.
+    pub fn parse(text: &str) -> Result<Self, JoinTokenError> {
+        if is_hex_128(text) { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(JoinTokenError) }
+    }
+
+    /// SHA-256 of the text: what the store keeps and what a proof covers.
+    #[must_use]
+    pub fn hash(&self) -> Sha256Digest {
+        sha256(self.0.as_bytes())
+    }
+
+    /// The text, to be handed to the operator and nobody else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinToken(redacted)")
+    }
+}
+
+impl NodeRecord {
+    /// Whether a certificate of this serial may speak for the node now: the node is not banned, and the serial is the current or
+    /// the previous one. The caller has checked that the certificate itself is valid.
+    #[must_use]
+    pub fn accepts(&self, serial: &SerialNumber) -> bool {
+        match self.state {
+            NodeState::Attested => [&self.current, &self.previous].into_iter().flatten().any(|svid| svid.serial == *serial),
+            NodeState::Banned => false,
+        }
+    }
+}
+
+fn is_hex_128(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_entry_ids_are_32_lower_case_hex_digits_and_nothing_else() {
+        let token = JoinToken::from_random([0xa7; 16]);
+        assert_eq!(token.expose(), "a7".repeat(16));
+        assert_eq!(JoinToken::parse(token.expose()).unwrap().hash(), token.hash());
+        assert_eq!(format!("{token:?}"), "JoinToken(redacted)");
+        assert_eq!(EntryId::parse(&"0f".repeat(16)).unwrap(), EntryId::from_random([0x0f; 16]));
+        for bad in ["", "a7", &"A7".repeat(16), &"a7".repeat(17), &"é".repeat(16), &"g".repeat(32)] {
+            assert!(JoinToken::parse(bad).is_err(), "{bad}");
+            assert!(EntryId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_current_and_the_previous_serial_of_a_node_in_good_standing_speak() {
+        let serial = |last: u8| SerialNumber::from_bytes(&[1, 2, last]).unwrap();
+        let svid = |last| Some(AgentSvidRecord { serial: serial(last), not_after: Timestamp::from_unix_seconds(9) });
+        let mut record = NodeRecord {
+            node: NodeName::parse("n").unwrap(),
+            node_key_spki: Some(vec![1]),
+            state: NodeState::Attested,
+            current: svid(2),
+            previous: svid(1),
+            attested_at: Timestamp::from_unix_seconds(1),
+        };
+        assert!(record.accepts(&serial(1)) && record.accepts(&serial(2)));
+        assert!(!record.accepts(&serial(3)));
+        record.state = NodeState::Banned;
+        assert!(!record.accepts(&serial(1)) && !record.accepts(&serial(2)));
+    }
+}

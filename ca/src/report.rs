@@ -1,0 +1,107 @@
+//! What the running CA says of itself, to the operator and to whoever asks whether it is ready.
+
+use std::sync::Arc;
+
+use identity::ReplicaName;
+use pki::{Certificate, LeafProfile, Timestamp, TrustBundle, X509Svid};
+use runtime::clock::Clock;
+use runtime::readiness::Readiness;
+use tokio::sync::watch;
+
+use crate::authority::SigningAuthority;
+use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
+use crate::rpc::hello::BUILD;
+use crate::sync::SyncHub;
+
+/// A whole leaf of the default TTL can be signed now, and will be for twice that TTL.
+pub(crate) const ISSUING: &str = "issuing";
+/// The certificate shown to agents is valid.
+pub(crate) const SERVING: &str = "serving";
+/// The store takes writes and answers.
+pub(crate) const STORE: &str = "store";
+
+/// Reads the state of the CA; everything comes from snapshots.
+pub(crate) struct Report {
+    pub(crate) replica: ReplicaName,
+    pub(crate) address: String,
+    pub(crate) profile: LeafProfile,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) readiness: Readiness,
+    pub(crate) authority: watch::Receiver<Arc<SigningAuthority>>,
+    pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
+    pub(crate) serving: watch::Receiver<Arc<X509Svid>>,
+    pub(crate) hub: Arc<SyncHub>,
+}
+
+impl Report {
+    /// Sets what can be told without asking the store: the authority and the serving certificate at `now`, and what to warn of.
+    pub(crate) fn judge(&self, now: Timestamp) {
+        match self.authority.borrow().check_ready(&self.profile, now) {
+            Ok(()) => self.readiness.met(ISSUING),
+            Err(not_ready) => self.readiness.unmet(ISSUING, &not_ready.to_string()),
+        }
+        let serving = Arc::clone(&self.serving.borrow());
+        match serving.verify(&self.bundle.borrow(), now) {
+            Ok(()) => self.readiness.met(SERVING),
+            Err(why) => self.readiness.unmet(SERVING, &format!("agents refuse the serving certificate: {why}")),
+        }
+        self.readiness.warn(self.warnings(now));
+    }
+
+    /// What will soon hurt; empty when all is well.
+    pub(crate) fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let authority = self.authority.borrow();
+        warnings_of(&authority, now)
+    }
+}
+
+/// What an operator should be told of an authority long before it ends.
+pub(crate) fn warnings_of(authority: &SigningAuthority, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let issuer = authority.certificate();
+    if authority.is_past_half_life(now) {
+        warnings.push(format!(
+            "half of the issuing CA's life is over: it ends at {}; make a new one with signet ca issuer renew",
+            issuer.not_after()
+        ));
+    }
+    let root = authority.root();
+    let root_half = root.not_before().plus(root.not_after().since(root.not_before()) / 2);
+    if root != issuer && root_half <= now {
+        warnings.push(format!("half of the root's life is over: it ends at {}", root.not_after()));
+    }
+    warnings
+}
+
+impl StatusSource for Report {
+    fn status(&self) -> CaStatus {
+        let now = Timestamp::from(self.clock.now());
+        let authority = Arc::clone(&self.authority.borrow());
+        let serving = Arc::clone(&self.serving.borrow());
+        CaStatus {
+            replica: self.replica.clone(),
+            build: BUILD.to_owned(),
+            failing: self.readiness.failing(),
+            warnings: self.warnings(now),
+            certificates: vec![
+                facts(CertificateRole::Root, authority.root(), authority.root().subject()),
+                facts(CertificateRole::Issuer, authority.certificate(), authority.certificate().subject()),
+                facts(CertificateRole::Serving, serving.leaf(), serving.id().to_string()),
+            ],
+            bundle_sequence: self.bundle.borrow().sequence(),
+            root_fingerprint: authority.root().fingerprint(),
+            connected: u32::try_from(self.hub.connected()).unwrap_or(u32::MAX),
+            address: self.address.clone(),
+        }
+    }
+}
+
+fn facts(role: CertificateRole, certificate: &Certificate, subject: String) -> CertificateFacts {
+    CertificateFacts {
+        role,
+        subject,
+        serial: certificate.serial().clone(),
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+    }
+}

@@ -1,0 +1,209 @@
+//! The Admin service: what an operator does to the CA, over its Unix socket.
+//!
+//! Owns the checks of what an operator asks for; the store owns the rest and writes the audit events. Who asks is what the kernel
+//! says of the peer process: the socket has mode 0600, and beyond that only root and the CA's own user are served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use identity::NodeName;
+use pki::Timestamp;
+use proto::v1;
+use runtime::clock::Clock;
+use runtime::entropy::{self, Entropy};
+use runtime::shutdown::Shutdown;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Extensions, Request, Response, Status};
+
+use crate::audit::Actor;
+use crate::records::{EntryId, JoinToken, NodeState, TokenRecord};
+use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
+use crate::rpc::admin_status::AdminError;
+use crate::rpc::admin_tail::{Until, tail};
+use crate::rpc::wire::{self, EntryLimits, StoreCounts};
+use crate::store::Store;
+
+/// The longest life of a join token: it is made to be used now.
+pub(crate) const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Audit events that a tail begins with when the operator does not say.
+const DEFAULT_TAIL: u32 = 20;
+
+/// The service; its parts are given by the server.
+pub(crate) struct AdminService {
+    /// What it changes and reads.
+    pub(crate) store: Arc<dyn Store>,
+    /// Who is connected.
+    pub(crate) fleet: Arc<dyn Fleet>,
+    /// How the CA is.
+    pub(crate) status: Arc<dyn StatusSource>,
+    /// For the time of each change.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// For tokens and entry ids.
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// What entries must keep to.
+    pub(crate) limits: EntryLimits,
+    /// The life of a token when the operator does not say; at most [`MAX_TOKEN_TTL`].
+    pub(crate) token_ttl: Duration,
+    /// Ends the audit streams that follow.
+    pub(crate) shutdown: Shutdown,
+}
+
+impl AdminService {
+    fn now(&self) -> Timestamp {
+        self.clock.now().into()
+    }
+
+    async fn mint_token(&self, request: v1::CreateTokenRequest, actor: Actor) -> Result<v1::CreateTokenResponse, AdminError> {
+        let v1::CreateTokenRequest { node, ttl_seconds } = request;
+        let node = NodeName::parse(&node)?;
+        let asked = if ttl_seconds == 0 { self.token_ttl } else { Duration::from_secs(ttl_seconds.into()) };
+        if asked > MAX_TOKEN_TTL {
+            return Err(AdminError::TokenTtl { asked, max: MAX_TOKEN_TTL });
+        }
+        let now = self.now();
+        let token = JoinToken::from_random(entropy::bytes(self.entropy.as_ref()));
+        let record = TokenRecord { hash: token.hash(), node: node.clone(), expires_at: now.plus(asked) };
+        let expires_at = record.expires_at;
+        self.store.create_token(record, actor, now).await?;
+        let CaStatus { root_fingerprint, address, .. } = self.status.status();
+        Ok(v1::CreateTokenResponse {
+            token: token.expose().to_owned(),
+            node: node.to_string(),
+            expires_at: Some(wire::timestamp(expires_at)),
+            ca_fingerprint: data_encoding::HEXLOWER.encode(&root_fingerprint),
+            ca_address: address,
+            trust_domain: self.limits.trust_domain.to_string(),
+        })
+    }
+
+    async fn counts(&self) -> Result<StoreCounts, AdminError> {
+        let nodes = self.store.nodes().await?;
+        let attested = nodes.iter().filter(|record| record.state == NodeState::Attested).count();
+        let entries = self.store.entries(None).await?.len();
+        Ok(StoreCounts {
+            attested: u32::try_from(attested).unwrap_or(u32::MAX),
+            entries: u32::try_from(entries).unwrap_or(u32::MAX),
+            certificates_issued: self.store.issued_count().await?,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for AdminService {
+    async fn create_entry(&self, request: Request<v1::CreateEntryRequest>) -> Result<Response<v1::Entry>, Status> {
+        let actor = operator(request.extensions())?;
+        let entry = wire::new_entry(request.into_inner(), &self.limits).map_err(AdminError::Entry)?;
+        let id = EntryId::from_random(entropy::bytes(self.entropy.as_ref()));
+        let entry = self.store.create_entry(id, entry, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(wire::entry(&entry)))
+    }
+
+    async fn list_entries(&self, request: Request<v1::ListEntriesRequest>) -> Result<Response<v1::ListEntriesResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::ListEntriesRequest { parent_node } = request.into_inner();
+        let parent = if parent_node.is_empty() { None } else { Some(node_name(&parent_node)?) };
+        let entries = self.store.entries(parent).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::ListEntriesResponse { entries: entries.iter().map(wire::entry).collect() }))
+    }
+
+    async fn get_entry(&self, request: Request<v1::GetEntryRequest>) -> Result<Response<v1::Entry>, Status> {
+        operator(request.extensions())?;
+        let v1::GetEntryRequest { id } = request.into_inner();
+        let entry = self.store.entry(entry_id(&id)?).await.map_err(AdminError::Store)?;
+        Ok(Response::new(wire::entry(&entry)))
+    }
+
+    async fn delete_entry(&self, request: Request<v1::DeleteEntryRequest>) -> Result<Response<v1::DeleteEntryResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::DeleteEntryRequest { id } = request.into_inner();
+        self.store.delete_entry(entry_id(&id)?, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::DeleteEntryResponse {}))
+    }
+
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.mint_token(request.into_inner(), actor).await?))
+    }
+
+    async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::ListNodesRequest {} = request.into_inner();
+        let records = self.store.nodes().await.map_err(AdminError::Store)?;
+        let told = |record| wire::node(record, &self.limits.trust_domain, self.fleet.connection(&record.node));
+        Ok(Response::new(v1::ListNodesResponse { nodes: records.iter().map(told).collect() }))
+    }
+
+    async fn evict_node(&self, request: Request<v1::EvictNodeRequest>) -> Result<Response<v1::EvictNodeResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::EvictNodeRequest { node } = request.into_inner();
+        self.store.evict_node(node_name(&node)?, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::EvictNodeResponse {}))
+    }
+
+    async fn ban_node(&self, request: Request<v1::BanNodeRequest>) -> Result<Response<v1::BanNodeResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::BanNodeRequest { node } = request.into_inner();
+        self.store.ban_node(node_name(&node)?, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::BanNodeResponse {}))
+    }
+
+    async fn unban_node(&self, request: Request<v1::UnbanNodeRequest>) -> Result<Response<v1::UnbanNodeResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::UnbanNodeRequest { node } = request.into_inner();
+        self.store.unban_node(node_name(&node)?, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::UnbanNodeResponse {}))
+    }
+
+    type TailAuditStream = BoxStream<'static, Result<v1::AuditEvent, Status>>;
+
+    async fn tail_audit(&self, request: Request<v1::TailAuditRequest>) -> Result<Response<Self::TailAuditStream>, Status> {
+        operator(request.extensions())?;
+        let v1::TailAuditRequest { lines, follow } = request.into_inner();
+        let lines = if lines == 0 { DEFAULT_TAIL } else { lines };
+        let until = if follow { Until::Stopped } else { Until::Now };
+        Ok(Response::new(tail(Arc::clone(&self.store), self.shutdown.clone(), lines, until)))
+    }
+
+    async fn verify_audit(&self, request: Request<v1::VerifyAuditRequest>) -> Result<Response<v1::VerifyAuditResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::VerifyAuditRequest {} = request.into_inner();
+        let verdict = self.store.audit_verify().await.map_err(AdminError::Store)?;
+        if let Some(fault) = &verdict.fault {
+            tracing::error!(sequence = fault.sequence(), %fault, "the audit chain is broken");
+        }
+        Ok(Response::new(wire::audit_verdict(verdict)))
+    }
+
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::StatusRequest {} = request.into_inner();
+        let counts = self.counts().await?;
+        Ok(Response::new(wire::status(self.status.status(), &self.limits.trust_domain, counts)))
+    }
+}
+
+/// Who asks, as the kernel says. The server puts tonic's [`UdsConnectInfo`] among the extensions, which every stream of
+/// `tokio::net::UnixStream` does by itself.
+fn operator(extensions: &Extensions) -> Result<Actor, AdminError> {
+    let credentials = extensions.get::<UdsConnectInfo>().and_then(|peer| peer.peer_cred).ok_or(AdminError::NoPeer)?;
+    let uid = credentials.uid();
+    let own = nix::unistd::geteuid().as_raw();
+    if may_operate(uid, own) { Ok(Actor::Operator { uid }) } else { Err(AdminError::NotAnOperator { uid }) }
+}
+
+fn may_operate(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
+}
+
+fn node_name(text: &str) -> Result<NodeName, AdminError> {
+    Ok(NodeName::parse(text)?)
+}
+
+fn entry_id(text: &str) -> Result<EntryId, AdminError> {
+    Ok(EntryId::parse(text)?)
+}
+
+#[cfg(test)]
+mod tests;

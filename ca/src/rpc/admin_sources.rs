@@ -1,0 +1,84 @@
+//! What the Admin service asks of the rest of the CA: who is connected, and how the CA is.
+
+use identity::{NodeName, ReplicaName};
+use pki::{SerialNumber, Sha256Digest, Timestamp};
+
+/// What an open sync stream tells of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeConnection {
+    /// The bundle sequence that the agent acknowledged last; 0 before the first.
+    pub(crate) bundle_sequence: u64,
+}
+
+/// The nodes with an open sync stream.
+pub(crate) trait Fleet: Send + Sync + 'static {
+    /// The stream of this node, if one is open.
+    fn connection(&self, node: &NodeName) -> Option<NodeConnection>;
+}
+
+/// What part a certificate plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateRole {
+    /// The trust anchor.
+    Root,
+    /// The issuing CA.
+    Issuer,
+    /// What the CA shows to agents.
+    Serving,
+}
+
+impl CertificateRole {
+    /// As the status names it.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Issuer => "issuer",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+/// One certificate that the CA stands on.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateFacts {
+    /// Its part.
+    pub(crate) role: CertificateRole,
+    /// Its subject, or its SPIFFE ID when the subject is empty.
+    pub(crate) subject: String,
+    /// Its serial number.
+    pub(crate) serial: SerialNumber,
+    /// Its first second.
+    pub(crate) not_before: Timestamp,
+    /// Its last second.
+    pub(crate) not_after: Timestamp,
+}
+
+/// What the running CA knows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct CaStatus {
+    /// Its replica name.
+    pub(crate) replica: ReplicaName,
+    /// The version of the program.
+    pub(crate) build: String,
+    /// The conditions of readiness that do not hold; ready when there are none.
+    pub(crate) failing: Vec<String>,
+    /// What will soon hurt.
+    pub(crate) warnings: Vec<String>,
+    /// What it stands on.
+    pub(crate) certificates: Vec<CertificateFacts>,
+    /// The sequence of the bundle that it pushes.
+    pub(crate) bundle_sequence: u64,
+    /// SHA-256 of the root's DER: what `ca_fingerprint` of an agent takes.
+    pub(crate) root_fingerprint: Sha256Digest,
+    /// Nodes with an open sync stream.
+    pub(crate) connected: u32,
+    /// Where agents reach it, as host and port.
+    pub(crate) address: String,
+}
+
+/// Where the status comes from.
+pub(crate) trait StatusSource: Send + Sync + 'static {
+    /// How the CA is now. Cheap: no I/O.
+    fn status(&self) -> CaStatus;
+}

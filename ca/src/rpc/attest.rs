@@ -1,0 +1,170 @@
+//! The service `NodeAttestation`: open to clients without a certificate, so everything here is bounded in bytes and time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream;
+use proto::v1;
+use proto::v1::node_attestation_server::NodeAttestation;
+use runtime::entropy::{self, Entropy};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::attestation::{Attestation, Attested, NONCE_BYTES, Proof};
+use crate::error_reason::ErrorReason;
+use crate::metrics::{AttestationKind, Metrics};
+use crate::rpc::connection::ConnectInfo;
+use crate::rpc::credential;
+use crate::rpc::hello;
+use crate::rpc::status::told;
+use crate::serving::Credentials;
+
+/// Largest message taken: a CSR of 16 KiB, a token, a proof and a hello.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// How long each step of a re-attestation may take.
+const STEP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The service.
+pub(crate) struct AttestService {
+    pub(crate) attestation: Arc<Attestation>,
+    pub(crate) credentials: Credentials,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Metrics,
+}
+
+impl AttestService {
+    fn check_hello(&self, theirs: Option<v1::Hello>) -> Result<(), Status> {
+        hello::check(theirs, self.credentials.trust_domain(), self.credentials.now()).map_err(|error| told(&error))
+    }
+
+    fn answer(&self, attested: &Attested) -> v1::AttestResponse {
+        v1::AttestResponse {
+            hello: Some(hello::ours(self.credentials.now())),
+            svid: Some(credential::svid(&attested.svid)),
+            bundle: Some(credential::bundle(&self.credentials.bundle())),
+            node: attested.node.to_string(),
+        }
+    }
+
+    fn concluded(
+        &self,
+        kind: AttestationKind,
+        info: &ConnectInfo,
+        outcome: Result<Attested, Status>,
+    ) -> Result<v1::AttestResponse, Status> {
+        self.metrics.attested(kind, &outcome);
+        match outcome {
+            Ok(attested) => Ok(self.answer(&attested)),
+            Err(status) => {
+                tracing::warn!(remote = %info.remote, ?kind, code = ?status.code(), why = status.message(), "attestation refused");
+                Err(status)
+            }
+        }
+    }
+
+    async fn reattest_begin(&self, inbound: &mut Streaming<v1::ReattestRequest>) -> Result<Vec<u8>, Status> {
+        match next_step(inbound).await? {
+            v1::reattest_request::Step::Begin(v1::reattest_request::Begin { hello, node_public_key }) => {
+                self.check_hello(hello)?;
+                Ok(node_public_key)
+            }
+            v1::reattest_request::Step::Proof(_) => Err(Status::invalid_argument("the first step must be begin")),
+        }
+    }
+
+    async fn reattest_proof(
+        &self,
+        inbound: &mut Streaming<v1::ReattestRequest>,
+        info: &ConnectInfo,
+        node_public_key: Vec<u8>,
+        nonce: &[u8; NONCE_BYTES],
+    ) -> Result<Attested, Status> {
+        match next_step(inbound).await? {
+            v1::reattest_request::Step::Proof(v1::reattest_request::Proof { csr, proof }) => {
+                let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
+                self.attestation.reattest(nonce, proof).await.map_err(|error| told(&error))
+            }
+            v1::reattest_request::Step::Begin(_) => Err(Status::invalid_argument("the second step must be proof")),
+        }
+    }
+}
+
+async fn next_step(inbound: &mut Streaming<v1::ReattestRequest>) -> Result<v1::reattest_request::Step, Status> {
+    let message = tokio::time::timeout(STEP_DEADLINE, inbound.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded(format!("no message within {STEP_DEADLINE:?}")))??;
+    let v1::ReattestRequest { step } =
+        message.ok_or_else(|| Status::invalid_argument("the stream ended before its last step"))?;
+    step.ok_or_else(|| Status::invalid_argument("a message without a step"))
+}
+
+/// Where a re-attestation stands. One nonce per stream, drawn here and used once.
+enum Dialogue {
+    Begin,
+    Proof { node_public_key: Vec<u8>, nonce: [u8; NONCE_BYTES] },
+    Over,
+}
+
+struct Reattestation {
+    service: Arc<AttestService>,
+    info: ConnectInfo,
+    inbound: Streaming<v1::ReattestRequest>,
+    dialogue: Dialogue,
+}
+
+impl Reattestation {
+    async fn step(&mut self) -> Option<Result<v1::ReattestResponse, Status>> {
+        let dialogue = std::mem::replace(&mut self.dialogue, Dialogue::Over);
+        let step = match dialogue {
+            Dialogue::Begin => self.service.reattest_begin(&mut self.inbound).await.map(|node_public_key| {
+                let nonce = entropy::bytes::<NONCE_BYTES>(&*self.service.entropy);
+                self.dialogue = Dialogue::Proof { node_public_key, nonce };
+                v1::reattest_response::Step::Challenge(v1::reattest_response::Challenge { nonce: nonce.to_vec() })
+            }),
+            Dialogue::Proof { node_public_key, nonce } => {
+                let outcome = self.service.reattest_proof(&mut self.inbound, &self.info, node_public_key, &nonce).await;
+                let answer = self.service.concluded(AttestationKind::Reattestation, &self.info, outcome);
+                answer.map(v1::reattest_response::Step::Result)
+            }
+            Dialogue::Over => return None,
+        };
+        Some(step.map(|step| v1::ReattestResponse { step: Some(step) }))
+    }
+}
+
+/// The service behind an `Arc`, as its streams outlive the call.
+pub(crate) struct SharedAttestService(pub(crate) Arc<AttestService>);
+
+#[tonic::async_trait]
+impl NodeAttestation for SharedAttestService {
+    type ReattestStream = Pin<Box<dyn Stream<Item = Result<v1::ReattestResponse, Status>> + Send>>;
+
+    async fn attest_join_token(
+        &self,
+        request: Request<v1::AttestJoinTokenRequest>,
+    ) -> Result<Response<v1::AttestResponse>, Status> {
+        let info = ConnectInfo::of(request.extensions())?;
+        let service = &self.0;
+        let v1::AttestJoinTokenRequest { hello, token, node_public_key, csr, proof } = request.into_inner();
+        let token = zeroize::Zeroizing::new(token);
+        service.check_hello(hello)?;
+        if csr.len() > pki::MAX_CSR_BYTES {
+            return Err(ErrorReason::CsrInvalid.status(format!("the request has more than {} bytes", pki::MAX_CSR_BYTES)));
+        }
+        let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
+        let outcome = service.attestation.redeem(&token, proof).await.map_err(|error| told(&error));
+        service.concluded(AttestationKind::JoinToken, &info, outcome).map(Response::new)
+    }
+
+    async fn reattest(&self, request: Request<Streaming<v1::ReattestRequest>>) -> Result<Response<Self::ReattestStream>, Status> {
+        let info = ConnectInfo::of(request.extensions())?;
+        let dialogue =
+            Reattestation { service: Arc::clone(&self.0), info, inbound: request.into_inner(), dialogue: Dialogue::Begin };
+        let answers = stream::unfold(dialogue, |mut dialogue| async move {
+            let answer = dialogue.step().await?;
+            Some((answer, dialogue))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}

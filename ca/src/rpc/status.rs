@@ -1,0 +1,156 @@
+//! The one map from domain errors to what a gRPC peer sees: code, stable reason, and a sentence.
+//!
+//! Internal detail never leaves: what concerns the store or a bug goes to the log, the peer learns that it happened.
+
+use pki::TemplateError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::admission::AdmissionError;
+use crate::attestation::AttestError;
+use crate::error_reason::{ErrorReason, Told};
+use crate::issuance::IssuanceError;
+use crate::issuing::IssuingError;
+use crate::rpc::hello::HelloError;
+use crate::sessions::StandingError;
+use crate::store::{RedeemError, StoreError};
+
+/// The `domain` of every `google.rpc.ErrorInfo` that Signet sends.
+pub(crate) const ERROR_DOMAIN: &str = "signet";
+
+impl ErrorReason {
+    /// The gRPC code that goes with it, always the same.
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::MustReattest => Code::Unauthenticated,
+            Self::Banned | Self::NotAnAgent | Self::TokenUnknown | Self::TokenExpired | Self::TokenUsed | Self::ProofInvalid => {
+                Code::PermissionDenied
+            }
+            Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
+            Self::CsrInvalid | Self::TtlAboveMax => Code::InvalidArgument,
+            Self::EntryNotFound => Code::NotFound,
+            Self::StoreUnavailable | Self::NotReady => Code::Unavailable,
+        }
+    }
+
+    /// A status that carries this reason.
+    pub(crate) fn status(self, message: impl Into<String>) -> Status {
+        let details = ErrorDetails::with_error_info(self.as_str(), ERROR_DOMAIN, []);
+        Status::with_error_details(self.code(), message, details)
+    }
+}
+
+/// What the peer sees of an error; what it may not see is logged here.
+pub(crate) fn told(error: &impl Told) -> Status {
+    match error.reason() {
+        Some(ErrorReason::StoreUnavailable) => {
+            tracing::error!(%error, "the store did not answer");
+            ErrorReason::StoreUnavailable.status("the CA's store did not answer: try again later, and look at the CA's log")
+        }
+        Some(reason) => reason.status(error.to_string()),
+        None => {
+            tracing::error!(%error, "an internal error was answered as INTERNAL");
+            Status::internal("an internal error of the CA: look at its log")
+        }
+    }
+}
+
+/// As `set_agent_svid` and the reads of a session mean it: a record that is gone or has moved on sends the agent to attestation.
+impl Told for StoreError {
+    fn reason(&self) -> Option<ErrorReason> {
+        match self {
+            Self::NotFound { .. } | Self::Superseded { .. } => Some(ErrorReason::MustReattest),
+            Self::Banned { .. } => Some(ErrorReason::Banned),
+            Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
+            Self::Exists { .. } => None,
+        }
+    }
+}
+
+impl Told for HelloError {
+    fn reason(&self) -> Option<ErrorReason> {
+        Some(match self {
+            Self::Missing | Self::ProtocolMismatch { .. } => ErrorReason::ProtocolMismatch,
+            Self::UnknownRequiredFeature { .. } => ErrorReason::UnknownRequiredFeature,
+        })
+    }
+}
+
+impl Told for StandingError {
+    fn reason(&self) -> Option<ErrorReason> {
+        Some(match self {
+            Self::NoCertificate | Self::Lapsed { .. } | Self::UnknownNode { .. } | Self::Superseded { .. } => {
+                ErrorReason::MustReattest
+            }
+            Self::NotAnAgent { .. } => ErrorReason::NotAnAgent,
+            Self::Banned { .. } => ErrorReason::Banned,
+            Self::Store(_) => ErrorReason::StoreUnavailable,
+        })
+    }
+}
+
+impl Told for AttestError {
+    fn reason(&self) -> Option<ErrorReason> {
+        match self {
+            Self::NodeKey(_) | Self::Proof => Some(ErrorReason::ProofInvalid),
+            Self::NodeKeyReused => Some(ErrorReason::CsrInvalid),
+            Self::Redeem(error) => Some(match error {
+                RedeemError::Unknown => ErrorReason::TokenUnknown,
+                RedeemError::Expired { .. } => ErrorReason::TokenExpired,
+                RedeemError::UsedByAnotherKey => ErrorReason::TokenUsed,
+                RedeemError::KeyOfAnotherNode { .. } => ErrorReason::ProofInvalid,
+                RedeemError::Banned => ErrorReason::Banned,
+                RedeemError::Store(_) => ErrorReason::StoreUnavailable,
+            }),
+            Self::NoRecord | Self::WindowOver { .. } => Some(ErrorReason::MustReattest),
+            Self::Banned { .. } => Some(ErrorReason::Banned),
+            Self::Busy => Some(ErrorReason::NotReady),
+            Self::Store(error) => error.reason(),
+            Self::Issuing(error) => error.reason(),
+        }
+    }
+}
+
+impl Told for IssuingError {
+    fn reason(&self) -> Option<ErrorReason> {
+        match self {
+            Self::Csr(_) | Self::Issuance(IssuanceError::Request(_)) => Some(ErrorReason::CsrInvalid),
+            Self::EntryNotFound { .. } | Self::Admission(AdmissionError::OtherNode { .. }) => Some(ErrorReason::EntryNotFound),
+            Self::Admission(AdmissionError::Banned { .. }) => Some(ErrorReason::Banned),
+            Self::Issuance(IssuanceError::Template(TemplateError::TtlAboveMax { .. })) => Some(ErrorReason::TtlAboveMax),
+            Self::Issuance(IssuanceError::Template(TemplateError::IssuerEndsTooSoon { .. })) => {
+                Some(ErrorReason::IssuerEndsTooSoon)
+            }
+            Self::Issuance(IssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
+            Self::Store(error) => error.reason(),
+            Self::Admission(AdmissionError::NotAWorkload { .. })
+            | Self::Issuance(
+                IssuanceError::Template(_)
+                | IssuanceError::Mint(_)
+                | IssuanceError::Lint { .. }
+                | IssuanceError::Signing { .. }
+                | IssuanceError::SignatureInvalid { .. },
+            ) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_travels_in_error_info_with_its_code() {
+        let status = told(&StandingError::NoCertificate);
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("MUST_REATTEST", "signet"));
+    }
+
+    #[test]
+    fn what_the_store_says_stays_in_the_log() {
+        let status = told(&StandingError::Store(StoreError::Unavailable("/secret/path: disk full".to_owned())));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(!status.message().contains("secret"), "{}", status.message());
+    }
+}

@@ -1,0 +1,226 @@
+//! One sync stream: hello both ways, everything once, then what changed (docs/protocol.md, section "Sync").
+//!
+//! The stream is driven by whoever reads it: nothing is prepared before the agent can take it, so nothing is queued.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::NodeName;
+use pki::TrustBundle;
+use proto::v1;
+use runtime::shutdown::Shutdown;
+use tokio::sync::watch;
+use tonic::{Status, Streaming};
+
+use crate::error_reason::ErrorReason;
+use crate::issuing::IssuingError;
+use crate::records::EntryId;
+use crate::rpc::callers::Callers;
+use crate::rpc::connection::ConnectInfo;
+use crate::rpc::status::told;
+use crate::rpc::{credential, hello, wire};
+use crate::serving::Credentials;
+use crate::store::Store;
+use crate::sync::{OpenStream, SyncHub};
+
+/// How long the agent's hello may take.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a silent stream's peer is checked again: an SVID that ends wakes nobody.
+const RECHECK_PERIOD: Duration = Duration::from_secs(5);
+
+/// What all sync streams share.
+pub(crate) struct SyncParts {
+    pub(crate) callers: Callers,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hub: Arc<SyncHub>,
+    pub(crate) credentials: Credentials,
+    pub(crate) shutdown: Shutdown,
+}
+
+enum Phase {
+    /// Our hello has not been sent.
+    Greeting,
+    /// It was; theirs is awaited.
+    AwaitHello,
+    /// Updates flow.
+    Live(Box<Live>),
+    /// An error or the end was told.
+    Over,
+}
+
+struct Live {
+    open: OpenStream,
+    bundle: watch::Receiver<Arc<TrustBundle>>,
+    /// Entries that the agent was told of, and the bundle; `None` before the first update.
+    sent: Option<Sent>,
+    view: View,
+}
+
+/// How what was sent relates to what is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// The store has not been looked at since the last wake.
+    Stale,
+    /// There is news, but too many updates wait for their acknowledgement.
+    WaitingForRoom,
+    /// The agent was sent everything.
+    Fresh,
+}
+
+struct Sent {
+    entries: BTreeSet<EntryId>,
+    bundle_sequence: u64,
+}
+
+/// What woke a live stream.
+enum Event {
+    Inbound(Result<Option<v1::SyncRequest>, Status>),
+    News,
+    Recheck,
+    Shutdown,
+}
+
+/// A stream of one agent.
+pub(crate) struct SyncStream {
+    shared: Arc<SyncParts>,
+    info: ConnectInfo,
+    node: NodeName,
+    inbound: Streaming<v1::SyncRequest>,
+    phase: Phase,
+}
+
+impl SyncStream {
+    /// Of a caller that was just checked.
+    pub(crate) fn new(shared: Arc<SyncParts>, info: ConnectInfo, node: NodeName, inbound: Streaming<v1::SyncRequest>) -> Self {
+        Self { shared, info, node, inbound, phase: Phase::Greeting }
+    }
+
+    /// The next message to the agent; `None` after the end. An error is the last message.
+    pub(crate) async fn next_message(&mut self) -> Option<Result<v1::SyncResponse, Status>> {
+        let outcome = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Greeting => {
+                self.phase = Phase::AwaitHello;
+                let hello = hello::ours(self.shared.credentials.now());
+                return Some(Ok(v1::SyncResponse { message: Some(v1::sync_response::Message::Hello(hello)) }));
+            }
+            Phase::AwaitHello => match self.await_hello().await {
+                Ok(live) => self.live(Box::new(live)).await,
+                Err(status) => Err(status),
+            },
+            Phase::Live(live) => self.live(live).await,
+            Phase::Over => return None,
+        };
+        if let Err(status) = &outcome {
+            tracing::info!(node = %self.node, code = ?status.code(), why = status.message(), "sync stream ended by the CA");
+        }
+        outcome
+            .map(|update| update.map(|update| v1::SyncResponse { message: Some(v1::sync_response::Message::Update(update)) }))
+            .transpose()
+    }
+
+    async fn await_hello(&mut self) -> Result<Live, Status> {
+        let message = tokio::time::timeout(HELLO_DEADLINE, self.inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO_DEADLINE:?}")))??;
+        let theirs = match message.and_then(|message| message.message) {
+            Some(v1::sync_request::Message::Hello(theirs)) => Some(theirs),
+            Some(v1::sync_request::Message::Ack(_)) | None => None,
+        };
+        let credentials = &self.shared.credentials;
+        hello::check(theirs, credentials.trust_domain(), credentials.now()).map_err(|error| told(&error))?;
+        self.shared.callers.check(&self.info).await?;
+        Ok(Live {
+            open: self.shared.hub.open(self.node.clone()),
+            bundle: credentials.bundle_changes(),
+            sent: None,
+            view: View::Stale,
+        })
+    }
+
+    /// Until there is something to send (`Some`), the agent ended the stream (`None`), or the stream must end.
+    async fn live(&mut self, mut live: Box<Live>) -> Result<Option<v1::SyncUpdate>, Status> {
+        loop {
+            if live.view == View::Stale {
+                // The order matters: what changes after these two marks wakes us again, what changed before is read now.
+                let wake = live.open.seen();
+                let bundle = Arc::clone(&live.bundle.borrow_and_update());
+                if wake.replaced {
+                    return Err(Status::aborted("another sync stream of this node took over"));
+                }
+                self.shared.callers.check(&self.info).await?;
+                if let Some(update) = self.update(&mut live, &bundle).await? {
+                    self.phase = Phase::Live(live);
+                    return Ok(Some(update));
+                }
+            }
+            let event = {
+                let Live { open, bundle, .. } = &mut *live;
+                // Whichever arm wins, the others lose nothing: messages stay in the transport, wakes stay marked.
+                tokio::select! {
+                    () = self.shared.shutdown.fired() => Event::Shutdown,
+                    message = self.inbound.message() => Event::Inbound(message),
+                    () = open.woken() => Event::News,
+                    changed = bundle.changed() => if changed.is_ok() { Event::News } else { Event::Shutdown },
+                    () = tokio::time::sleep(RECHECK_PERIOD) => Event::Recheck,
+                }
+            };
+            match event {
+                Event::Shutdown => return Err(ErrorReason::NotReady.status("the CA is shutting down: connect again")),
+                Event::Inbound(Err(status)) => {
+                    tracing::debug!(node = %self.node, why = status.message(), "sync stream broke");
+                    return Ok(None);
+                }
+                Event::Inbound(Ok(None)) => return Ok(None),
+                Event::Inbound(Ok(Some(message))) => {
+                    self.shared.callers.check(&self.info).await?;
+                    acknowledged(&live, message)?;
+                    if live.view == View::WaitingForRoom {
+                        live.view = View::Stale;
+                    }
+                }
+                Event::News => live.view = View::Stale,
+                Event::Recheck => {
+                    self.shared.callers.check(&self.info).await?;
+                }
+            }
+        }
+    }
+
+    /// What the agent does not know yet; `None` when that is nothing, or too many updates wait for acknowledgement.
+    async fn update(&self, live: &mut Live, bundle: &TrustBundle) -> Result<Option<v1::SyncUpdate>, Status> {
+        let entries =
+            self.shared.store.entries(Some(self.node.clone())).await.map_err(|error| told(&IssuingError::Store(error)))?;
+        let known = live.sent.as_ref();
+        let new = |id: &EntryId| known.is_none_or(|sent| !sent.entries.contains(id));
+        let upserted: Vec<_> = entries.iter().filter(|entry| new(&entry.id)).map(wire::entry).collect();
+        let now_there: BTreeSet<_> = entries.iter().map(|entry| entry.id.clone()).collect();
+        let removed: Vec<_> =
+            known.map(|sent| sent.entries.difference(&now_there).map(|id| id.as_str().to_owned()).collect()).unwrap_or_default();
+        let new_bundle = known.is_none_or(|sent| sent.bundle_sequence != bundle.sequence());
+        if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle {
+            live.view = View::Fresh;
+            return Ok(None);
+        }
+        let replaces_entries = known.is_none();
+        let Some(sequence) = live.open.next_sequence() else {
+            live.view = View::WaitingForRoom;
+            return Ok(None);
+        };
+        live.view = View::Fresh;
+        live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence() });
+        let bundle = new_bundle.then(|| credential::bundle(bundle));
+        Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle }))
+    }
+}
+
+fn acknowledged(live: &Live, message: v1::SyncRequest) -> Result<(), Status> {
+    let v1::SyncRequest { message } = message;
+    match message {
+        Some(v1::sync_request::Message::Ack(v1::sync_request::Ack { sequence, bundle_sequence })) => {
+            live.open.acknowledge(sequence, bundle_sequence).map_err(|error| Status::invalid_argument(error.to_string()))
+        }
+        Some(v1::sync_request::Message::Hello(_)) => Err(Status::invalid_argument("a second hello on one stream")),
+        None => Err(Status::invalid_argument("a message without content")),
+    }
+}

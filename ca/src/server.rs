@@ -1,0 +1,367 @@
+//! The running CA: everything bound first, then run under one group of tasks.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtls::{ClientAuthentication, ServerTls};
+use pki::Timestamp;
+use prometheus_client::registry::Registry;
+use runtime::admin_http::{AdminBindError, AdminHttp};
+use runtime::clock::Clock;
+use runtime::entropy::Entropy;
+use runtime::private_files::{DirLock, PrivateFileError, check_private_dir, ensure_private_dir};
+use runtime::readiness::Readiness;
+use runtime::shutdown::Shutdown;
+use runtime::tasks::{TaskFailure, TaskGroup};
+use runtime::telemetry;
+use runtime::unix_socket::{BoundSocket, SocketError};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::attestation::Attestation;
+use crate::authority::SigningAuthority;
+use crate::config::CaConfig;
+use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
+use crate::keystore::{Keystore, KeystoreError};
+use crate::metrics::{Metrics, StoreCollector};
+use crate::report::{ISSUING, Report, SERVING, STORE};
+use crate::rpc::admin::AdminService;
+use crate::rpc::attest::AttestService;
+use crate::rpc::callers::Callers;
+use crate::rpc::listen::{self, AgentServices};
+use crate::rpc::node::NodeService;
+use crate::rpc::sync_stream::SyncParts;
+use crate::rpc::wire::EntryLimits;
+use crate::serving::{Credentials, ServingCertificate};
+use crate::sessions::Sessions;
+use crate::store::{Change, OpenError, SqliteStore, Store};
+use crate::sync::SyncHub;
+use crate::upkeep::{Upkeep, bundle_of};
+
+/// How long calls in progress may take after the end was asked for.
+const GRACE: Duration = Duration::from_secs(4);
+/// What the agents' port speaks.
+const ALPN: &[&[u8]] = &[b"h2"];
+
+/// Why the CA does not start. Each names the file, key or address, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory or its lock.
+    #[error(transparent)]
+    StateDirectory(#[from] PrivateFileError),
+    /// There is none.
+    #[error("the state directory {} does not exist; make it, with an authority in it, by `signet ca init`", directory.display())]
+    NotInitialised {
+        /// As configured.
+        directory: PathBuf,
+    },
+    /// The authority.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The trust bundle.
+    #[error("the trust bundle cannot be made: {0}")]
+    Bundle(String),
+    /// The serving certificate.
+    #[error("{0}")]
+    Serving(String),
+    /// The address for agents.
+    #[error("cannot listen at {address} (key \"listen\"): {cause}; is it this machine's address, and free?")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The admin socket.
+    #[error(transparent)]
+    AdminSocket(#[from] SocketError),
+    /// The telemetry address.
+    #[error(transparent)]
+    Telemetry(#[from] AdminBindError),
+}
+
+/// Why a running CA ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the CA ended: {0}")]
+pub struct RunError(#[from] TaskFailure);
+
+/// Where a bound CA can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where agents connect.
+    pub listening: SocketAddr,
+    /// The operators' Unix socket.
+    pub admin_socket: PathBuf,
+    /// Metrics and health, `host:port` or `unix:/path`; `None` when not configured.
+    pub telemetry: Option<String>,
+}
+
+/// The CA as a service.
+pub struct Server;
+
+/// A CA whose sockets are bound and whose credentials are loaded; it serves nobody yet.
+pub struct BoundServer {
+    addresses: Addresses,
+    listener: TcpListener,
+    admin_socket: BoundSocket,
+    telemetry: Option<AdminHttp>,
+    registry: Registry,
+    parts: Parts,
+    lock: DirLock,
+}
+
+/// What everything stands on.
+struct Ground {
+    config: CaConfig,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Arc<dyn Store>,
+}
+
+/// What the tasks are made of.
+struct Parts {
+    ground: Ground,
+    /// Subscribed before anybody is served, so that no change is missed.
+    changes: broadcast::Receiver<Change>,
+    credentials: Credentials,
+    hub: Arc<SyncHub>,
+    desk: Arc<Desk>,
+    results: ResultWriter,
+    report: Arc<Report>,
+    metrics: Metrics,
+    tls: ServerTls,
+    upkeep: Upkeep,
+    health: HealthServer<HealthService>,
+}
+
+impl Server {
+    /// Checks and locks the state directory, loads the authority, opens the store, mints the serving certificate, and binds every
+    /// socket. Nothing is served before [`BoundServer::run`].
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn bind(config: CaConfig, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<BoundServer, StartError> {
+        match &config.plugged_authority {
+            // Nothing else makes it: `ca init` is not for plugged-in authorities.
+            Some(_) => ensure_private_dir(&config.state_dir)?,
+            None if !config.state_dir.exists() => return Err(StartError::NotInitialised { directory: config.state_dir }),
+            None => check_private_dir(&config.state_dir)?,
+        }
+        let lock = DirLock::acquire(&config.state_dir)?;
+        let now = Timestamp::from(clock.now());
+        let (keystore, authority) = Keystore::open(&config, now)?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path())?);
+        let listener = bind_tcp(config.listen).await?;
+        let listening = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+        let admin_socket = BoundSocket::bind(&config.admin_socket, 0o600)?;
+        let telemetry = match &config.telemetry {
+            Some(address) => Some(AdminHttp::bind(address).await?),
+            None => None,
+        };
+        let addresses = Addresses {
+            listening,
+            admin_socket: config.admin_socket.clone(),
+            telemetry: telemetry.as_ref().map(AdminHttp::address),
+        };
+        let mut registry = telemetry::registry();
+        let metrics = Metrics::register(&mut registry);
+        registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
+        let ground = Ground { config, clock, entropy, store };
+        let parts = assemble(ground, keystore, authority, listening, metrics).await?;
+        Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+}
+
+impl BoundServer {
+    /// Where it will serve; ports are the real ones.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown` fires, then drains for at most 4 seconds. The first task that fails ends all: a store whose sync
+    /// failed must not go on signing.
+    ///
+    /// # Errors
+    /// [`RunError`] naming the task and its cause.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
+        let Self { addresses: _, listener, admin_socket, telemetry, registry, parts, lock } = self;
+        let mut group = TaskGroup::new(shutdown);
+        let shutdown = group.shutdown();
+        if let Some(telemetry) = telemetry {
+            let readiness = parts.report.readiness.clone();
+            group.spawn("telemetry", telemetry.run(Arc::new(registry), readiness, shutdown));
+        }
+        parts.spawn(&mut group, listener, admin_socket);
+        let outcome = group.join(GRACE).await;
+        drop(lock);
+        Ok(outcome?)
+    }
+}
+
+impl Parts {
+    /// Starts every task. Nothing of the parts is kept: the result rows end when the last desk is gone.
+    fn spawn(self, group: &mut TaskGroup, listener: TcpListener, admin_socket: BoundSocket) {
+        let shutdown = group.shutdown();
+        let (node, admin) = (self.node_service(&shutdown), self.admin_service(&shutdown));
+        let attest = AttestService {
+            attestation: Arc::clone(&node.attestation),
+            credentials: self.credentials,
+            entropy: self.ground.entropy,
+            metrics: self.metrics.clone(),
+        };
+        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), health: self.health };
+        group.spawn("agents", listen::agents(listener, self.tls, services, self.metrics, shutdown.clone()));
+        group.spawn("admin", listen::operators(admin_socket, admin, shutdown.clone()));
+        group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
+        group.spawn("store", store_failure(self.ground.store.failure(), shutdown.clone()));
+        group.spawn("sync hub", endless(self.hub.run(self.changes, shutdown)));
+        group.spawn("result rows", endless(self.results.run()));
+    }
+
+    fn node_service(&self, shutdown: &Shutdown) -> NodeService {
+        let Ground { config, clock, entropy: _, store } = &self.ground;
+        let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
+        let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
+        NodeService {
+            callers: callers.clone(),
+            store: Arc::clone(store),
+            desk: Arc::clone(&self.desk),
+            attestation: Arc::new(Attestation {
+                store: Arc::clone(store),
+                desk: Arc::clone(&self.desk),
+                clock: Arc::clone(clock),
+                window: config.reattest_window,
+                slots: Attestation::slots(),
+            }),
+            sync: Arc::new(SyncParts {
+                callers,
+                store: Arc::clone(store),
+                hub: Arc::clone(&self.hub),
+                credentials: self.credentials.clone(),
+                shutdown: shutdown.clone(),
+            }),
+        }
+    }
+
+    fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
+        let Ground { config, clock, entropy, store } = &self.ground;
+        AdminService {
+            store: Arc::clone(store),
+            fleet: self.hub.clone(),
+            status: self.report.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
+            token_ttl: config.token_ttl,
+            shutdown: shutdown.clone(),
+        }
+    }
+}
+
+/// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start.
+async fn assemble(
+    ground: Ground,
+    keystore: Keystore,
+    authority: SigningAuthority,
+    listening: SocketAddr,
+    metrics: Metrics,
+) -> Result<Parts, StartError> {
+    let Ground { config, clock, entropy, store } = &ground;
+    let now = Timestamp::from(clock.now());
+    let bundle = bundle_of(&authority, &config.trust_domain, &**store, now)
+        .await
+        .map_err(|error| StartError::Bundle(error.to_string()))?;
+    let (bundle, bundle_changes) = watch::channel(Arc::new(bundle));
+    let (authority, authority_changes) = watch::channel(Arc::new(authority));
+    let credentials = Credentials::new(config.trust_domain.clone(), Arc::clone(clock), bundle_changes.clone());
+    let (desk, results) = Desk::new(DeskParts {
+        trust_domain: config.trust_domain.clone(),
+        profile: config.leaf.clone(),
+        agent_ttl: config.agent_ttl,
+        replica: config.replica_byte,
+        authority: authority_changes.clone(),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        metrics: metrics.clone(),
+    });
+    let desk = Arc::new(desk);
+    let names = ServingNames {
+        replica: config.replica.clone(),
+        dns_names: config.server_dns_names.clone(),
+        ip_addresses: config.server_ip_addresses.clone(),
+    };
+    let serving = ServingCertificate::mint_first(Arc::clone(&desk), names, credentials.clone())
+        .await
+        .map_err(|error| StartError::Serving(error.to_string()))?;
+    let tls =
+        ServerTls::new(serving.subscribe(), bundle_changes.clone(), ClientAuthentication::Optional, ALPN, Arc::clone(clock))
+            .sending_root();
+    let readiness = Readiness::default();
+    for condition in [ISSUING, SERVING, STORE] {
+        readiness.require(condition, "not judged yet");
+    }
+    let hub = SyncHub::new(Arc::clone(clock));
+    let report = Arc::new(Report {
+        replica: config.replica.clone(),
+        address: config.advertise.as_ref().map_or_else(|| listening.to_string(), |address| address.as_str().to_owned()),
+        profile: config.leaf.clone(),
+        clock: Arc::clone(clock),
+        readiness,
+        authority: authority_changes,
+        bundle: bundle_changes,
+        serving: serving.subscribe(),
+        hub: Arc::clone(&hub),
+    });
+    let reporter = HealthReporter::new();
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+    let upkeep = Upkeep {
+        trust_domain: config.trust_domain.clone(),
+        keystore,
+        authority,
+        bundle,
+        serving,
+        store: Arc::clone(store),
+        hub: Arc::clone(&hub),
+        report: Arc::clone(&report),
+        metrics: metrics.clone(),
+        health: reporter,
+        told: None,
+        authority_fault: None,
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+    };
+    let changes = store.changes();
+    Ok(Parts { ground, changes, credentials, hub, desk, results, report, metrics, tls, upkeep, health })
+}
+
+/// Fails as soon as a commit or its sync has failed.
+async fn store_failure(mut failure: watch::Receiver<Option<String>>, shutdown: Shutdown) -> Result<(), String> {
+    tokio::select! {
+        // Either order is fine: what failed at the end was answered as failed.
+        () = shutdown.fired() => Ok(()),
+        failed = failure.wait_for(Option::is_some) => match failed {
+            Ok(cause) => Err(cause.clone().unwrap_or_default()),
+            // The store is dropped only after the tasks.
+            Err(_) => Ok(()),
+        },
+    }
+}
+
+async fn endless(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
+    task.await;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The hub of the sync streams: which nodes are connected, what woke them, and what they acknowledged.
+//!
+//! The hub queues nothing. A stream that is woken looks at the store and sends what differs from what it sent before, so a
+//! slow agent gets the newest state and costs no memory. One stream per node: a newer one ends the older.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use identity::NodeName;
+use runtime::clock::Clock;
+use runtime::shutdown::Shutdown;
+use tokio::sync::{broadcast, watch};
+
+use crate::rpc::admin_sources::{Fleet, NodeConnection};
+use crate::store::Change;
+
+/// Most updates that an agent may leave unacknowledged; further changes wait and are sent as one.
+pub(crate) const MAX_UNACKNOWLEDGED: usize = 16;
+
+/// What a stream learns of the world between two messages. Both count up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wake {
+    /// Something about this node changed (entries, standing): look again.
+    pub(crate) changes: u64,
+    /// Another stream of this node took over: end.
+    pub(crate) replaced: bool,
+}
+
+struct Stream {
+    id: u64,
+    wake: watch::Sender<Wake>,
+    /// Sequence and time since boot of each update that was sent and not acknowledged, oldest first.
+    unacknowledged: VecDeque<(u64, Duration)>,
+    /// The bundle sequence that the agent acknowledged last; 0 before the first.
+    bundle_sequence: u64,
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<NodeName, Stream>,
+    next_id: u64,
+}
+
+/// The hub. One for the process.
+pub(crate) struct SyncHub {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+impl SyncHub {
+    /// Nobody is connected.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, state: Mutex::default() })
+    }
+
+    /// Registers the stream of a node and ends an older one.
+    pub(crate) fn open(self: &Arc<Self>, node: NodeName) -> OpenStream {
+        let (wake, woken) = watch::channel(Wake { changes: 0, replaced: false });
+        let mut state = self.state();
+        state.next_id += 1;
+        let id = state.next_id;
+        let stream = Stream { id, wake, unacknowledged: VecDeque::new(), bundle_sequence: 0 };
+        if let Some(older) = state.streams.insert(node.clone(), stream) {
+            older.wake.send_modify(|wake| wake.replaced = true);
+        }
+        drop(state);
+        OpenStream { hub: Arc::clone(self), node, id, woken, sequence: 0 }
+    }
+
+    /// Wakes the streams that a change concerns, until the end. To be subscribed before the first stream opens.
+    pub(crate) async fn run(self: Arc<Self>, mut changes: broadcast::Receiver<Change>, shutdown: Shutdown) {
+        loop {
+            let change = tokio::select! {
+                // Either order is fine: a change that comes with the end would wake streams that end anyway.
+                () = shutdown.fired() => return,
+                change = changes.recv() => change,
+            };
+            match change {
+                Ok(Change::Entries(node) | Change::Node(node)) => self.wake(&node),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "changes came faster than they were passed on: every sync stream looks again");
+                    self.wake_all();
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// How many streams are open.
+    pub(crate) fn connected(&self) -> usize {
+        self.state().streams.len()
+    }
+
+    /// Age of the oldest update that a connected agent has not acknowledged; zero when all have.
+    pub(crate) fn lag(&self) -> Duration {
+        let now = self.clock.boottime();
+        let state = self.state();
+        let oldest = state.streams.values().filter_map(|stream| stream.unacknowledged.front()).map(|(_, sent)| *sent).min();
+        oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest))
+    }
+
+    fn wake(&self, node: &NodeName) {
+        if let Some(stream) = self.state().streams.get(node) {
+            stream.wake.send_modify(|wake| wake.changes += 1);
+        }
+    }
+
+    fn wake_all(&self) {
+        for stream in self.state().streams.values() {
+            stream.wake.send_modify(|wake| wake.changes += 1);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fleet for SyncHub {
+    fn connection(&self, node: &NodeName) -> Option<NodeConnection> {
+        self.state().streams.get(node).map(|stream| NodeConnection { bundle_sequence: stream.bundle_sequence })
+    }
+}
+
+/// Why an acknowledgement is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AckError {
+    /// It names an update that this stream has not sent.
+    #[error("acknowledged update {acknowledged}, but this stream has sent {sent} so far")]
+    NotSent { acknowledged: u64, sent: u64 },
+}
+
+/// A node's place in the hub; the drop gives it up.
+pub(crate) struct OpenStream {
+    hub: Arc<SyncHub>,
+    node: NodeName,
+    id: u64,
+    woken: watch::Receiver<Wake>,
+    sequence: u64,
+}
+
+impl OpenStream {
+    /// Resolves when there may be news (cancel safe).
+    pub(crate) async fn woken(&mut self) {
+        // The sender lives in the hub until this stream is replaced (which was sent first) or dropped.
+        if self.woken.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What is known now; later changes resolve [`Self::woken`] again. To be called before the store is read.
+    pub(crate) fn seen(&mut self) -> Wake {
+        *self.woken.borrow_and_update()
+    }
+
+    /// The sequence of the next update, counted as sent now; `None` while too many wait for their acknowledgement.
+    pub(crate) fn next_sequence(&mut self) -> Option<u64> {
+        let now = self.hub.clock.boottime();
+        let mut state = self.hub.state();
+        let next = self.sequence + 1;
+        match state.streams.get_mut(&self.node) {
+            Some(stream) if stream.id == self.id => {
+                if stream.unacknowledged.len() >= MAX_UNACKNOWLEDGED {
+                    return None;
+                }
+                stream.unacknowledged.push_back((next, now));
+            }
+            // Replaced: this stream is about to end and counts for nothing.
+            Some(_) | None => {}
+        }
+        drop(state);
+        self.sequence = next;
+        Some(next)
+    }
+
+    /// Takes an acknowledgement of everything up to `sequence`, with the bundle sequence in use.
+    ///
+    /// # Errors
+    /// [`AckError`] when it names what was never sent.
+    pub(crate) fn acknowledge(&self, sequence: u64, bundle_sequence: u64) -> Result<(), AckError> {
+        if sequence > self.sequence {
+            return Err(AckError::NotSent { acknowledged: sequence, sent: self.sequence });
+        }
+        let mut state = self.hub.state();
+        let Some(stream) = state.streams.get_mut(&self.node).filter(|stream| stream.id == self.id) else { return Ok(()) };
+        while stream.unacknowledged.front().is_some_and(|(sent, _)| *sent <= sequence) {
+            stream.unacknowledged.pop_front();
+        }
+        stream.bundle_sequence = bundle_sequence;
+        Ok(())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let mut state = self.hub.state();
+        if state.streams.get(&self.node).is_some_and(|stream| stream.id == self.id) {
+            state.streams.remove(&self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::clock::TestClock;
+    use std::time::SystemTime;
+
+    fn hub() -> (Arc<SyncHub>, Arc<TestClock>) {
+        let clock = TestClock::at(SystemTime::UNIX_EPOCH);
+        (SyncHub::new(clock.clone()), clock)
+    }
+
+    fn bundle_of(hub: &SyncHub, name: &str) -> Option<u64> {
+        hub.connection(&node(name)).map(|connection| connection.bundle_sequence)
+    }
+
+    fn node(name: &str) -> NodeName {
+        NodeName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_newer_stream_of_a_node_ends_the_older_one_only() {
+        let (hub, _) = hub();
+        let (mut older, mut other) = (hub.open(node("n1")), hub.open(node("n2")));
+        let mut newer = hub.open(node("n1"));
+        assert!(older.seen().replaced && !newer.seen().replaced && !other.seen().replaced);
+        drop(older);
+        assert!(hub.connection(&node("n1")).is_some(), "the older one's end must not unregister the newer one");
+        drop(newer);
+        assert!(hub.connection(&node("n1")).is_none() && hub.connection(&node("n2")).is_some());
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_oldest_update_without_acknowledgement() {
+        let (hub, clock) = hub();
+        let mut stream = hub.open(node("n1"));
+        assert_eq!(hub.lag(), Duration::ZERO);
+        assert_eq!(stream.next_sequence(), Some(1));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(stream.next_sequence(), Some(2));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(hub.lag(), Duration::from_secs(7));
+        stream.acknowledge(1, 9).unwrap();
+        assert_eq!(hub.lag(), Duration::from_secs(2));
+        stream.acknowledge(2, 10).unwrap();
+        assert_eq!((hub.lag(), bundle_of(&hub, "n1")), (Duration::ZERO, Some(10)));
+        assert_eq!(stream.acknowledge(3, 11), Err(AckError::NotSent { acknowledged: 3, sent: 2 }));
+        assert_eq!(bundle_of(&hub, "n1"), Some(10));
+    }
+
+    #[test]
+    fn an_agent_that_never_acknowledges_is_sent_no_more() {
+        let (hub, _) = hub();
+        let mut stream = hub.open(node("n1"));
+        for sequence in 1..=16 {
+            assert_eq!(stream.next_sequence(), Some(sequence));
+        }
+        assert_eq!(stream.next_sequence(), None);
+        stream.acknowledge(1, 1).unwrap();
+        assert_eq!(stream.next_sequence(), Some(17));
+    }
+
+    #[tokio::test]
+    async fn changes_wake_the_streams_that_they_concern() {
+        let (hub, _) = hub();
+        let (sender, changes) = broadcast::channel(4);
+        let (trigger, shutdown) = runtime::shutdown::channel();
+        let (mut one, mut two) = (hub.open(node("n1")), hub.open(node("n2")));
+        let run = Arc::clone(&hub).run(changes, shutdown);
+        let script = async {
+            sender.send(Change::Entries(node("n1"))).unwrap();
+            one.woken().await;
+            assert_eq!((one.seen().changes, two.seen().changes), (1, 0));
+            sender.send(Change::Node(node("n1"))).unwrap();
+            one.woken().await;
+            assert_eq!((one.seen().changes, two.seen().changes), (2, 0));
+            sender.send(Change::Node(node("n2"))).unwrap();
+            two.woken().await;
+            trigger.fire();
+        };
+        tokio::join!(run, script);
+    }
+}

@@ -1,0 +1,195 @@
+//! What the CA does by the clock: take up a newer authority, re-mint its serving certificate, judge its health, count.
+//!
+//! One tick a second reads the wall clock anew; nothing remembers when something will be due.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::TrustDomain;
+use pki::{Timestamp, TrustBundle};
+use runtime::clock::{Clock, Ticker};
+use runtime::entropy::{self, Entropy};
+use runtime::shutdown::Shutdown;
+use tokio::sync::{broadcast, watch};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::authority::SigningAuthority;
+use crate::keystore::Keystore;
+use crate::metrics::{Metrics, Role};
+use crate::records::NodeState;
+use crate::report::{Report, STORE};
+use crate::serving::{ServingCertificate, bundle_content};
+use crate::store::{Change, Store, StoreError};
+use crate::sync::SyncHub;
+
+const PERIOD: Duration = Duration::from_secs(1);
+/// Ticks between two looks at the store: each is a query.
+const STORE_EVERY: u64 = 5;
+/// Ticks between two log lines of a warning that stands.
+const WARN_EVERY: u64 = 3600;
+
+/// Why a bundle cannot be pushed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleUpkeepError {
+    /// The authorities make none.
+    #[error(transparent)]
+    Bundle(#[from] pki::BundleError),
+    /// Its sequence could not be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The bundle of an authority's roots, with the sequence that the store gives its content.
+///
+/// # Errors
+/// [`BundleUpkeepError`].
+pub(crate) async fn bundle_of(
+    authority: &SigningAuthority,
+    trust_domain: &TrustDomain,
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<TrustBundle, BundleUpkeepError> {
+    let content = bundle_content(authority.roots());
+    let sequence = store.bundle_sequence(trust_domain.clone(), content, now).await?;
+    Ok(TrustBundle::new(trust_domain.clone(), authority.roots().to_vec(), sequence)?)
+}
+
+/// What is looked after.
+pub(crate) struct Upkeep {
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) keystore: Keystore,
+    pub(crate) authority: watch::Sender<Arc<SigningAuthority>>,
+    pub(crate) bundle: watch::Sender<Arc<TrustBundle>>,
+    pub(crate) serving: ServingCertificate,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hub: Arc<SyncHub>,
+    pub(crate) report: Arc<Report>,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: HealthReporter,
+    /// What the health service says; told only when it changes, since every change goes to whoever watches.
+    pub(crate) told: Option<ServingStatus>,
+    /// Why the newest authority on disk is not used, as it was logged.
+    pub(crate) authority_fault: Option<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Upkeep {
+    /// Ticks until the end.
+    ///
+    /// # Errors
+    /// When the kernel gives no timer: nothing would be renewed, so the process must end.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> io::Result<()> {
+        let mut ticker = Ticker::new(PERIOD)?;
+        let mut changes = self.store.changes();
+        let mut tick = 0;
+        self.tick(tick, &mut changes).await;
+        loop {
+            tokio::select! {
+                // Either order is fine: a tick at the end does no harm.
+                () = shutdown.fired() => break,
+                woken = ticker.tick() => { woken?; }
+            }
+            tick += 1;
+            self.tick(tick, &mut changes).await;
+        }
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+        Ok(())
+    }
+
+    async fn tick(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
+        let now = Timestamp::from(self.clock.now());
+        self.take_up_newer_authority(now).await;
+        self.serving.renew_if_due(self.random()).await;
+        if tick.is_multiple_of(STORE_EVERY) {
+            self.look_at_store(tick, changes).await;
+        }
+        self.report.judge(now);
+        self.tell_health().await;
+        self.count(now, tick);
+    }
+
+    /// A set that does not verify leaves the one in use untouched.
+    async fn take_up_newer_authority(&mut self, now: Timestamp) {
+        let newer = match self.keystore.newer(now) {
+            Ok(None) => return,
+            Ok(Some(newer)) => {
+                self.authority_fault = None;
+                Arc::new(newer)
+            }
+            Err(error) => {
+                // Once for each fault: a file that stays broken is looked at every second.
+                let error = error.to_string();
+                if self.authority_fault.as_ref() != Some(&error) {
+                    tracing::error!(%error, "a newer authority is not used; the one in use goes on");
+                    self.authority_fault = Some(error);
+                }
+                return;
+            }
+        };
+        let bundle = match bundle_of(&newer, &self.trust_domain, &*self.store, now).await {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                tracing::error!(%error, "the bundle of a newer authority cannot be pushed; the authority in use goes on");
+                self.keystore.not_taken();
+                return;
+            }
+        };
+        tracing::info!(issuer = newer.certificate().subject(), not_after = %newer.certificate().not_after(), "taking up a newer authority");
+        // The bundle first: nobody should meet a leaf whose root was not pushed yet.
+        self.bundle.send_if_modified(|current| {
+            let modified = current.sequence() != bundle.sequence();
+            *current = Arc::new(bundle);
+            modified
+        });
+        self.authority.send_replace(newer);
+        let random = self.random();
+        self.serving.replace(random).await;
+    }
+
+    async fn look_at_store(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
+        match self.store.issued_count().await {
+            Ok(_) => self.report.readiness.met(STORE),
+            Err(error) => self.report.readiness.unmet(STORE, &error.to_string()),
+        }
+        // Listing everything is for when something changed.
+        let mut changed = tick == 0;
+        while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = changes.try_recv() {
+            changed = true;
+        }
+        if changed && let (Ok(nodes), Ok(entries)) = (self.store.nodes().await, self.store.entries(None).await) {
+            let banned = nodes.iter().filter(|record| record.state == NodeState::Banned).count();
+            self.metrics.fleet(nodes.len() - banned, banned, entries.len());
+        }
+    }
+
+    async fn tell_health(&mut self) {
+        let status = if self.report.readiness.failing().is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        if self.told != Some(status) {
+            self.health.set_service_status("", status).await;
+            self.told = Some(status);
+        }
+    }
+
+    fn count(&self, now: Timestamp, tick: u64) {
+        let authority = self.authority.borrow();
+        self.metrics.expires(Role::Root, authority.root().not_after());
+        self.metrics.expires(Role::Issuer, authority.certificate().not_after());
+        self.metrics.expires(Role::Serving, self.serving.current().leaf().not_after());
+        self.metrics.bundle(self.bundle.borrow().sequence());
+        self.metrics.sync(self.hub.connected(), self.hub.lag());
+        self.metrics.issuer_half_life(authority.half_life(), now);
+        if tick.is_multiple_of(WARN_EVERY) {
+            for warning in self.report.warnings(now) {
+                tracing::warn!(warning, "something of this CA will end");
+            }
+        }
+    }
+
+    fn random(&self) -> u8 {
+        let [byte] = entropy::bytes(&*self.entropy);
+        byte
+    }
+}

@@ -1,0 +1,18 @@
+//! The CA as agents meet it: real TLS and gRPC on loopback, every refusal beside what passes.
+
+#[cfg(test)]
+mod attestation;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod issuer_end;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod serving;
+#[cfg(test)]
+mod sync;
+#[cfg(test)]
+mod test_agent;
+#[cfg(test)]
+mod test_ca;
