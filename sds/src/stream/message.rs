@@ -1,0 +1,234 @@
+//! What goes into the state machine and what comes out, without a word of Envoy's messages.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::SpiffeId;
+use pki::{SvidError, Timestamp, TrustBundle, X509Svid};
+
+/// The type URL of every request and resource.
+pub const SECRET_TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+
+/// Most streams open at a time on one connection. Envoy opens one per name.
+pub const MAX_STREAMS: usize = 100;
+
+/// Most names on one stream.
+pub const MAX_NAMES: usize = 64;
+
+/// The longest name, in bytes: the longest SPIFFE ID.
+pub const MAX_NAME_BYTES: usize = identity::MAX_SPIFFE_ID_BYTES;
+
+/// Most bytes of names on all streams of a connection together: what a peer can make this end keep.
+pub const MAX_CONNECTION_NAME_BYTES: usize = 256 * 1024;
+
+/// The form of a validation context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValidationContextKind {
+    /// Envoy's SPIFFE validator, `envoy.tls.cert_validator.spiffe`: each trust domain is tied to its own authorities.
+    SpiffeValidator,
+    /// Plain `trusted_ca`: for peers that do not have that validator.
+    TrustedCa,
+}
+
+impl ValidationContextKind {
+    /// `spiffe` or `trusted-ca`, as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpiffeValidator => "spiffe",
+            Self::TrustedCa => "trusted-ca",
+        }
+    }
+}
+
+/// The two clocks, read together by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Wall clock, for certificates.
+    pub wall: Timestamp,
+    /// Time since boot, suspend counted, for delays.
+    pub boot: Duration,
+}
+
+/// One stream of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub(super) u64);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a peer says on a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Empty, or [`SECRET_TYPE_URL`].
+    pub type_url: String,
+    /// All names wanted on this stream from now on. An empty list asks for nothing: a key goes only where it was asked for.
+    pub names: Vec<String>,
+    /// The version that the peer accepted last.
+    pub version: String,
+    /// The nonce of the response that this request speaks of; empty on the first.
+    pub nonce: String,
+    /// Present when the peer rejected that response: why.
+    pub rejection: Option<String>,
+    /// What the peer's node metadata ask for, when the request had any.
+    pub validation: Option<ValidationContextKind>,
+}
+
+/// What shall be sent on a stream. Never without a resource.
+#[derive(Debug)]
+pub struct Response {
+    /// The content hash of the resources.
+    pub version: String,
+    /// Unique on the connection.
+    pub nonce: String,
+    /// At least one, one per name answered.
+    pub resources: Vec<Resource>,
+}
+
+/// A secret under the name by which the peer asked for it.
+#[derive(Debug)]
+pub struct Resource {
+    /// As asked.
+    pub name: Arc<str>,
+    /// The secret itself.
+    pub secret: Secret,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub enum Secret {
+    /// Chain and key of an SVID.
+    Certificate(Arc<X509Svid>),
+    /// Whom to trust.
+    ValidationContext {
+        /// The authorities.
+        bundle: Arc<TrustBundle>,
+        /// In which form they are told.
+        kind: ValidationContextKind,
+    },
+}
+
+/// Why a stream ends by the peer's fault: INVALID_ARGUMENT.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Another service's resources.
+    #[error("the type URL is {found:?}, this service has {SECRET_TYPE_URL:?} only")]
+    TypeUrl {
+        /// The type URL met (its first 128 characters at most).
+        found: String,
+    },
+    /// More than [`MAX_NAMES`].
+    #[error("the request has {found} names, at most {MAX_NAMES} are allowed on a stream; open another one")]
+    Names {
+        /// How many it has.
+        found: usize,
+    },
+    /// Empty, or longer than [`MAX_NAME_BYTES`].
+    #[error("a name has {found} bytes, 1 to {MAX_NAME_BYTES} are allowed")]
+    NameLength {
+        /// The length met, in bytes.
+        found: usize,
+    },
+    /// More than [`MAX_CONNECTION_NAME_BYTES`].
+    #[error("the names on this connection would have {found} bytes, at most {MAX_CONNECTION_NAME_BYTES} are allowed together")]
+    TotalNames {
+        /// How many bytes it would be.
+        found: usize,
+    },
+}
+
+/// The connection has [`MAX_STREAMS`] streams already: RESOURCE_EXHAUSTED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection has {MAX_STREAMS} streams, no more are allowed; close one, or ask for several names on one stream")]
+pub struct TooManyStreams;
+
+/// Why a name has no answer for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnansweredReason {
+    /// The caller has no identity (yet).
+    NoIdentity,
+    /// Nothing that belongs to the caller has this name.
+    NotTheCallers,
+    /// The secret exists, and does not verify.
+    HeldBack,
+}
+
+/// Something that the host logs and counts.
+#[derive(Debug)]
+pub enum Event {
+    /// A response was handed out for sending.
+    Pushed {
+        /// On which stream.
+        stream: StreamId,
+        /// Its version.
+        version: String,
+        /// How many certificates it carries.
+        certificates: usize,
+        /// How many validation contexts it carries.
+        validation_contexts: usize,
+    },
+    /// The peer accepted the last response.
+    Acked {
+        /// On which stream.
+        stream: StreamId,
+        /// Its version.
+        version: String,
+    },
+    /// The peer rejected the last response.
+    Nacked {
+        /// On which stream.
+        stream: StreamId,
+        /// The version rejected.
+        version: String,
+        /// The peer's words: at most 256 characters, control characters escaped.
+        why: String,
+    },
+    /// A request spoke of a response that a newer one has overtaken, and was ignored.
+    StaleNonce {
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// A name stays without an answer for now. Said once per stream and name, until it is answered.
+    Unanswered {
+        /// On which stream.
+        stream: StreamId,
+        /// The name: at most 256 characters, control characters escaped.
+        name: String,
+        /// Why.
+        reason: UnansweredReason,
+    },
+    /// Something that a person should look at.
+    Alarm(Alarm),
+}
+
+/// What is wrong, as far as the machine can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// An SVID does not verify with its bundle: it is not sent, the last good pair stays.
+    HeldBack {
+        /// Whose.
+        id: SpiffeId,
+        /// Its serial, hexadecimal.
+        serial: String,
+        /// Why it does not verify.
+        why: SvidError,
+    },
+    /// The peer rejected a pair; the last good one is sent again on all its streams.
+    Rejected,
+    /// The peer rejected a pair, and there is no earlier one to go back to: nothing is sent until the content changes.
+    RejectedFirst,
+    /// The peer rejects the last good pair as well; the next attempt waits for a mended part, or for `retry_in`.
+    RejectedAgain {
+        /// 1 to 60 s.
+        retry_in: Duration,
+    },
+}
+
+/// A peer's text for a log line: short, and without characters that could forge another line.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(256).flat_map(char::escape_debug).take(256).collect()
+}

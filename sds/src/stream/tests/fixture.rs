@@ -1,0 +1,177 @@
+//! Real certificates and a peer to play with.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{SpiffeId, TrustDomain};
+use pki::{
+    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SerialNumber,
+    Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
+};
+
+use super::super::*;
+use crate::SecretState;
+
+pub(crate) const START: u64 = 1_800_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Authority {
+    root: Certificate,
+    issuer: Certificate,
+    issuer_key: PrivateKey,
+    serials: Cell<u8>,
+}
+
+fn serial(number: u8) -> SerialNumber {
+    SerialNumber::new(ReplicaByte::new(1).unwrap(), [number; pki::SERIAL_RANDOM_BYTES])
+}
+
+pub(crate) fn domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+pub(crate) fn id(name: &str) -> SpiffeId {
+    SpiffeId::parse(&format!("spiffe://example.org/{name}")).unwrap()
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let now = Timestamp::from_unix_seconds(START - 3600);
+        let keys = [0, 1].map(|_| PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
+        let mint = |role, key: &PrivateKey, number, issuer: Option<&Certificate>| {
+            let (trust_domain, lifetime) = (domain(), Duration::from_secs(300 * 86_400));
+            let (serial, public_key) = (serial(number), key.public_key());
+            let spec = AuthoritySpec { role, trust_domain: &trust_domain, public_key, lifetime, serial, now };
+            prepare_authority(&spec, issuer).unwrap().sign(&keys[0]).unwrap()
+        };
+        let root = mint(AuthorityRole::Root, &keys[0], 1, None);
+        let issuer = mint(AuthorityRole::Issuer, &keys[1], 2, Some(&root));
+        let [_, issuer_key] = keys;
+        Self { root, issuer, issuer_key, serials: Cell::new(3) }
+    }
+
+    pub(crate) fn root(&self) -> Certificate {
+        self.root.clone()
+    }
+
+    /// An SVID issued at `START` plus `at` seconds.
+    pub(crate) fn svid(&self, name: &str, at: u64, ttl: Duration) -> Arc<X509Svid> {
+        let now = Timestamp::from_unix_seconds(START + at);
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        self.serials.set(self.serials.get() + 1);
+        let request = LeafRequest {
+            id: &id(name),
+            dns_names: &[],
+            ip_addresses: &[],
+            public_key: key.public_key(),
+            ttl: Some(ttl),
+            serial: serial(self.serials.get()),
+            now,
+        };
+        let profile = LeafProfile::new(HOUR, 24 * HOUR).unwrap();
+        let leaf = prepare_leaf(&profile, &request, &self.issuer).unwrap().sign(&self.issuer_key).unwrap();
+        Arc::new(X509Svid::new(vec![leaf, self.issuer.clone()], key, now).unwrap())
+    }
+
+    /// An SVID for an hour from `START`.
+    pub(crate) fn fresh(&self, name: &str) -> Arc<X509Svid> {
+        self.svid(name, 0, HOUR)
+    }
+}
+
+pub(crate) fn bundle(authorities: &[&Authority]) -> Arc<TrustBundle> {
+    Arc::new(TrustBundle::new(domain(), authorities.iter().map(|authority| authority.root()).collect(), 1).unwrap())
+}
+
+pub(crate) fn state(svids: &[&Arc<X509Svid>], bundle: &Arc<TrustBundle>) -> Arc<SecretState> {
+    Arc::new(SecretState { svids: svids.iter().map(|svid| Arc::clone(svid)).collect(), bundle: Some(Arc::clone(bundle)) })
+}
+
+/// A machine, and the time.
+pub(crate) struct Bench {
+    pub(crate) machine: Connection,
+    pub(crate) now: Now,
+}
+
+impl Bench {
+    pub(crate) fn new(state: Arc<SecretState>) -> Self {
+        let now = Now { wall: Timestamp::from_unix_seconds(START + 1), boot: Duration::from_secs(1000) };
+        Self { machine: Connection::new(ValidationContextKind::SpiffeValidator, state, now), now }
+    }
+
+    pub(crate) fn pass(&mut self, span: Duration) {
+        self.now = Now { wall: self.now.wall.plus(span), boot: self.now.boot + span };
+    }
+
+    pub(crate) fn update(&mut self, state: &Arc<SecretState>) {
+        self.machine.update(Arc::clone(state), self.now);
+    }
+
+    pub(crate) fn ask(&mut self, stream: StreamId, names: &[&str]) {
+        let request = Request { type_url: SECRET_TYPE_URL.to_owned(), names: owned(names), ..Request::default() };
+        self.machine.request(stream, request, self.now).unwrap();
+    }
+
+    pub(crate) fn open(&mut self, names: &[&str]) -> StreamId {
+        let stream = self.machine.open().unwrap();
+        self.ask(stream, names);
+        stream
+    }
+
+    pub(crate) fn take(&mut self, stream: StreamId) -> Option<Response> {
+        self.machine.transmit(stream, self.now)
+    }
+
+    #[track_caller]
+    pub(crate) fn sent(&mut self, stream: StreamId) -> Response {
+        self.take(stream).expect("a response")
+    }
+
+    #[track_caller]
+    pub(crate) fn silent(&mut self, streams: &[StreamId]) {
+        for stream in streams {
+            let sent = self.take(*stream);
+            assert!(sent.is_none(), "stream {stream} was sent {sent:?}");
+        }
+    }
+
+    pub(crate) fn ack(&mut self, stream: StreamId, names: &[&str], response: &Response) {
+        let Response { version, nonce, .. } = response;
+        let request = Request { names: owned(names), version: version.clone(), nonce: nonce.clone(), ..Request::default() };
+        self.machine.request(stream, request, self.now).unwrap();
+    }
+
+    pub(crate) fn nack(&mut self, stream: StreamId, names: &[&str], response: &Response) {
+        let (nonce, rejection) = (response.nonce.clone(), Some("Failed to load certificate chain from <inline>".to_owned()));
+        let request = Request { names: owned(names), nonce, rejection, ..Request::default() };
+        self.machine.request(stream, request, self.now).unwrap();
+    }
+
+    pub(crate) fn alarms(&mut self) -> Vec<Alarm> {
+        let alarm = |event| if let Event::Alarm(alarm) = event { Some(alarm) } else { None };
+        self.machine.take_events().into_iter().filter_map(alarm).collect()
+    }
+}
+
+pub(crate) fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The serial of the one certificate in a response.
+pub(crate) fn serial_of(response: &Response) -> String {
+    let serials: Vec<_> = response.resources.iter().filter_map(|resource| svid_of(resource)).collect();
+    let [svid] = serials.as_slice() else { panic!("not one certificate: {response:?}") };
+    svid.leaf().serial().to_string()
+}
+
+pub(crate) fn svid_of(resource: &Resource) -> Option<&X509Svid> {
+    if let Secret::Certificate(svid) = &resource.secret { Some(svid) } else { None }
+}
+
+pub(crate) fn bundle_of(response: &Response) -> &TrustBundle {
+    let [Resource { secret: Secret::ValidationContext { bundle, .. }, .. }] = response.resources.as_slice() else {
+        panic!("not one validation context: {response:?}")
+    };
+    bundle
+}

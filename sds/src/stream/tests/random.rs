@@ -1,0 +1,196 @@
+//! Any order of events: what may never happen, and what always comes at last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::fixture::{Authority, Bench, bundle, state, svid_of};
+use crate::SecretState;
+
+/// States that a source may give, good and bad ones; the last one is good and never used before the end.
+static STATES: LazyLock<Vec<Arc<SecretState>>> = LazyLock::new(|| {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (one, both) = (bundle(&[&authority]), bundle(&[&authority, &other]));
+    let web = [0, 1, 2].map(|_| authority.fresh("web"));
+    let api = authority.fresh("api");
+    let expired = authority.svid("web", 0, Duration::from_secs(2));
+    let foreign = other.fresh("web");
+    vec![
+        state(&[], &one),
+        state(&[&web[0]], &one),
+        state(&[&web[1]], &one),
+        state(&[&web[0]], &both),
+        state(&[&web[1], &api], &both),
+        state(&[&api], &one),
+        state(&[&expired], &one),
+        state(&[&foreign], &one),
+        state(&[&foreign, &api], &one),
+        Arc::new(SecretState { svids: vec![Arc::clone(&web[0])], bundle: None }),
+        state(&[&web[2], &api], &both),
+    ]
+});
+
+const NAMES: [&[&str]; 6] =
+    [&["default"], &["ROOTCA"], &["spiffe://example.org/web", "nobody"], &["spiffe://example.org/api"], &["ALL", "default"], &[]];
+
+#[derive(Clone, Debug)]
+enum Action {
+    Open(usize),
+    Close(usize),
+    Rename(usize, usize),
+    Update(usize),
+    Take(usize),
+    Answer(usize, Reply),
+    Pass(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Reply {
+    Ack,
+    Nack,
+    StaleNack,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let reply = prop_oneof![3 => Just(Reply::Ack), 2 => Just(Reply::Nack), 1 => Just(Reply::StaleNack)];
+    prop_oneof![
+        2 => (0..NAMES.len()).prop_map(Action::Open),
+        1 => (0..8_usize).prop_map(Action::Close),
+        1 => (0..8_usize, 0..NAMES.len()).prop_map(|(stream, names)| Action::Rename(stream, names)),
+        3 => (0..STATES.len() - 1).prop_map(Action::Update),
+        6 => (0..8_usize).prop_map(Action::Take),
+        5 => (0..8_usize, reply).prop_map(|(stream, reply)| Action::Answer(stream, reply)),
+        1 => (0..90_u64).prop_map(Action::Pass),
+    ]
+}
+
+/// The peer and the rules that it holds the machine to.
+struct Peer {
+    bench: Bench,
+    held: Arc<SecretState>,
+    streams: Vec<(StreamId, usize)>,
+    last: BTreeMap<StreamId, Response>,
+    nonces: BTreeSet<String>,
+    /// Streams on which the same version may come once more: since a NACK or a change of names.
+    excused: BTreeSet<StreamId>,
+}
+
+impl Peer {
+    fn stream(&self, number: usize) -> Option<(StreamId, &'static [&'static str])> {
+        let (stream, names) = self.streams.get(number % self.streams.len().max(1))?;
+        Some((*stream, NAMES[*names]))
+    }
+
+    fn take(&mut self, stream: StreamId, names: &[&str]) -> bool {
+        let Some(response) = self.bench.take(stream) else { return false };
+        assert!(!response.resources.is_empty(), "a response without a resource");
+        assert!(self.nonces.insert(response.nonce.clone()), "a nonce twice");
+        for resource in &response.resources {
+            assert!(names.contains(&&*resource.name), "{} was not asked for", resource.name);
+            if let Some(svid) = svid_of(resource) {
+                assert!(self.held.svids.iter().any(|own| own.id() == svid.id()), "{} is not the caller's", svid.id());
+                assert!(*resource.name == *svid.id().as_str() || &*resource.name == "default");
+                assert!(&*resource.name != "default" || self.held.svids[0].id() == svid.id(), "another's default");
+            }
+        }
+        let repeated = self.last.get(&stream).is_some_and(|last| last.version == response.version);
+        assert!(!repeated || self.excused.contains(&stream), "the same content twice without a reason");
+        self.excused.remove(&stream);
+        self.last.insert(stream, response);
+        true
+    }
+
+    fn answer(&mut self, stream: StreamId, names: &[&str], reply: Reply) {
+        let Some(response) = self.last.get(&stream) else { return };
+        match reply {
+            Reply::Ack => self.bench.ack(stream, names, response),
+            Reply::Nack => {
+                self.bench.nack(stream, names, response);
+                self.excused.extend(self.streams.iter().map(|(stream, _)| *stream));
+            }
+            Reply::StaleNack => {
+                let stale = Response { version: String::new(), nonce: "0-0".to_owned(), resources: Vec::new() };
+                self.bench.nack(stream, names, &stale);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open(names) => {
+                let stream = self.bench.open(NAMES[names]);
+                self.streams.push((stream, names));
+            }
+            Action::Close(number) if !self.streams.is_empty() => {
+                let (stream, _) = self.streams.remove(number % self.streams.len());
+                self.bench.machine.close(stream, self.bench.now);
+            }
+            Action::Rename(number, names) if !self.streams.is_empty() => {
+                let index = number % self.streams.len();
+                self.streams[index].1 = names;
+                let stream = self.streams[index].0;
+                self.bench.ask(stream, NAMES[names]);
+                self.excused.insert(stream);
+            }
+            Action::Close(_) | Action::Rename(..) => {}
+            Action::Update(number) => {
+                self.held = Arc::clone(&STATES[number]);
+                self.bench.update(&STATES[number]);
+                // What was taken away and given back may be sent again.
+                self.excused.extend(self.streams.iter().map(|(stream, _)| *stream));
+            }
+            Action::Take(number) => {
+                if let Some((stream, names)) = self.stream(number) {
+                    self.take(stream, names);
+                }
+            }
+            Action::Answer(number, reply) => {
+                if let Some((stream, names)) = self.stream(number) {
+                    self.answer(stream, names, reply);
+                }
+            }
+            Action::Pass(seconds) => self.bench.pass(Duration::from_secs(seconds)),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold_and_the_newest_state_arrives_at_last(actions in prop::collection::vec(action(), 1..60)) {
+        let held = Arc::clone(&STATES[1]);
+        let bench = Bench::new(Arc::clone(&held));
+        let (last, nonces, excused) = Default::default();
+        let mut peer = Peer { bench, held, streams: Vec::new(), last, nonces, excused };
+        for action in actions {
+            peer.act(action);
+        }
+        // From here the peer accepts everything, and the source gives something new.
+        let newest = Arc::clone(STATES.last().unwrap());
+        peer.held = Arc::clone(&newest);
+        peer.bench.update(&newest);
+        peer.excused.extend(peer.streams.iter().map(|(stream, _)| *stream));
+        for _ in 0..8 {
+            for number in 0..peer.streams.len() {
+                let (stream, names) = peer.stream(number).unwrap();
+                peer.take(stream, names);
+                peer.answer(stream, names, Reply::Ack);
+            }
+            peer.bench.pass(Duration::from_secs(61));
+        }
+        for (stream, names) in peer.streams.clone() {
+            prop_assert!(!peer.take(stream, NAMES[names]), "stream {} does not come to rest", stream);
+            // What a connection that saw nothing but the newest state would get.
+            let mut fresh = Bench::new(Arc::clone(&newest));
+            let expected = fresh.open(NAMES[names]);
+            if let Some(expected) = fresh.take(expected) {
+                let version = peer.last.get(&stream).map(|response| &response.version);
+                prop_assert_eq!(version, Some(&expected.version), "stream {} is behind", stream);
+            }
+        }
+    }
+}

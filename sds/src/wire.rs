@@ -1,0 +1,87 @@
+//! Conversions between the state machine's values and Envoy's messages.
+
+use prost::{Message, Name};
+use proto::envoy::envoy::config::core::v3::{DataSource, Node, TypedExtensionConfig, data_source::Specifier};
+use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
+use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use proto::envoy::google::protobuf::{Any, value::Kind};
+
+use crate::ValidationContextKind;
+use crate::stream::{Request, Resource, Response, SECRET_TYPE_URL, Secret};
+
+/// The extension that Envoy registers its SPIFFE validator under.
+const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
+
+/// The node metadata key by which SPIRE's users ask for plain `trusted_ca`: `true`, as a boolean or a text.
+const DISABLE_SPIFFE_VALIDATOR: &str = "disable_spiffe_cert_validation";
+
+/// Reads a request. The node's metadata count for the form of the validation context only; they say nothing about who calls.
+pub(crate) fn request(message: DiscoveryRequest) -> Request {
+    let DiscoveryRequest { version_info, node, resource_names, resource_locators: _, type_url, response_nonce, error_detail } =
+        message;
+    Request {
+        type_url,
+        names: resource_names,
+        version: version_info,
+        nonce: response_nonce,
+        rejection: error_detail.map(|status| status.message),
+        validation: node.and_then(|node| validation_asked_for(&node)),
+    }
+}
+
+fn validation_asked_for(node: &Node) -> Option<ValidationContextKind> {
+    let disabled = match node.metadata.as_ref()?.fields.get(DISABLE_SPIFFE_VALIDATOR)?.kind.as_ref()? {
+        Kind::BoolValue(disabled) => *disabled,
+        Kind::StringValue(text) => text.eq_ignore_ascii_case("true"),
+        Kind::NullValue(_) | Kind::NumberValue(_) | Kind::StructValue(_) | Kind::ListValue(_) => false,
+    };
+    disabled.then_some(ValidationContextKind::TrustedCa)
+}
+
+/// Writes a response. It holds private keys: it must never be logged, and prost's `Debug` would print them.
+pub(crate) fn response(response: Response) -> DiscoveryResponse {
+    let Response { version, nonce, resources } = response;
+    let resources = resources
+        .into_iter()
+        .map(|resource| Any { type_url: SECRET_TYPE_URL.to_owned(), value: secret(resource).encode_to_vec() })
+        .collect();
+    DiscoveryResponse { version_info: version, resources, type_url: SECRET_TYPE_URL.to_owned(), nonce, ..Default::default() }
+}
+
+fn secret(resource: Resource) -> tls::Secret {
+    let secret = match resource.secret {
+        Secret::Certificate(svid) => tls::secret::Type::TlsCertificate(tls::TlsCertificate {
+            certificate_chain: Some(inline(pki::certificates_to_pem(svid.chain()).into_bytes())),
+            private_key: Some(inline(svid.key().to_pkcs8_pem().as_bytes().to_vec())),
+            ..Default::default()
+        }),
+        Secret::ValidationContext { bundle, kind } => tls::secret::Type::ValidationContext(match kind {
+            ValidationContextKind::SpiffeValidator => tls::CertificateValidationContext {
+                custom_validator_config: Some(spiffe_validator(&bundle)),
+                ..Default::default()
+            },
+            ValidationContextKind::TrustedCa => {
+                tls::CertificateValidationContext { trusted_ca: Some(inline(bundle.to_pem().into_bytes())), ..Default::default() }
+            }
+        }),
+    };
+    tls::Secret { name: resource.name.as_ref().to_owned(), r#type: Some(secret) }
+}
+
+fn spiffe_validator(bundle: &pki::TrustBundle) -> TypedExtensionConfig {
+    let domain = tls::spiffe_cert_validator_config::TrustDomain {
+        name: bundle.trust_domain().as_str().to_owned(),
+        trust_bundle: Some(inline(bundle.to_pem().into_bytes())),
+        ..Default::default()
+    };
+    let config = tls::SpiffeCertValidatorConfig { trust_domains: vec![domain], ..Default::default() };
+    let typed_config = Any { type_url: tls::SpiffeCertValidatorConfig::type_url(), value: config.encode_to_vec() };
+    TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(typed_config) }
+}
+
+fn inline(bytes: Vec<u8>) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineBytes(bytes)), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Messages byte for byte as Envoy wants them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use proto::envoy::google::protobuf::{Struct, Value};
+use proto::envoy::google::rpc::Status;
+use tls::secret::Type;
+
+use super::*;
+use crate::stream::tests::fixture::{Authority, Bench, bundle, state};
+
+fn inline_of(source: Option<DataSource>) -> Vec<u8> {
+    let Some(DataSource { specifier: Some(Specifier::InlineBytes(bytes)), .. }) = source else { panic!("not inline") };
+    bytes
+}
+
+fn sent(names: &[&str], kind: ValidationContextKind) -> (DiscoveryResponse, Arc<pki::X509Svid>, Arc<pki::TrustBundle>) {
+    let authority = Authority::new();
+    let (svid, trust) = (authority.fresh("web"), bundle(&[&authority]));
+    let mut bench = Bench::new(state(&[&svid], &trust));
+    let stream = bench.machine.open().unwrap();
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    bench.machine.request(stream, Request { names, validation: Some(kind), ..Request::default() }, bench.now).unwrap();
+    (response(bench.sent(stream)), svid, trust)
+}
+
+fn secrets(response: &DiscoveryResponse) -> Vec<tls::Secret> {
+    assert_eq!(response.type_url, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
+    let decoded = response.resources.iter().map(|any| {
+        assert_eq!(any.type_url, response.type_url);
+        tls::Secret::decode(any.value.as_slice()).unwrap()
+    });
+    decoded.collect()
+}
+
+#[test]
+fn a_certificate_is_leaf_and_intermediates_and_a_pkcs8_key_inline() {
+    let (response, svid, _) = sent(&["default"], ValidationContextKind::SpiffeValidator);
+    let [secret] = <[_; 1]>::try_from(secrets(&response)).unwrap();
+    assert_eq!(secret.name, "default");
+    let Some(Type::TlsCertificate(certificate)) = secret.r#type else { panic!("no certificate") };
+    let chain = pki::certificates_from_pem(&inline_of(certificate.certificate_chain)).unwrap();
+    assert_eq!(chain, svid.chain());
+    let key = inline_of(certificate.private_key);
+    assert!(key.starts_with(b"-----BEGIN PRIVATE KEY-----\n"));
+    assert_eq!(pki::PrivateKey::from_pem(&key).unwrap().public_key(), svid.leaf().public_key());
+}
+
+#[test]
+fn a_validation_context_is_envoys_spiffe_validator_or_plain_trusted_ca() {
+    let (response, _, trust) = sent(&["ROOTCA"], ValidationContextKind::SpiffeValidator);
+    let [secret] = <[_; 1]>::try_from(secrets(&response)).unwrap();
+    let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("no context") };
+    assert_eq!(context.trusted_ca, None);
+    let validator = context.custom_validator_config.unwrap();
+    assert_eq!(validator.name, "envoy.tls.cert_validator.spiffe");
+    let typed = validator.typed_config.unwrap();
+    // The proto's spelling, not prost's.
+    assert_eq!(typed.type_url, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig");
+    let config = tls::SpiffeCertValidatorConfig::decode(typed.value.as_slice()).unwrap();
+    let [domain] = <[_; 1]>::try_from(config.trust_domains).unwrap();
+    assert_eq!(domain.name, "example.org", "without spiffe://");
+    assert_eq!(inline_of(domain.trust_bundle), trust.to_pem().into_bytes());
+
+    let (response, _, trust) = sent(&["ROOTCA"], ValidationContextKind::TrustedCa);
+    let [secret] = <[_; 1]>::try_from(secrets(&response)).unwrap();
+    let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("no context") };
+    assert_eq!(context.custom_validator_config, None);
+    assert_eq!(inline_of(context.trusted_ca), trust.to_pem().into_bytes());
+}
+
+#[test]
+fn node_metadata_ask_for_plain_trusted_ca_as_with_spire() {
+    let asked = |kind| {
+        let fields = HashMap::from([(DISABLE_SPIFFE_VALIDATOR.to_owned(), Value { kind: Some(kind) })]);
+        request(DiscoveryRequest {
+            node: Some(Node { metadata: Some(Struct { fields }), ..Default::default() }),
+            ..Default::default()
+        })
+        .validation
+    };
+    for yes in [Kind::BoolValue(true), Kind::StringValue("true".to_owned()), Kind::StringValue("True".to_owned())] {
+        assert_eq!(asked(yes), Some(ValidationContextKind::TrustedCa));
+    }
+    for no in [Kind::BoolValue(false), Kind::StringValue("yes".to_owned()), Kind::NumberValue(1.0)] {
+        assert_eq!(asked(no), None);
+    }
+    assert_eq!(request(DiscoveryRequest::default()).validation, None);
+}
+
+#[test]
+fn a_request_is_taken_over_field_by_field() {
+    let message = DiscoveryRequest {
+        version_info: "v".to_owned(),
+        resource_names: vec!["a".to_owned(), "b".to_owned()],
+        type_url: SECRET_TYPE_URL.to_owned(),
+        response_nonce: "n".to_owned(),
+        error_detail: Some(Status { code: 13, message: "why".to_owned(), details: Vec::new() }),
+        ..Default::default()
+    };
+    let Request { type_url, names, version, nonce, rejection, validation } = request(message);
+    assert_eq!((type_url.as_str(), version.as_str(), nonce.as_str()), (SECRET_TYPE_URL, "v", "n"));
+    assert_eq!(names.into_iter().collect::<BTreeSet<_>>().len(), 2);
+    assert_eq!((rejection.as_deref(), validation), (Some("why"), None));
+}
