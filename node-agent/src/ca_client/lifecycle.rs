@@ -1,0 +1,237 @@
+//! What the node does next to be, and stay, known to the CA. Pure: times and randomness come in, one action comes out.
+//!
+//! ```text
+//! Unattested --token--> Attested --SVID ran out, or the CA asks--> Lapsed --node key--> Attested
+//! ```
+//! Nothing here ends the agent: what fails is tried again, ever more rarely, and the reason stays readable.
+
+use std::time::Duration;
+
+use pki::{Timestamp, X509Svid};
+use runtime::backoff::Backoff;
+
+/// Between tries to reach a CA that is away.
+const AWAY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Between tries after the CA said no: an operator has to act, but may do so any moment.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Between tries to renew the agent SVID, while the one held is good.
+const RENEWAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
+
+/// When the agent SVID is to be renewed, and its last second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) renew_at: Timestamp,
+    pub(crate) not_after: Timestamp,
+}
+
+/// Where the node stands with the CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It never attested.
+    Unattested,
+    /// It holds an SVID.
+    Attested(Validity),
+    /// It is known to the CA, but needs an SVID: why.
+    Lapsed(String),
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Redeem the join token.
+    AttestByToken,
+    /// Prove the node key.
+    Reattest,
+    /// Be connected with the SVID.
+    Connect,
+    /// Nothing before this much time has passed since boot.
+    WaitUntil(Duration),
+}
+
+/// Why a try failed, as far as the next one's time depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The CA could not be reached or did not answer usefully.
+    Away,
+    /// The CA said no.
+    Refused,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    standing: Standing,
+    not_before: Duration,
+    away: Backoff,
+    refused: Backoff,
+    renewal: Backoff,
+    renewal_not_before: Duration,
+}
+
+impl Validity {
+    pub(crate) fn of(svid: &X509Svid) -> Self {
+        Self { renew_at: svid.renew_at(), not_after: svid.leaf().not_after() }
+    }
+}
+
+impl Lifecycle {
+    pub(crate) fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            not_before: Duration::ZERO,
+            away: Backoff::new(AWAY.0, AWAY.1),
+            refused: Backoff::new(REFUSED.0, REFUSED.1),
+            renewal: Backoff::new(RENEWAL.0, RENEWAL.1),
+            renewal_not_before: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The next action at this wall clock and this time since boot. An SVID whose last second has passed is never shown.
+    pub(crate) fn next(&mut self, now: Timestamp, boot: Duration) -> Action {
+        if let Standing::Attested(validity) = &self.standing
+            && now > validity.not_after
+        {
+            self.lapse(format!("the agent SVID ended at {}", validity.not_after));
+        }
+        if boot < self.not_before {
+            return Action::WaitUntil(self.not_before);
+        }
+        match self.standing {
+            Standing::Unattested => Action::AttestByToken,
+            Standing::Attested(_) => Action::Connect,
+            Standing::Lapsed(_) => Action::Reattest,
+        }
+    }
+
+    /// Whether the SVID is to be renewed now.
+    pub(crate) fn renewal_due(&self, now: Timestamp, boot: Duration) -> bool {
+        match self.standing {
+            Standing::Attested(validity) => now >= validity.renew_at && boot >= self.renewal_not_before,
+            Standing::Unattested | Standing::Lapsed(_) => false,
+        }
+    }
+
+    /// A new SVID is held.
+    pub(crate) fn attested(&mut self, validity: Validity, now: Timestamp, boot: Duration, random: u8) {
+        self.standing = Standing::Attested(validity);
+        self.not_before = Duration::ZERO;
+        self.away.reset();
+        if validity.renew_at > now {
+            self.renewal.reset();
+            self.renewal_not_before = Duration::ZERO;
+        } else {
+            // Clocks far apart make a new SVID due at once: without a pause the two would renew in a circle.
+            self.renewal_not_before = boot.saturating_add(self.renewal.next_delay(random));
+        }
+    }
+
+    /// The SVID no longer counts.
+    pub(crate) fn lapse(&mut self, why: String) {
+        self.standing = match self.standing {
+            Standing::Unattested => Standing::Unattested,
+            Standing::Attested(_) | Standing::Lapsed(_) => Standing::Lapsed(why),
+        };
+    }
+
+    /// The CA serves us: the next loss or refusal is tried again soon. (An SVID alone does not show that: a CA that gives one
+    /// and refuses it must not be asked ever faster.)
+    pub(crate) fn connected(&mut self) {
+        self.away.reset();
+        self.refused.reset();
+    }
+
+    /// A try to attest or to connect failed.
+    pub(crate) fn failed(&mut self, failure: Failure, boot: Duration, random: u8) {
+        let delay = match failure {
+            Failure::Away => self.away.next_delay(random),
+            Failure::Refused => self.refused.next_delay(random),
+        };
+        self.not_before = boot.saturating_add(delay);
+    }
+
+    /// A renewal failed; the SVID held stays in use.
+    pub(crate) fn renewal_failed(&mut self, boot: Duration, random: u8) {
+        self.renewal_not_before = boot.saturating_add(self.renewal.next_delay(random));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validity() -> Validity {
+        Validity { renew_at: at(1050), not_after: at(1100) }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn boot(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_node_attests_connects_renews_lapses_and_comes_back() {
+        let mut node = Lifecycle::new(Standing::Unattested);
+        assert_eq!(node.next(at(1000), boot(0)), Action::AttestByToken);
+        node.attested(validity(), at(1000), boot(0), 128);
+        assert_eq!(node.next(at(1000), boot(0)), Action::Connect);
+        assert!(!node.renewal_due(at(1049), boot(49)));
+        assert!(node.renewal_due(at(1050), boot(50)));
+        assert_eq!(node.next(at(1100), boot(100)), Action::Connect, "the last second still counts");
+        assert_eq!(node.next(at(1101), boot(101)), Action::Reattest);
+        assert!(!node.renewal_due(at(1101), boot(101)));
+        node.attested(Validity { renew_at: at(1150), not_after: at(1200) }, at(1101), boot(101), 128);
+        assert_eq!(node.next(at(1101), boot(101)), Action::Connect);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_past_the_end_is_noticed_whatever_boot_time_says() {
+        let mut node = Lifecycle::new(Standing::Attested(validity()));
+        assert_eq!(node.next(at(9999), boot(1)), Action::Reattest);
+    }
+
+    #[test]
+    fn refusals_are_retried_first_after_a_second_and_never_rarer_than_five_minutes() {
+        let mut node = Lifecycle::new(Standing::Lapsed("evicted".into()));
+        node.failed(Failure::Refused, boot(0), 128);
+        let Action::WaitUntil(first) = node.next(at(0), boot(0)) else { panic!("no wait") };
+        assert!(first <= Duration::from_millis(1250), "{first:?}");
+        assert_eq!(node.next(at(0), first), Action::Reattest);
+        for _ in 0..20 {
+            node.failed(Failure::Refused, boot(0), 255);
+        }
+        assert!(matches!(node.next(at(0), boot(0)), Action::WaitUntil(last) if last <= boot(375)));
+        node.attested(validity(), at(1000), boot(0), 0);
+        assert_eq!(node.next(at(1000), boot(0)), Action::Connect);
+    }
+
+    #[test]
+    fn a_failed_renewal_keeps_the_svid_and_waits_a_little() {
+        let mut node = Lifecycle::new(Standing::Attested(validity()));
+        node.renewal_failed(boot(50), 128);
+        assert!(!node.renewal_due(at(1050), boot(50)));
+        assert!(node.renewal_due(at(1053), boot(53)));
+        assert_eq!(node.next(at(1053), boot(53)), Action::Connect);
+    }
+
+    #[test]
+    fn an_svid_that_is_due_on_arrival_does_not_renew_in_a_circle() {
+        let mut node = Lifecycle::new(Standing::Unattested);
+        node.attested(validity(), at(1060), boot(0), 128);
+        assert!(!node.renewal_due(at(1060), boot(0)));
+        assert!(node.renewal_due(at(1063), boot(3)));
+    }
+
+    #[test]
+    fn a_node_that_never_attested_cannot_lapse() {
+        let mut node = Lifecycle::new(Standing::Unattested);
+        node.lapse("asked".into());
+        assert_eq!(node.next(at(0), boot(0)), Action::AttestByToken);
+    }
+}

@@ -1,0 +1,348 @@
+//! The node's standing with the CA, kept up by one task: attest, connect, renew, come back.
+//!
+//! [`Lifecycle`] decides; this shell connects, asks, persists and publishes. Only three things end it: the end of the agent, a
+//! CA whose root is not the pinned one, and a join token that cannot be used (both need an operator, and trying on would send
+//! the same token to the same refusal).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{NodeName, SystemIdentity, TrustDomain};
+use pki::{PrivateKey, Sha256Digest, Timestamp, TrustBundle, X509Svid};
+use runtime::clock::{Clock, Ticker};
+use runtime::entropy::{self, Entropy};
+use runtime::readiness::Readiness;
+use runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+
+use super::connection::{self, CaConnection};
+use super::fault::CallFault;
+use super::issuer::CaIssuer;
+use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
+use super::view::NodeView;
+use crate::config::{CaAddress, FirstTrust, TokenSource};
+use crate::metrics::{AgentMetrics, AttestationMethod};
+use crate::state::{StateDir, StateError, StoredSvid};
+use crate::token::{JoinToken, TokenError};
+
+/// How often time is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What the node needs from outside.
+pub(crate) struct NodeSettings {
+    pub(crate) ca_address: CaAddress,
+    pub(crate) trust_domain: TrustDomain,
+    /// The pin, when that is how the CA is first trusted.
+    pub(crate) pin: Option<Sha256Digest>,
+    pub(crate) join_token: Option<TokenSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: AgentMetrics,
+}
+
+/// Why the node cannot go on without an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFailure {
+    /// The CA is not the one whose root was pinned. Nothing was sent to it.
+    #[error(
+        "the CA at {address} is not the pinned one: ca_fingerprint is {expected}, the root it sent has {found}. The join token \
+         was not sent"
+    )]
+    Fingerprint {
+        /// Where.
+        address: String,
+        /// The pin, in hex.
+        expected: String,
+        /// What the CA sent, in hex.
+        found: String,
+    },
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The CA refuses the token.
+    #[error("{0}")]
+    TokenRefused(CallFault),
+    /// The node has never attested and there is no token.
+    #[error(
+        "this node has never attested and no join token is configured: set join_token_file (`signet token create` prints the command)"
+    )]
+    NoToken,
+    /// Nothing says which CA to trust.
+    #[error("nothing says which CA to trust: set ca_fingerprint or trust_bundle (`signet token create` prints the fingerprint)")]
+    NoTrust,
+    /// The bundle file cannot be used.
+    #[error("trust_bundle {path}: {cause}")]
+    TrustBundle {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The system gives no timer.
+    #[error("cannot make a timer: {0}")]
+    Timer(std::io::Error),
+}
+
+impl NodeFailure {
+    /// What an operator does about it, where the failure's own words do not say so.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Fingerprint { .. } => Some("compare with the fingerprint that `signet status` shows on the CA"),
+            Self::Token(TokenError::Read { .. } | TokenError::Malformed { .. }) => {
+                Some("make a token with `signet token create --node NAME` on the CA, and run the command that it prints")
+            }
+            // The CA's words say what to do about a token that it refuses.
+            Self::Token(TokenError::WritableByOthers { .. })
+            | Self::TokenRefused(_)
+            | Self::NoToken
+            | Self::NoTrust
+            | Self::TrustBundle { .. }
+            | Self::State(_)
+            | Self::Timer(_) => None,
+        }
+    }
+}
+
+/// What others may know of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeStatus {
+    pub(crate) svid: Option<Arc<X509Svid>>,
+    /// Whether the sync stream is up.
+    pub(crate) connected: bool,
+    /// What is wrong now, for people.
+    pub(crate) trouble: Option<String>,
+    /// What of the node's state is not on disk, and why.
+    pub(crate) unstored: Option<String>,
+}
+
+/// The task that keeps the node's standing.
+pub(crate) struct NodeClient {
+    pub(super) settings: NodeSettings,
+    pub(super) state: Arc<StateDir>,
+    pub(super) node_key: Arc<PrivateKey>,
+    pub(super) lifecycle: Lifecycle,
+    /// The SVID held. It may have lapsed: [`Lifecycle`] says whether it may be shown.
+    pub(super) svid: Option<Arc<X509Svid>>,
+    /// The join token, once it was read; gone as soon as it was redeemed.
+    pub(super) token: Option<JoinToken>,
+    /// The hash of the last token that was redeemed or refused: it is not tried again by a node that the CA has forgotten.
+    pub(super) token_tried: Option<Sha256Digest>,
+    pub(super) view: watch::Sender<Arc<NodeView>>,
+    pub(super) channel: watch::Sender<Option<Channel>>,
+    pub(super) status: watch::Sender<NodeStatus>,
+    pub(super) refusals: mpsc::Receiver<CallFault>,
+    refusals_in: mpsc::Sender<CallFault>,
+    pub(super) ticker: Ticker,
+    /// Time since boot from which on what could not be stored is tried again.
+    pub(super) store_again_at: Option<Duration>,
+    /// Time since boot when the node was last in step with the CA.
+    pub(super) in_step_at: Duration,
+}
+
+impl NodeClient {
+    /// Reads what the node already is. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`NodeFailure`] when a needed piece is missing or damaged.
+    pub(crate) fn prepare(mut settings: NodeSettings, state: StateDir, first: Option<&FirstTrust>) -> Result<Self, NodeFailure> {
+        let node_key = Arc::new(state.node_key()?);
+        let (svid, standing) = match state.svid() {
+            StoredSvid::Absent => (None, Standing::Unattested),
+            StoredSvid::Present(svid) => {
+                let standing = Standing::Attested(Validity::of(&svid));
+                (Some(svid), standing)
+            }
+            StoredSvid::Damaged(why) => {
+                tracing::warn!(%why, "the stored agent SVID cannot be used; the node will attest again by its node key");
+                (None, Standing::Lapsed(why))
+            }
+        };
+        if standing == Standing::Unattested && settings.join_token.is_none() {
+            return Err(NodeFailure::NoToken);
+        }
+        let bundle = match (state.bundle(&settings.trust_domain)?, first) {
+            (Some(bundle), _) => Some(bundle),
+            (None, Some(FirstTrust::BundleFile(path))) => Some(read_bundle_file(path, &settings.trust_domain)?),
+            (None, Some(FirstTrust::Fingerprint(pin))) => {
+                settings.pin = Some(*pin);
+                None
+            }
+            (None, None) => return Err(NodeFailure::NoTrust),
+        };
+        let node = svid.as_deref().and_then(node_of);
+        let boot = settings.clock.boottime();
+        settings.readiness.require(BUNDLE_READY, "no trust bundle yet");
+        settings.readiness.require(SVID_READY, "not attested yet");
+        let (refusals_in, refusals) = mpsc::channel(4);
+        let status = NodeStatus { svid: svid.clone(), ..NodeStatus::default() };
+        Ok(Self {
+            settings,
+            state: Arc::new(state),
+            node_key,
+            lifecycle: Lifecycle::new(standing),
+            svid,
+            token: None,
+            token_tried: None,
+            view: watch::Sender::new(Arc::new(NodeView { node, bundle: bundle.map(Arc::new), ..NodeView::default() })),
+            channel: watch::Sender::new(None),
+            status: watch::Sender::new(status),
+            refusals,
+            refusals_in,
+            ticker: Ticker::new(TICK).map_err(NodeFailure::Timer)?,
+            store_again_at: None,
+            in_step_at: boot,
+        })
+    }
+
+    /// What the node knows, whenever it changes.
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<NodeView>> {
+        self.view.subscribe()
+    }
+
+    /// How the node does, whenever it changes.
+    pub(crate) fn statuses(&self) -> watch::Receiver<NodeStatus> {
+        self.status.subscribe()
+    }
+
+    /// The live connection, whenever it changes.
+    pub(crate) fn channels(&self) -> watch::Receiver<Option<Channel>> {
+        self.channel.subscribe()
+    }
+
+    /// The CA as an issuer of workload SVIDs.
+    pub(crate) fn issuer(&self) -> CaIssuer {
+        CaIssuer::new(self.channel.subscribe(), self.refusals_in.clone())
+    }
+
+    /// Keeps the node's standing until the end.
+    ///
+    /// # Errors
+    /// [`NodeFailure`] when only an operator can help.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), NodeFailure> {
+        while !shutdown.is_fired() {
+            self.publish_health();
+            let action = self.lifecycle.next(self.now(), self.boot());
+            // Each arm may be dropped at any await: what it persists is written whole in its own thread.
+            tokio::select! {
+                () = shutdown.fired() => break,
+                outcome = self.act(action) => outcome?,
+            }
+        }
+        self.channel.send_replace(None);
+        Ok(())
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), NodeFailure> {
+        match action {
+            Action::WaitUntil(_) => {
+                self.ticker.tick().await.map_err(NodeFailure::Timer)?;
+                self.store_again().await;
+                Ok(())
+            }
+            Action::AttestByToken => self.attest(AttestationMethod::JoinToken).await,
+            Action::Reattest => self.attest(AttestationMethod::NodeKey).await,
+            Action::Connect => self.connect_and_serve().await,
+        }
+    }
+
+    async fn connect_and_serve(&mut self) -> Result<(), NodeFailure> {
+        let view = Arc::clone(&self.view.borrow());
+        let (Some(bundle), Some(svid)) = (&view.bundle, &self.svid) else {
+            // An SVID without a bundle: the state directory lost the latter. Attesting again brings both.
+            self.lifecycle.lapse("no trust bundle is stored beside the agent SVID".to_owned());
+            return Ok(());
+        };
+        let tls = connection::tls_under_bundle(bundle, Some(svid), &self.settings.clock);
+        match CaConnection::open(&self.settings.ca_address, &tls).await {
+            Ok(connection) => self.serve(connection).await,
+            Err(fault) => {
+                self.channel.send_replace(None);
+                self.trouble(&fault.to_string());
+                self.failed(Failure::Away);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.settings.clock.now().into()
+    }
+
+    pub(super) fn boot(&self) -> Duration {
+        self.settings.clock.boottime()
+    }
+
+    pub(super) fn random(&self) -> u8 {
+        let [byte] = entropy::bytes(self.settings.entropy.as_ref());
+        byte
+    }
+
+    pub(super) fn failed(&mut self, failure: Failure) {
+        let (boot, random) = (self.boot(), self.random());
+        self.lifecycle.failed(failure, boot, random);
+    }
+
+    /// Says what is wrong, once per change of words.
+    pub(super) fn trouble(&self, what: &str) {
+        let changed = self.status.send_if_modified(|status| {
+            let changed = status.trouble.as_deref() != Some(what);
+            status.trouble = Some(what.to_owned());
+            changed
+        });
+        if changed {
+            tracing::warn!(ca = %self.settings.ca_address, trouble = what, "the node is not in step with the CA");
+        }
+    }
+
+    /// Ready means: a bundle, and an SVID that counts now.
+    pub(super) fn publish_health(&self) {
+        let view = Arc::clone(&self.view.borrow());
+        let status = self.status.borrow().clone();
+        if view.bundle.is_some() {
+            self.settings.readiness.met(BUNDLE_READY);
+        }
+        match self.lifecycle.standing() {
+            Standing::Attested(validity) if self.now() <= validity.not_after => self.settings.readiness.met(SVID_READY),
+            Standing::Attested(_) => self.settings.readiness.unmet(SVID_READY, "the agent SVID has ended"),
+            Standing::Unattested => {
+                self.settings.readiness.unmet(SVID_READY, status.trouble.as_deref().unwrap_or("not attested yet"));
+            }
+            Standing::Lapsed(why) => {
+                self.settings.readiness.unmet(SVID_READY, status.trouble.as_deref().unwrap_or(why));
+            }
+        }
+        let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
+        self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
+    }
+}
+
+/// The node's name in its SVID.
+fn node_of(svid: &X509Svid) -> Option<NodeName> {
+    match svid.id().system_identity() {
+        Some(SystemIdentity::Agent(node)) => Some(node),
+        Some(SystemIdentity::Ca(_)) | None => None,
+    }
+}
+
+/// A bundle from a file has no sequence: zero lets any that the CA sends replace it.
+///
+/// # Errors
+/// [`NodeFailure::TrustBundle`] naming the file.
+pub(crate) fn read_bundle_file(path: &std::path::Path, trust_domain: &TrustDomain) -> Result<TrustBundle, NodeFailure> {
+    let refused = |cause: String| NodeFailure::TrustBundle { path: path.display().to_string(), cause };
+    let pem = runtime::private_files::read_bounded(path, MAX_BUNDLE_BYTES).map_err(|error| refused(error.to_string()))?;
+    TrustBundle::from_pem(trust_domain.clone(), &pem, 0).map_err(|error| refused(error.to_string()))
+}
+
+const MAX_BUNDLE_BYTES: usize = 512 * 1024;
+const BUNDLE_READY: &str = "trust bundle";
+const SVID_READY: &str = "agent SVID";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! What survives a restart goes to disk before it is used; a disk that refuses does not stop the node, and is asked again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::{TrustBundle, X509Svid};
+
+use super::lifecycle::Validity;
+use super::node::NodeClient;
+use crate::metrics::Alarm;
+use crate::state::StateError;
+
+/// Between tries to store what could not be stored.
+const STORE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+impl NodeClient {
+    /// Persists an SVID, then uses it.
+    pub(super) async fn hold(&mut self, svid: Arc<X509Svid>) {
+        self.store_svid(Arc::clone(&svid)).await;
+        let (now, boot, random) = (self.now(), self.boot(), self.random());
+        self.lifecycle.attested(Validity::of(&svid), now, boot, random);
+        self.svid = Some(Arc::clone(&svid));
+        self.status.send_modify(|status| {
+            status.svid = Some(svid);
+            status.trouble = None;
+        });
+        self.publish_health();
+    }
+
+    async fn store_svid(&mut self, svid: Arc<X509Svid>) {
+        let state = Arc::clone(&self.state);
+        self.persist("agent SVID", move || state.store_svid(&svid)).await;
+    }
+
+    pub(super) async fn store_bundle(&mut self, bundle: Arc<TrustBundle>) {
+        let state = Arc::clone(&self.state);
+        self.persist("trust bundle", move || state.store_bundle(&bundle)).await;
+    }
+
+    /// Stores all of it again when some of it could not be stored and the time has come.
+    pub(super) async fn store_again(&mut self) {
+        if self.store_again_at.is_none_or(|at| self.boot() < at) {
+            return;
+        }
+        self.store_again_at = None;
+        // The bundle first, as ever: a stored SVID then has one to be used under.
+        let bundle = self.view.borrow().bundle.clone();
+        if let Some(bundle) = bundle {
+            self.store_bundle(bundle).await;
+        }
+        if let Some(svid) = self.svid.clone() {
+            self.store_svid(svid).await;
+        }
+        if self.store_again_at.is_none() {
+            tracing::info!("the state of the node is on disk again");
+            self.status.send_modify(|status| status.unstored = None);
+        }
+    }
+
+    /// A disk that refuses does not stop the node: what it holds in memory is good. A restart would then have the old files.
+    async fn persist(&mut self, what: &'static str, write: impl FnOnce() -> Result<(), StateError> + Send + 'static) {
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.settings.metrics.alarm(Alarm::StateNotStored);
+                tracing::error!(what, %error, "could not be stored: it is used, but will be missing after a restart");
+                self.store_again_at = Some(self.boot().saturating_add(STORE_AGAIN_AFTER));
+                let unstored = format!("the {what} could not be stored, and would be missing after a restart: {error}");
+                self.status.send_modify(|status| status.unstored = Some(unstored));
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}

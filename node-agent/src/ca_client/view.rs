@@ -1,0 +1,162 @@
+//! What the node knows from the CA, and what an update changes in it. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use identity::{NodeName, TrustDomain};
+use pki::TrustBundle;
+use proto::v1;
+
+use super::wire::{self, AnswerFault};
+use crate::entry::{Entry, EntryError, EntryId};
+
+/// The most entries that a node holds: a bound on memory, far above what a node runs.
+const MAX_ENTRIES: usize = 20_000;
+
+/// The node's name, its entries and the newest bundle.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeView {
+    /// The name that the operator gave the node; `None` before the first attestation.
+    pub(crate) node: Option<NodeName>,
+    pub(crate) entries: BTreeMap<EntryId, Arc<Entry>>,
+    pub(crate) bundle: Option<Arc<TrustBundle>>,
+}
+
+/// The place in one stream of updates.
+#[derive(Debug, Default)]
+pub(crate) struct StreamPosition {
+    /// The highest sequence applied; zero before the first.
+    sequence: u64,
+}
+
+/// What an update did.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) view: NodeView,
+    pub(crate) ack: v1::sync_request::Ack,
+    /// Entries that were refused, with why: nobody gets an identity by them.
+    pub(crate) refused: Vec<(String, EntryError)>,
+    /// What became of the bundle in it.
+    pub(crate) bundle: BundleChange,
+}
+
+/// What an update said of the bundle.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BundleChange {
+    /// Nothing new.
+    Same,
+    /// A newer one, to be stored.
+    Newer,
+    /// One that was refused: older than ours, or other content under our sequence.
+    Refused { found: u64, held: u64 },
+}
+
+/// Why a stream of updates cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpdateFault {
+    /// Sequences must count up.
+    #[error("update {found} came after {last}")]
+    Order {
+        /// Its sequence.
+        found: u64,
+        /// The one before.
+        last: u64,
+    },
+    /// The first on a stream carries everything.
+    #[error("the first update on the stream does not carry the whole state")]
+    Partial,
+    /// Too many entries.
+    #[error("the update leaves {found} entries, at most {MAX_ENTRIES} are held")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
+    /// The bundle cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] AnswerFault),
+}
+
+impl StreamPosition {
+    /// Applies an update to a view, giving the new view whole.
+    ///
+    /// An entry that does not parse is refused alone: it must neither widen access nor take away the identities of others.
+    /// Under an ID that it shares with an older entry, the older one goes: the CA no longer means that.
+    ///
+    /// # Errors
+    /// [`UpdateFault`]: nothing of the update was taken and the stream must be opened anew.
+    pub(crate) fn apply(
+        &mut self,
+        view: &NodeView,
+        trust_domain: &TrustDomain,
+        node: &NodeName,
+        update: v1::SyncUpdate,
+    ) -> Result<Applied, UpdateFault> {
+        let v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle } = update;
+        if sequence <= self.sequence {
+            return Err(UpdateFault::Order { found: sequence, last: self.sequence });
+        }
+        if self.sequence == 0 && (!replaces_entries || bundle.is_none()) {
+            return Err(UpdateFault::Partial);
+        }
+        let mut view = NodeView { node: Some(node.clone()), ..view.clone() };
+        if replaces_entries {
+            view.entries.clear();
+        }
+        let mut refused = Vec::new();
+        for entry in upserted {
+            let id = entry.id.clone();
+            match Entry::from_wire(entry, trust_domain, node) {
+                Ok(entry) => {
+                    view.entries.insert(entry.id.clone(), Arc::new(entry));
+                }
+                Err(error) => {
+                    remove(&mut view, &id);
+                    refused.push((id, error));
+                }
+            }
+        }
+        for id in &removed {
+            remove(&mut view, id);
+        }
+        if view.entries.len() > MAX_ENTRIES {
+            return Err(UpdateFault::TooMany { found: view.entries.len() });
+        }
+        let bundle = match bundle {
+            Some(bundle) => take_bundle(&mut view, wire::bundle(bundle, trust_domain)?),
+            None => BundleChange::Same,
+        };
+        self.sequence = sequence;
+        let bundle_sequence = view.bundle.as_ref().map_or(0, |bundle| bundle.sequence());
+        Ok(Applied { view, ack: v1::sync_request::Ack { sequence, bundle_sequence }, refused, bundle })
+    }
+}
+
+/// An ID that does not parse was never held.
+fn remove(view: &mut NodeView, id: &str) {
+    if let Ok(id) = EntryId::parse(id) {
+        view.entries.remove(&id);
+    }
+}
+
+/// Takes a newer bundle. A sequence never goes back, and one sequence never means two contents.
+fn take_bundle(view: &mut NodeView, bundle: TrustBundle) -> BundleChange {
+    match &view.bundle {
+        Some(held) if bundle.sequence() < held.sequence() => {
+            BundleChange::Refused { found: bundle.sequence(), held: held.sequence() }
+        }
+        Some(held) if bundle.sequence() == held.sequence() => {
+            if bundle.same_content(held) {
+                BundleChange::Same
+            } else {
+                BundleChange::Refused { found: bundle.sequence(), held: held.sequence() }
+            }
+        }
+        Some(_) | None => {
+            view.bundle = Some(Arc::new(bundle));
+            BundleChange::Newer
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

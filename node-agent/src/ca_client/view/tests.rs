@@ -1,0 +1,133 @@
+use super::*;
+use crate::fakes::FakeAuthority;
+use pki::Timestamp;
+
+struct Bed {
+    authority: FakeAuthority,
+    other: FakeAuthority,
+    node: NodeName,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        Self { authority: FakeAuthority::new(now), other: FakeAuthority::new(now), node: NodeName::parse("n1").unwrap() }
+    }
+
+    fn bundle(authority: &FakeAuthority, sequence: u64) -> v1::Bundle {
+        let authorities = authority.bundle(sequence);
+        v1::Bundle {
+            trust_domain: "example.org".to_owned(),
+            x509_authorities: authorities.authorities().iter().map(|authority| authority.der().to_vec()).collect(),
+            sequence,
+        }
+    }
+
+    fn apply(&self, position: &mut StreamPosition, view: &NodeView, update: v1::SyncUpdate) -> Result<Applied, UpdateFault> {
+        position.apply(view, &self.authority.trust_domain, &self.node, update)
+    }
+
+    fn full(&self, sequence: u64, entries: Vec<v1::Entry>) -> v1::SyncUpdate {
+        v1::SyncUpdate {
+            sequence: 1,
+            replaces_entries: true,
+            upserted: entries,
+            removed: Vec::new(),
+            bundle: Some(Self::bundle(&self.authority, sequence)),
+        }
+    }
+}
+
+fn entry(id: &str) -> v1::Entry {
+    v1::Entry {
+        id: id.to_owned(),
+        spiffe_id: format!("spiffe://example.org/{id}"),
+        selectors: vec!["unix:uid:1".to_owned()],
+        parent_node: "n1".to_owned(),
+        ..v1::Entry::default()
+    }
+}
+
+fn change(sequence: u64) -> v1::SyncUpdate {
+    v1::SyncUpdate { sequence, ..v1::SyncUpdate::default() }
+}
+
+fn held(view: &NodeView) -> Vec<&str> {
+    view.entries.keys().map(EntryId::as_str).collect()
+}
+
+#[test]
+fn updates_build_on_each_other_and_a_full_one_replaces() {
+    let bed = Bed::new();
+    let mut position = StreamPosition::default();
+    let first = bed.apply(&mut position, &NodeView::default(), bed.full(4, vec![entry("a"), entry("b")])).unwrap();
+    assert_eq!(first.bundle, BundleChange::Newer);
+    assert_eq!((first.ack.sequence, first.ack.bundle_sequence), (1, 4));
+    let mut update = change(2);
+    update.upserted = vec![entry("c")];
+    update.removed = vec!["a".to_owned(), "never".to_owned(), String::new()];
+    let second = bed.apply(&mut position, &first.view, update).unwrap();
+    assert_eq!(held(&second.view), ["b", "c"]);
+    assert_eq!((second.bundle, second.ack.bundle_sequence), (BundleChange::Same, 4));
+
+    // A new stream counts from 1 again, and what it does not carry is gone.
+    let again = bed.apply(&mut StreamPosition::default(), &second.view, bed.full(4, vec![entry("c")])).unwrap();
+    assert_eq!(held(&again.view), ["c"]);
+}
+
+#[test]
+fn a_stream_out_of_order_or_without_the_whole_state_first_is_refused() {
+    let bed = Bed::new();
+    let view = NodeView::default();
+    assert!(matches!(bed.apply(&mut StreamPosition::default(), &view, change(1)), Err(UpdateFault::Partial)));
+    let mut no_bundle = bed.full(1, Vec::new());
+    no_bundle.bundle = None;
+    assert!(matches!(bed.apply(&mut StreamPosition::default(), &view, no_bundle), Err(UpdateFault::Partial)));
+    let mut position = StreamPosition::default();
+    let view = bed.apply(&mut position, &view, bed.full(1, Vec::new())).unwrap().view;
+    assert!(matches!(bed.apply(&mut position, &view, change(1)), Err(UpdateFault::Order { found: 1, last: 1 })));
+    assert!(bed.apply(&mut position, &view, change(7)).is_ok());
+}
+
+#[test]
+fn an_entry_that_is_refused_takes_away_nothing_but_its_older_self() {
+    let bed = Bed::new();
+    let mut position = StreamPosition::default();
+    let view = bed.apply(&mut position, &NodeView::default(), bed.full(1, vec![entry("a"), entry("b")])).unwrap().view;
+    let mut update = change(2);
+    update.upserted = vec![v1::Entry { selectors: vec!["k8s:ns:x".to_owned()], ..entry("a") }, entry("c")];
+    let applied = bed.apply(&mut position, &view, update).unwrap();
+    assert_eq!(held(&applied.view), ["b", "c"]);
+    assert_eq!(applied.refused.len(), 1);
+}
+
+#[test]
+fn a_bundle_never_goes_back_and_one_sequence_has_one_content() {
+    let bed = Bed::new();
+    let mut position = StreamPosition::default();
+    let view = bed.apply(&mut position, &NodeView::default(), bed.full(5, Vec::new())).unwrap().view;
+    let with = |sequence, bundle| v1::SyncUpdate { bundle: Some(bundle), ..change(sequence) };
+
+    let older = bed.apply(&mut position, &view, with(2, Bed::bundle(&bed.authority, 4))).unwrap();
+    assert_eq!(older.bundle, BundleChange::Refused { found: 4, held: 5 });
+    assert_eq!(older.ack.bundle_sequence, 5);
+    let other = bed.apply(&mut position, &view, with(3, Bed::bundle(&bed.other, 5))).unwrap();
+    assert_eq!(other.bundle, BundleChange::Refused { found: 5, held: 5 });
+    assert_eq!(other.view.bundle, view.bundle);
+    let same = bed.apply(&mut position, &view, with(4, Bed::bundle(&bed.authority, 5))).unwrap();
+    assert_eq!(same.bundle, BundleChange::Same);
+    let newer = bed.apply(&mut position, &view, with(5, Bed::bundle(&bed.other, 6))).unwrap();
+    assert_eq!((newer.bundle, newer.ack.bundle_sequence), (BundleChange::Newer, 6));
+}
+
+#[test]
+fn a_bundle_of_another_trust_domain_or_without_authorities_is_refused() {
+    let bed = Bed::new();
+    let mut foreign = bed.full(1, Vec::new());
+    foreign.bundle.as_mut().unwrap().trust_domain = "other.org".to_owned();
+    let mut empty = bed.full(1, Vec::new());
+    empty.bundle.as_mut().unwrap().x509_authorities.clear();
+    for update in [foreign, empty] {
+        assert!(matches!(bed.apply(&mut StreamPosition::default(), &NodeView::default(), update), Err(UpdateFault::Bundle(_))));
+    }
+}

@@ -1,0 +1,149 @@
+//! From the CA's messages to values that may be used. The CA is trusted, its answers are still input: each is checked whole.
+
+use std::time::SystemTime;
+
+use identity::{SpiffeId, TrustDomain};
+use pki::{Certificate, PrivateKey, SvidError, Timestamp, TrustBundle, X509Svid};
+use proto::v1;
+
+/// The most certificates in a chain that is looked at.
+const MAX_CHAIN: usize = 8;
+
+/// Why an answer is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerFault {
+    /// A part is missing.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// The peer speaks another protocol.
+    #[error("it speaks protocol {found} (build {build}), this agent {ours} (build {our_build}): upgrade the older of the two")]
+    Protocol {
+        /// Theirs.
+        found: u32,
+        /// Their program.
+        build: String,
+        /// Ours.
+        ours: u32,
+        /// Our program.
+        our_build: &'static str,
+    },
+    /// The peer requires what we do not know.
+    #[error(
+        "it requires the feature {feature:?} (build {build}), which this agent (build {our_build}) does not know: upgrade the agent"
+    )]
+    Feature {
+        /// What it requires.
+        feature: String,
+        /// Their program.
+        build: String,
+        /// Ours.
+        our_build: &'static str,
+    },
+    /// A certificate does not parse.
+    #[error("a certificate in it does not parse: {0}")]
+    Certificate(#[from] pki::CertificateError),
+    /// The chain is longer than any that makes sense.
+    #[error("its chain has {found} certificates, at most {MAX_CHAIN} are taken")]
+    ChainLength {
+        /// How many.
+        found: usize,
+    },
+    /// The certificate names somebody else.
+    #[error("it names {found}, asked for was {asked}")]
+    OtherIdentity {
+        /// In the certificate.
+        found: SpiffeId,
+        /// Of the entry or the node.
+        asked: SpiffeId,
+    },
+    /// Key, names or chain do not hold.
+    #[error(transparent)]
+    Svid(#[from] SvidError),
+    /// The bundle is of another trust domain.
+    #[error("its bundle is of trust domain {found:?}, this agent's is {ours}")]
+    OtherTrustDomain {
+        /// Theirs.
+        found: String,
+        /// Ours.
+        ours: TrustDomain,
+    },
+    /// The bundle does not hold.
+    #[error("its bundle is refused: {0}")]
+    Bundle(#[from] pki::BundleError),
+    /// The node's name does not parse.
+    #[error("its node name is refused: {0}")]
+    NodeName(#[from] identity::NodeNameError),
+}
+
+/// What this agent says of itself.
+pub(crate) fn hello(now: SystemTime) -> v1::Hello {
+    v1::Hello {
+        protocol: v1::PROTOCOL_VERSION,
+        build: BUILD.to_owned(),
+        features: Vec::new(),
+        required_features: Vec::new(),
+        wall_clock: Some(now.into()),
+    }
+}
+
+/// Checks what the CA says of itself. No feature is defined yet, so any that it requires is unknown.
+///
+/// # Errors
+/// [`AnswerFault::Protocol`] or [`AnswerFault::Feature`].
+pub(crate) fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
+    let v1::Hello { protocol, build, features: _, required_features, wall_clock: _ } =
+        hello.ok_or(AnswerFault::Missing("hello"))?;
+    if protocol != v1::PROTOCOL_VERSION {
+        return Err(AnswerFault::Protocol { found: protocol, build, ours: v1::PROTOCOL_VERSION, our_build: BUILD });
+    }
+    match required_features.into_iter().next() {
+        Some(feature) => Err(AnswerFault::Feature { feature, build, our_build: BUILD }),
+        None => Ok(()),
+    }
+}
+
+/// Reads a bundle of our own trust domain.
+///
+/// # Errors
+/// [`AnswerFault`] when it is another's or does not hold.
+pub(crate) fn bundle(bundle: v1::Bundle, ours: &TrustDomain) -> Result<TrustBundle, AnswerFault> {
+    let v1::Bundle { trust_domain, x509_authorities, sequence } = bundle;
+    if trust_domain != ours.as_str() {
+        return Err(AnswerFault::OtherTrustDomain { found: trust_domain, ours: ours.clone() });
+    }
+    let authorities = x509_authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
+    Ok(TrustBundle::new(ours.clone(), authorities, sequence)?)
+}
+
+/// Checks an issued certificate whole before anything uses it: it is for our key, it names exactly whom we asked for, and its
+/// chain validates under our bundle now.
+///
+/// The time of issue is the CA's stamp, as the life of the certificate counts from it; when that lies ahead of our clock our
+/// own is taken, as a renewal must not come later than half of what this node will live to see.
+///
+/// # Errors
+/// [`AnswerFault`] naming what does not agree.
+pub(crate) fn svid(
+    answer: v1::X509Svid,
+    asked: &SpiffeId,
+    key: PrivateKey,
+    bundle: &TrustBundle,
+    now: Timestamp,
+) -> Result<X509Svid, AnswerFault> {
+    // The text of the ID is for people; what counts is what the certificate says.
+    let v1::X509Svid { spiffe_id: _, chain, issued_at } = answer;
+    if chain.len() > MAX_CHAIN {
+        return Err(AnswerFault::ChainLength { found: chain.len() });
+    }
+    let chain = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
+    let issued_at = issued_at.ok_or(AnswerFault::Missing("time of issue"))?;
+    let stamped = Timestamp::from_unix_seconds(u64::try_from(issued_at.seconds).unwrap_or(0));
+    let svid = X509Svid::new(chain, key, stamped.min(now))?;
+    if svid.id() != asked {
+        return Err(AnswerFault::OtherIdentity { found: svid.id().clone(), asked: asked.clone() });
+    }
+    svid.verify(bundle, now)?;
+    Ok(svid)
+}
+
+const BUILD: &str = env!("CARGO_PKG_VERSION");

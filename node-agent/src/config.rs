@@ -1,0 +1,348 @@
+//! The configuration of the agent: a TOML file, flags that override it, read whole.
+//!
+//! Owns which keys there are and their defaults. Every fault is told at once, and a key that nobody knows is a fault.
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+use identity::{DnsName, TrustDomain};
+use pki::Sha256Digest;
+use runtime::admin_http::AdminAddress;
+use runtime::config::{ConfigErrors, Document, Section};
+use runtime::telemetry::LogFormat;
+use sds::ValidationContextKind;
+
+/// A checked configuration. Its values agree with each other; that the files exist is for `agent check` and the start.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The trust domain of this node and its workloads. No default.
+    pub trust_domain: TrustDomain,
+    /// Directory of mode 0700 for the node key, the agent SVID and the newest bundle. Absolute.
+    pub state_dir: PathBuf,
+    /// Where the CA listens.
+    pub ca_address: CaAddress,
+    /// What makes the CA trusted at the first contact; `None` when a stored bundle is to do it.
+    pub first_trust: Option<FirstTrust>,
+    /// Where the join token comes from; only read for a first attestation.
+    pub join_token: Option<TokenSource>,
+    /// The socket that workloads use. Absolute.
+    pub api_socket: PathBuf,
+    /// Unix socket of mode 0600 for operators. Absolute.
+    pub admin_socket: PathBuf,
+    /// What an SDS validation context looks like when the client does not say.
+    pub validation_context: ValidationContextKind,
+    /// Where metrics and health are served; `None`: nowhere.
+    pub telemetry: Option<AdminAddress>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The least level that is logged.
+    pub log_level: tracing::Level,
+}
+
+/// What makes the CA trusted before the node has a bundle of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstTrust {
+    /// SHA-256 of the root's DER.
+    Fingerprint(Sha256Digest),
+    /// A PEM file with the CA's roots.
+    BundleFile(PathBuf),
+}
+
+/// Where the join token is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// Standard input, to its end.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Host (DNS name or address) and port of the CA. The host only finds the CA: it is never what makes it trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaAddress(String);
+
+/// Values that stand above those of the file, as the command line gives them. `None` leaves the file's.
+#[derive(Clone, Debug, Default)]
+pub struct AgentOverrides {
+    /// `--trust-domain`.
+    pub trust_domain: Option<String>,
+    /// `--ca-address`.
+    pub ca_address: Option<String>,
+    /// `--ca-fingerprint`; it also takes the place of the file's `trust_bundle`.
+    pub ca_fingerprint: Option<String>,
+    /// `--trust-bundle`; it also takes the place of the file's `ca_fingerprint`.
+    pub trust_bundle: Option<String>,
+    /// `--state-dir`.
+    pub state_dir: Option<String>,
+    /// `--join-token-file`.
+    pub join_token_file: Option<String>,
+    /// `--api-socket`.
+    pub api_socket: Option<String>,
+    /// `--admin-socket`.
+    pub admin_socket: Option<String>,
+    /// `telemetry.address`.
+    pub telemetry: Option<String>,
+}
+
+impl AgentConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every fault found.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::from_parts(Some(path), &AgentOverrides::default())
+    }
+
+    /// Reads a file, when there is one, and puts the overrides above it.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every fault of both.
+    pub fn from_parts(path: Option<&Path>, overrides: &AgentOverrides) -> Result<Self, ConfigErrors> {
+        let document = match path {
+            Some(path) => Document::load(path)?,
+            None => Document::parse("command line", "")?,
+        };
+        Self::read(document, overrides)
+    }
+
+    /// Checks a text; `name` stands in the faults.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with every fault found.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        Self::read(Document::parse(name, text)?, &AgentOverrides::default())
+    }
+
+    fn read(document: Document, overrides: &AgentOverrides) -> Result<Self, ConfigErrors> {
+        let root = document.root();
+        let trust_domain = needed(&root, "trust_domain", overrides.trust_domain.as_deref(), TrustDomain::parse);
+        let state_dir = needed(&root, "state_dir", overrides.state_dir.as_deref(), absolute_path);
+        let ca_address = needed(&root, "ca_address", overrides.ca_address.as_deref(), CaAddress::from_str);
+        let first_trust = read_first_trust(&root, overrides);
+        let join_token = pick(&root, "join_token_file", overrides.join_token_file.as_deref(), TokenSource::from_str);
+        let api_socket = pick(&root, "api_socket", overrides.api_socket.as_deref(), absolute_path);
+        let admin_socket = pick(&root, "admin_socket", overrides.admin_socket.as_deref(), absolute_path);
+        let api_socket = api_socket.unwrap_or_else(|| DEFAULT_API_SOCKET.into());
+        let admin_socket = admin_socket.unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into());
+        if api_socket == admin_socket {
+            root.fault("admin_socket", "the same as api_socket: operators and workloads must not share a door");
+        }
+        let validation_context = root.section("sds").optional("validation_context", validation_context);
+        let telemetry = pick(&root.section("telemetry"), "address", overrides.telemetry.as_deref(), AdminAddress::from_str);
+        let log = root.section("log");
+        let log_format = log.optional("format", log_format);
+        let log_level = log.optional("level", log_level);
+        drop((root, log));
+        document.finish()?;
+
+        let (Some(trust_domain), Some(state_dir), Some(ca_address)) = (trust_domain, state_dir, ca_address) else {
+            return Err(ConfigErrors(vec!["a required key has no value".to_owned()]));
+        };
+        Ok(Self {
+            trust_domain,
+            state_dir,
+            ca_address,
+            first_trust,
+            join_token,
+            api_socket,
+            admin_socket,
+            validation_context: validation_context.unwrap_or(ValidationContextKind::SpiffeValidator),
+            telemetry,
+            log_format: log_format.unwrap_or(LogFormat::Text),
+            log_level: log_level.unwrap_or(tracing::Level::INFO),
+        })
+    }
+}
+
+/// One of two ways to trust the CA. Both at once would leave open which of them decides, so that is a fault; a flag
+/// replaces whichever the file has.
+fn read_first_trust(root: &Section<'_>, overrides: &AgentOverrides) -> Option<FirstTrust> {
+    let from_file = (root.optional("ca_fingerprint", fingerprint), root.optional("trust_bundle", absolute_path));
+    let flags = (overrides.ca_fingerprint.as_deref(), overrides.trust_bundle.as_deref());
+    let (pin, bundle) = if flags == (None, None) {
+        from_file
+    } else {
+        (checked(root, "ca_fingerprint", flags.0, fingerprint), checked(root, "trust_bundle", flags.1, absolute_path))
+    };
+    match (pin, bundle) {
+        (Some(_), Some(_)) => {
+            root.fault("trust_bundle", "given together with ca_fingerprint: keep one of the two");
+            None
+        }
+        (Some(digest), None) => Some(FirstTrust::Fingerprint(digest)),
+        (None, Some(path)) => Some(FirstTrust::BundleFile(path)),
+        (None, None) => None,
+    }
+}
+
+/// The override when there is one, else the file's value. The file's is read in any case, so that its faults show too.
+fn pick<T, E: Display>(
+    section: &Section<'_>,
+    key: &'static str,
+    flag: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    let from_file = section.optional(key, &parse);
+    match flag {
+        Some(_) => checked(section, key, flag, parse),
+        None => from_file,
+    }
+}
+
+/// The same for a key that must have a value.
+fn needed<T, E: Display>(
+    section: &Section<'_>,
+    key: &'static str,
+    flag: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    match flag {
+        Some(_) => pick(section, key, flag, parse),
+        None => section.required(key, parse),
+    }
+}
+
+fn checked<T, E: Display>(
+    section: &Section<'_>,
+    key: &'static str,
+    flag: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    parse(flag?).map_err(|error| section.fault(key, format!("command line: {error}"))).ok()
+}
+
+impl CaAddress {
+    /// The text, `host:port`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for CaAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CaAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || format!("expected <host>:<port> such as ca.example.org:8443, found {text:?}");
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if address.port() == 0 { Err(refused()) } else { Ok(Self(text.to_owned())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        DnsName::parse(host).map_err(|_| refused())?;
+        match port.parse::<u16>() {
+            Ok(1..) => Ok(Self(text.to_owned())),
+            Ok(0) | Err(_) => Err(refused()),
+        }
+    }
+}
+
+impl FromStr for TokenSource {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" { Ok(Self::Stdin) } else { absolute_path(text).map(Self::File) }
+    }
+}
+
+fn fingerprint(text: &str) -> Result<Sha256Digest, &'static str> {
+    HEXLOWER
+        .decode(text.as_bytes())
+        .ok()
+        .and_then(|bytes| Sha256Digest::try_from(bytes).ok())
+        .ok_or("expected the SHA-256 of the root certificate: 64 lower-case hex digits, as `signet token create` prints it")
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("not an absolute path: what it names would depend on where signet was started")
+    }
+}
+
+fn validation_context(text: &str) -> Result<ValidationContextKind, &'static str> {
+    match text {
+        "spiffe" => Ok(ValidationContextKind::SpiffeValidator),
+        "trusted-ca" => Ok(ValidationContextKind::TrustedCa),
+        _ => Err("expected \"spiffe\" or \"trusted-ca\""),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected \"text\" or \"json\""),
+    }
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, &'static str> {
+    text.parse().map_err(|_| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
+}
+
+const DEFAULT_API_SOCKET: &str = "/run/signet/agent/public/api.sock";
+const DEFAULT_ADMIN_SOCKET: &str = "/run/signet/agent/admin.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nca_address = \"ca.example.org:8443\"\n";
+
+    #[test]
+    fn the_least_file_gets_the_defaults() {
+        let config = AgentConfig::parse("agent.toml", LEAST).unwrap();
+        assert_eq!(config.api_socket, Path::new(DEFAULT_API_SOCKET));
+        assert_eq!(config.validation_context, ValidationContextKind::SpiffeValidator);
+        assert_eq!((config.first_trust, config.join_token, config.telemetry), (None, None, None));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let text = "trust_domain = \"A\"\nca_address = \"x\"\nca_fingerprint = \"00\"\nconfusing = 1\n[sds]\nvalidation_context = \"x\"\n";
+        let text = AgentConfig::parse("agent.toml", text).unwrap_err().to_string();
+        for key in ["trust_domain", "state_dir", "ca_address", "ca_fingerprint", "confusing", "validation_context"] {
+            assert!(text.contains(key), "{key} in {text}");
+        }
+    }
+
+    #[test]
+    fn flags_stand_above_the_file_and_alone_suffice() {
+        let flags = AgentOverrides {
+            trust_domain: Some("flag.org".into()),
+            state_dir: Some("/f".into()),
+            ca_address: Some("[::1]:1".into()),
+            ca_fingerprint: Some("ab".repeat(32)),
+            join_token_file: Some("-".into()),
+            ..AgentOverrides::default()
+        };
+        let config = AgentConfig::from_parts(None, &flags).unwrap();
+        assert_eq!(config.trust_domain.as_str(), "flag.org");
+        assert_eq!(config.first_trust, Some(FirstTrust::Fingerprint([0xab; 32])));
+        assert_eq!(config.join_token, Some(TokenSource::Stdin));
+        let file = Document::parse("agent.toml", &format!("{LEAST}trust_bundle = \"/b.pem\"\n")).unwrap();
+        let config = AgentConfig::read(file, &flags).unwrap();
+        assert_eq!(config.first_trust, Some(FirstTrust::Fingerprint([0xab; 32])));
+        let bad = AgentOverrides { ca_address: Some("ca:0".into()), ..flags };
+        assert!(AgentConfig::from_parts(None, &bad).unwrap_err().to_string().contains("ca_address"));
+    }
+
+    #[test]
+    fn two_ways_to_trust_the_ca_are_refused_and_each_alone_passes() {
+        let pin = format!("ca_fingerprint = \"{}\"\n", "0f".repeat(32));
+        let bundle = "trust_bundle = \"/b.pem\"\n";
+        assert!(AgentConfig::parse("f", &format!("{LEAST}{pin}{bundle}")).is_err());
+        assert!(AgentConfig::parse("f", &format!("{LEAST}{pin}")).is_ok());
+        assert!(AgentConfig::parse("f", &format!("{LEAST}{bundle}")).is_ok());
+    }
+}

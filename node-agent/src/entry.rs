@@ -1,0 +1,209 @@
+//! Registration entries as the node holds them: which process may hold which identity.
+//!
+//! An entry from the CA is still input: it is parsed whole or refused whole, and a refused entry gives nobody an identity.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use identity::{DnsName, NodeName, Selector, SpiffeId, TrustDomain};
+use pki::Timestamp;
+use proto::v1;
+
+/// The longest entry ID that is taken, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
+/// The name that the CA gave an entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(Arc<str>);
+
+impl EntryId {
+    /// Takes 1 to 128 bytes of printable ASCII.
+    ///
+    /// # Errors
+    /// [`EntryError::Id`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, EntryError> {
+        if text.is_empty() || text.len() > MAX_ID_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(EntryError::Id);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The ID, as the CA sent it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who, on this node, may hold which identity. A caller matches when its selectors include all of `selectors`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Chosen by the CA.
+    pub id: EntryId,
+    /// The identity: in the agent's trust domain, with a path, and not below `/signet`.
+    pub spiffe_id: SpiffeId,
+    /// What a caller must show; never empty (an empty set would match every process).
+    pub selectors: BTreeSet<Selector>,
+    /// DNS names that the CA adds to the certificate.
+    pub dns_names: Vec<DnsName>,
+    /// The life asked of each certificate, in seconds; zero is the CA's default.
+    pub ttl_seconds: u32,
+    /// When the operator made it; entries are ordered by this, then by ID.
+    pub created_at: Timestamp,
+}
+
+/// Why an entry that the CA sent is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The ID is empty, too long or not printable.
+    #[error("the entry ID is not 1 to {MAX_ID_BYTES} bytes of printable ASCII")]
+    Id,
+    /// The identity does not parse.
+    #[error(transparent)]
+    SpiffeId(#[from] identity::SpiffeIdError),
+    /// The identity is of another trust domain.
+    #[error("{id} is not in this agent's trust domain {trust_domain}")]
+    ForeignTrustDomain {
+        /// What the entry names.
+        id: SpiffeId,
+        /// Where this agent belongs.
+        trust_domain: TrustDomain,
+    },
+    /// The identity is the trust domain itself, or Signet's own.
+    #[error("{0} cannot be the identity of a workload")]
+    Reserved(SpiffeId),
+    /// A selector does not parse.
+    #[error(transparent)]
+    Selector(#[from] identity::SelectorError),
+    /// No selectors: every process would match.
+    #[error("the entry has no selectors, so every process would match it")]
+    NoSelectors,
+    /// A DNS name does not parse.
+    #[error(transparent)]
+    DnsName(#[from] identity::DnsNameError),
+    /// The parent's name does not parse.
+    #[error(transparent)]
+    NodeName(#[from] identity::NodeNameError),
+    /// The entry is another node's.
+    #[error("the entry belongs to node {found}, this is {node}")]
+    OtherNode {
+        /// Whose it is.
+        found: NodeName,
+        /// This node.
+        node: NodeName,
+    },
+}
+
+impl Entry {
+    /// Parses an entry for `node` of `trust_domain`.
+    ///
+    /// # Errors
+    /// [`EntryError`] naming the first fault: the whole entry is then refused.
+    pub fn from_wire(entry: v1::Entry, trust_domain: &TrustDomain, node: &NodeName) -> Result<Self, EntryError> {
+        let v1::Entry { id, spiffe_id, selectors, parent_node, ttl_seconds, dns_names, created_at } = entry;
+        let id = EntryId::parse(&id)?;
+        let spiffe_id = SpiffeId::parse(&spiffe_id)?;
+        if spiffe_id.trust_domain() != trust_domain {
+            return Err(EntryError::ForeignTrustDomain { id: spiffe_id, trust_domain: trust_domain.clone() });
+        }
+        if spiffe_id.path().is_empty() || spiffe_id.is_reserved() {
+            return Err(EntryError::Reserved(spiffe_id));
+        }
+        let found = NodeName::parse(&parent_node)?;
+        if found != *node {
+            return Err(EntryError::OtherNode { found, node: node.clone() });
+        }
+        let selectors = selectors.iter().map(|text| Selector::parse(text)).collect::<Result<BTreeSet<_>, _>>()?;
+        if selectors.is_empty() {
+            return Err(EntryError::NoSelectors);
+        }
+        let dns_names = dns_names.iter().map(|text| DnsName::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let created_at = Timestamp::from_unix_seconds(created_at.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0)));
+        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, created_at })
+    }
+
+    /// The entry as the admin service shows it.
+    #[must_use]
+    pub fn to_wire(&self, node: &NodeName) -> v1::Entry {
+        v1::Entry {
+            id: self.id.to_string(),
+            spiffe_id: self.spiffe_id.to_string(),
+            selectors: self.selectors.iter().map(ToString::to_string).collect(),
+            parent_node: node.to_string(),
+            ttl_seconds: self.ttl_seconds,
+            dns_names: self.dns_names.iter().map(ToString::to_string).collect(),
+            created_at: Some(std::time::SystemTime::from(self.created_at).into()),
+        }
+    }
+
+    /// Where the entry stands among others: by creation, then by ID. The first that a caller matches is its `default`.
+    #[must_use]
+    pub fn order(&self) -> (Timestamp, &EntryId) {
+        (self.created_at, &self.id)
+    }
+
+    /// Whether a certificate issued for `other` is also what this entry asks for.
+    #[must_use]
+    pub fn same_certificate(&self, other: &Self) -> bool {
+        self.spiffe_id == other.spiffe_id && self.dns_names == other.dns_names && self.ttl_seconds == other.ttl_seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire() -> v1::Entry {
+        v1::Entry {
+            id: "e1".to_owned(),
+            spiffe_id: "spiffe://example.org/web".to_owned(),
+            selectors: vec!["unix:uid:1000".to_owned(), "unix:path:/bin/web".to_owned()],
+            parent_node: "n1".to_owned(),
+            ttl_seconds: 60,
+            dns_names: vec!["web.example.org".to_owned()],
+            created_at: Some(prost_types::Timestamp { seconds: 5, nanos: 7 }),
+        }
+    }
+
+    fn parse(entry: v1::Entry) -> Result<Entry, EntryError> {
+        Entry::from_wire(entry, &TrustDomain::parse("example.org").unwrap(), &NodeName::parse("n1").unwrap())
+    }
+
+    #[test]
+    fn a_whole_entry_is_taken_and_goes_back_as_it_came() {
+        let entry = parse(wire()).unwrap();
+        assert_eq!(entry.selectors.len(), 2);
+        let back = entry.to_wire(&NodeName::parse("n1").unwrap());
+        assert_eq!(parse(back).unwrap(), entry);
+    }
+
+    #[test]
+    fn each_fault_refuses_the_whole_entry() {
+        let refused = |change: fn(&mut v1::Entry)| {
+            let mut entry = wire();
+            change(&mut entry);
+            parse(entry).unwrap_err()
+        };
+        assert!(matches!(refused(|e| e.id.clear()), EntryError::Id));
+        assert!(matches!(refused(|e| e.id = "a b".into()), EntryError::Id));
+        assert!(matches!(refused(|e| e.spiffe_id = "web".into()), EntryError::SpiffeId(_)));
+        assert!(matches!(refused(|e| e.spiffe_id = "spiffe://other.org/web".into()), EntryError::ForeignTrustDomain { .. }));
+        for reserved in ["spiffe://example.org", "spiffe://example.org/signet/ca/x", "spiffe://example.org/signet"] {
+            let mut entry = wire();
+            reserved.clone_into(&mut entry.spiffe_id);
+            assert!(matches!(parse(entry), Err(EntryError::Reserved(_))), "{reserved}");
+        }
+        assert!(matches!(refused(|e| e.selectors.clear()), EntryError::NoSelectors));
+        assert!(matches!(refused(|e| e.selectors.push("k8s:ns:a".into())), EntryError::Selector(_)));
+        assert!(matches!(refused(|e| e.dns_names.push("*".into())), EntryError::DnsName(_)));
+        assert!(matches!(refused(|e| e.parent_node = "n2".into()), EntryError::OtherNode { .. }));
+        assert!(matches!(refused(|e| e.parent_node.clear()), EntryError::NodeName(_)));
+    }
+}

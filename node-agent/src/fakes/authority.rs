@@ -1,0 +1,74 @@
+//! Root, issuing CA and leaves of one trust domain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use identity::{SpiffeId, TrustDomain};
+use pki::{
+    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, PublicKey, ReplicaByte,
+    SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) struct FakeAuthority {
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) root: Certificate,
+    issuer: Certificate,
+    issuer_key: PrivateKey,
+    serials: AtomicU64,
+}
+
+fn serial(number: u64) -> SerialNumber {
+    let mut random = [7; 17];
+    random[9..].copy_from_slice(&number.to_be_bytes());
+    SerialNumber::new(ReplicaByte::new(1).unwrap(), random)
+}
+
+impl FakeAuthority {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let root_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let issuer_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let spec = |role, public_key, number| AuthoritySpec {
+            role,
+            trust_domain: &trust_domain,
+            public_key,
+            lifetime: DAY * 365,
+            serial: serial(number),
+            now,
+        };
+        let root = spec(AuthorityRole::Root, root_key.public_key(), 1);
+        let root = prepare_authority(&root, None).unwrap().sign(&root_key).unwrap();
+        let issuer = spec(AuthorityRole::Issuer, issuer_key.public_key(), 2);
+        let issuer = prepare_authority(&issuer, Some(&root)).unwrap().sign(&root_key).unwrap();
+        Self { trust_domain, root, issuer, issuer_key, serials: AtomicU64::new(100) }
+    }
+
+    pub(crate) fn bundle(&self, sequence: u64) -> TrustBundle {
+        TrustBundle::new(self.trust_domain.clone(), vec![self.root.clone()], sequence).unwrap()
+    }
+
+    pub(crate) fn chain(&self, id: &SpiffeId, key: &PublicKey, ttl: Duration, now: Timestamp) -> Vec<Certificate> {
+        let profile = LeafProfile::new(DAY, DAY).unwrap();
+        let number = self.serials.fetch_add(1, Ordering::Relaxed);
+        let request =
+            LeafRequest { id, dns_names: &[], ip_addresses: &[], public_key: key, ttl: Some(ttl), serial: serial(number), now };
+        let leaf = prepare_leaf(&profile, &request, &self.issuer).unwrap().sign(&self.issuer_key).unwrap();
+        vec![leaf, self.issuer.clone()]
+    }
+
+    pub(crate) fn svid(&self, id: &SpiffeId, ttl: Duration, now: Timestamp) -> X509Svid {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        X509Svid::new(self.chain(id, key.public_key(), ttl, now), key, now).unwrap()
+    }
+
+    pub(crate) fn id(&self, path: &str) -> SpiffeId {
+        SpiffeId::parse(&format!("spiffe://{}{path}", self.trust_domain)).unwrap()
+    }
+
+    pub(crate) fn serving(&self, path: &str, now: Timestamp) -> Arc<X509Svid> {
+        Arc::new(self.svid(&self.id(path), DAY, now))
+    }
+}

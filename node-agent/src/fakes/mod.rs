@@ -1,0 +1,8 @@
+//! A CA in the same process that can be slow, refuse, or answer wrongly, over real TLS with a real hierarchy.
+
+mod authority;
+mod ca;
+mod service;
+
+pub(crate) use authority::FakeAuthority;
+pub(crate) use ca::{Answers, FakeCa};

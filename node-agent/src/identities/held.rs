@@ -1,0 +1,63 @@
+//! What the node holds for its workloads at one moment, as readers see it.
+
+use std::sync::Arc;
+
+use pki::{Timestamp, TrustBundle, X509Svid};
+
+use crate::entry::Entry;
+
+/// What a reader may find of one identity.
+#[derive(Clone, Debug)]
+pub(crate) enum IdentityState {
+    /// It was never held yet.
+    Initializing,
+    /// It is held, and was good when this was published.
+    Available(Arc<X509Svid>),
+    /// It was held and is not any more: why.
+    Unavailable(String),
+}
+
+/// The words for the states, in their order: a closed set, also the labels of a metric.
+pub(crate) const IDENTITY_STATES: [&str; 3] = ["initializing", "available", "unavailable"];
+
+/// One entry with its state.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldIdentity {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) state: IdentityState,
+    /// Why the last try failed; `None` after a success.
+    pub(crate) last_error: Option<String>,
+}
+
+/// Everything held, in the order of [`Entry::order`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) bundle: Option<Arc<TrustBundle>>,
+    pub(crate) identities: Vec<HeldIdentity>,
+}
+
+impl IdentityState {
+    /// The SVID, when it is held.
+    pub(crate) fn svid(&self) -> Option<&Arc<X509Svid>> {
+        match self {
+            Self::Available(svid) => Some(svid),
+            Self::Initializing | Self::Unavailable(_) => None,
+        }
+    }
+
+    /// The word for it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Initializing => IDENTITY_STATES[0],
+            Self::Available(_) => IDENTITY_STATES[1],
+            Self::Unavailable(_) => IDENTITY_STATES[2],
+        }
+    }
+}
+
+impl Held {
+    /// When the first identity that is held now ends, if nothing renews it.
+    pub(crate) fn first_end(&self) -> Option<Timestamp> {
+        self.identities.iter().filter_map(|identity| identity.state.svid()).map(|svid| svid.leaf().not_after()).min()
+    }
+}

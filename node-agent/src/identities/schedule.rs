@@ -1,0 +1,244 @@
+//! Which identity is fetched when. Pure: entries, times and outcomes come in; batches and states come out.
+//!
+//! One record per entry, so one CSR per identity however many ask. Whether something is due is worked out from the wall clock
+//! on every call, so that a clock that is set or a machine that slept changes nothing but the answer; only backoff counts time
+//! since boot. A failure never takes a valid SVID away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::{Timestamp, TrustBundle, X509Svid};
+use runtime::backoff::Backoff;
+
+use super::held::{Held, HeldIdentity, IdentityState};
+use crate::entry::{Entry, EntryId};
+
+/// The most CSRs in one call to the CA.
+pub(crate) const MAX_BATCH: usize = 500;
+/// Between tries for one identity.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
+/// A renewal is late when it has been due for longer than this part of the certificate's life.
+const LATE_PART: u32 = 10;
+
+/// Who is served by a batch. Each lane has at most one batch under way, so a long background batch never delays a workload
+/// that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Identities that a connected workload has none of.
+    Waiting,
+    /// Identities fetched ahead, and renewals.
+    Background,
+}
+
+/// One thing to ask the CA for, and what it is checked against when the answer comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) entry: Arc<Entry>,
+    /// Tells this request's answer from that of an entry that changed meanwhile.
+    revision: u64,
+}
+
+/// How many renewals are past their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    /// Past the time to renew, or without an SVID.
+    pub(crate) due: usize,
+    /// Due for too long: something is wrong.
+    pub(crate) late: usize,
+}
+
+#[derive(Debug)]
+struct Record {
+    entry: Arc<Entry>,
+    revision: u64,
+    state: IdentityState,
+    /// Fetch at once, whatever the SVID held says.
+    stale: bool,
+    in_flight: Option<Lane>,
+    retry_not_before: Duration,
+    backoff: Backoff,
+    last_error: Option<String>,
+}
+
+/// All identities of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    records: BTreeMap<EntryId, Record>,
+    revisions: u64,
+}
+
+impl Record {
+    fn new(entry: Arc<Entry>, revision: u64) -> Self {
+        Self {
+            entry,
+            revision,
+            state: IdentityState::Initializing,
+            stale: false,
+            in_flight: None,
+            retry_not_before: Duration::ZERO,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            last_error: None,
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> bool {
+        match &self.state {
+            IdentityState::Initializing | IdentityState::Unavailable(_) => true,
+            IdentityState::Available(svid) => self.stale || now >= svid.renew_at(),
+        }
+    }
+
+    fn late(&self, now: Timestamp) -> bool {
+        match &self.state {
+            IdentityState::Initializing => self.last_error.is_some(),
+            IdentityState::Unavailable(_) => true,
+            IdentityState::Available(svid) => {
+                let life = svid.leaf().not_after().since(svid.issued());
+                now > svid.renew_at().plus(life / LATE_PART)
+            }
+        }
+    }
+}
+
+impl Schedule {
+    /// Takes the entries of now. A removed entry's SVID is dropped; one whose certificate would be another is fetched anew,
+    /// and keeps its SVID until then only if that names the same identity.
+    pub(crate) fn set_entries(&mut self, entries: &BTreeMap<EntryId, Arc<Entry>>) {
+        self.records.retain(|id, _| entries.contains_key(id));
+        for (id, entry) in entries {
+            self.revisions = self.revisions.wrapping_add(1);
+            let revision = self.revisions;
+            match self.records.get_mut(id) {
+                Some(record) if record.entry.same_certificate(entry) => record.entry = Arc::clone(entry),
+                Some(record) if record.entry.spiffe_id == entry.spiffe_id => {
+                    record.entry = Arc::clone(entry);
+                    record.revision = revision;
+                    record.in_flight = None;
+                    record.stale = true;
+                    record.retry_not_before = Duration::ZERO;
+                }
+                Some(_) | None => {
+                    self.records.insert(id.clone(), Record::new(Arc::clone(entry), revision));
+                }
+            }
+        }
+    }
+
+    /// Withdraws what does not hold under this bundle now (an authority was taken out of it, or the SVID has ended), and
+    /// fetches it anew. Says whether anything was withdrawn.
+    pub(crate) fn withdraw_invalid(&mut self, bundle: &TrustBundle, now: Timestamp) -> bool {
+        self.withdraw(|svid| svid.verify(bundle, now).map_err(|error| error.to_string()))
+    }
+
+    /// Withdraws what has ended. Says whether anything was withdrawn.
+    pub(crate) fn withdraw_expired(&mut self, now: Timestamp) -> bool {
+        self.withdraw(|svid| {
+            let not_after = svid.leaf().not_after();
+            if now > not_after { Err(format!("it ended at {not_after} and could not be renewed")) } else { Ok(()) }
+        })
+    }
+
+    fn withdraw(&mut self, check: impl Fn(&X509Svid) -> Result<(), String>) -> bool {
+        let mut withdrawn = false;
+        for record in self.records.values_mut() {
+            if let IdentityState::Available(svid) = &record.state
+                && let Err(why) = check(svid)
+            {
+                tracing::error!(id = %record.entry.spiffe_id, why, "an identity is withdrawn from its workloads");
+                record.state = IdentityState::Unavailable(why);
+                withdrawn = true;
+            }
+        }
+        withdrawn
+    }
+
+    /// The next batch of a lane, at most [`MAX_BATCH`], marked as under way; empty when nothing is due or one is under way.
+    ///
+    /// In the background what has no SVID comes first, then what ends first.
+    pub(crate) fn next_batch(&mut self, lane: Lane, waiting: &BTreeSet<EntryId>, now: Timestamp, boot: Duration) -> Vec<Order> {
+        if self.records.values().any(|record| record.in_flight == Some(lane)) {
+            return Vec::new();
+        }
+        let lane_of = |record: &Record| match record.state {
+            IdentityState::Initializing | IdentityState::Unavailable(_) if waiting.contains(&record.entry.id) => Lane::Waiting,
+            IdentityState::Initializing | IdentityState::Unavailable(_) | IdentityState::Available(_) => Lane::Background,
+        };
+        let mut due: Vec<_> = self
+            .records
+            .values_mut()
+            .filter(|record| record.in_flight.is_none() && boot >= record.retry_not_before && record.due(now))
+            .filter(|record| lane_of(record) == lane)
+            .collect();
+        due.sort_by_key(|record| record.state.svid().map(|svid| svid.leaf().not_after()));
+        due.truncate(MAX_BATCH);
+        let order = |record: &mut Record| {
+            record.in_flight = Some(lane);
+            Order { entry: Arc::clone(&record.entry), revision: record.revision }
+        };
+        due.into_iter().map(order).collect()
+    }
+
+    /// An SVID that was checked takes the place of the one held.
+    pub(crate) fn issued(&mut self, order: &Order, svid: X509Svid, now: Timestamp, boot: Duration, random: u8) {
+        let Some(record) = self.current(order) else { return };
+        record.in_flight = None;
+        record.last_error = None;
+        record.stale = false;
+        if svid.renew_at() > now {
+            record.backoff.reset();
+            record.retry_not_before = Duration::ZERO;
+        } else {
+            // Clocks far apart make a new SVID due at once: without a pause node and CA would renew in a circle.
+            record.retry_not_before = boot.saturating_add(record.backoff.next_delay(random));
+        }
+        record.state = IdentityState::Available(Arc::new(svid));
+    }
+
+    /// A try failed: what is held stays, and the next try waits.
+    pub(crate) fn failed(&mut self, order: &Order, why: String, boot: Duration, random: u8) {
+        let Some(record) = self.current(order) else { return };
+        record.in_flight = None;
+        record.last_error = Some(why);
+        record.retry_not_before = boot.saturating_add(record.backoff.next_delay(random));
+    }
+
+    /// The CA is back: what waits in backoff may try at once.
+    pub(crate) fn retry_now(&mut self) {
+        for record in self.records.values_mut() {
+            record.retry_not_before = Duration::ZERO;
+            record.backoff.reset();
+        }
+    }
+
+    /// Everything held, for readers.
+    pub(crate) fn held(&self, bundle: Option<Arc<TrustBundle>>) -> Held {
+        let mut identities: Vec<_> = self
+            .records
+            .values()
+            .map(|record| HeldIdentity {
+                entry: Arc::clone(&record.entry),
+                state: record.state.clone(),
+                last_error: record.last_error.clone(),
+            })
+            .collect();
+        identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
+        Held { bundle, identities }
+    }
+
+    /// How many identities are due and late.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Overdue {
+        Overdue {
+            due: self.records.values().filter(|record| record.due(now)).count(),
+            late: self.records.values().filter(|record| record.late(now)).count(),
+        }
+    }
+
+    /// The record that an order still speaks of.
+    fn current(&mut self, order: &Order) -> Option<&mut Record> {
+        self.records.get_mut(&order.entry.id).filter(|record| record.revision == order.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+use super::*;
+use crate::fakes::FakeAuthority;
+use identity::{NodeName, TrustDomain};
+use proto::v1;
+
+const T0: u64 = 1_800_000_000;
+const NOBODY: BTreeSet<EntryId> = BTreeSet::new();
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_unix_seconds(T0 + seconds)
+}
+
+fn boot(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn entry(number: u32) -> Arc<Entry> {
+    changed(number, |_| {})
+}
+
+fn changed(number: u32, change: impl FnOnce(&mut v1::Entry)) -> Arc<Entry> {
+    let mut wire = v1::Entry {
+        id: format!("e{number:04}"),
+        spiffe_id: format!("spiffe://example.org/w{number}"),
+        selectors: vec![format!("unix:uid:{number}")],
+        parent_node: "n1".to_owned(),
+        ..v1::Entry::default()
+    };
+    change(&mut wire);
+    let domain = TrustDomain::parse("example.org").unwrap();
+    Arc::new(Entry::from_wire(wire, &domain, &NodeName::parse("n1").unwrap()).unwrap())
+}
+
+fn schedule(entries: impl IntoIterator<Item = Arc<Entry>>) -> Schedule {
+    let mut schedule = Schedule::default();
+    schedule.set_entries(&map(entries));
+    schedule
+}
+
+fn map(entries: impl IntoIterator<Item = Arc<Entry>>) -> BTreeMap<EntryId, Arc<Entry>> {
+    entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect()
+}
+
+struct Ca(FakeAuthority);
+
+impl Ca {
+    fn new() -> Self {
+        Self(FakeAuthority::new(at(0)))
+    }
+
+    /// Lives 100 s: due from 45 to 55 s after `now`.
+    fn svid(&self, order: &Order, now: u64) -> X509Svid {
+        self.0.svid(&order.entry.spiffe_id, Duration::from_secs(101), at(now))
+    }
+
+    fn issue_all(&self, schedule: &mut Schedule, now: u64) {
+        for lane in [Lane::Waiting, Lane::Background] {
+            for order in schedule.next_batch(lane, &NOBODY, at(now), boot(now)) {
+                schedule.issued(&order, self.svid(&order, now), at(now), boot(now), 128);
+            }
+        }
+    }
+}
+
+fn states(schedule: &Schedule) -> Vec<&'static str> {
+    schedule.held(None).identities.iter().map(|identity| identity.state.as_str()).collect()
+}
+
+fn ids(orders: &[Order]) -> Vec<&str> {
+    orders.iter().map(|order| order.entry.id.as_str()).collect()
+}
+
+#[test]
+fn each_entry_is_asked_for_once_and_again_at_half_life() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1), entry(2)]);
+    let orders = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0));
+    assert_eq!(ids(&orders), ["e0001", "e0002"]);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0)).is_empty(), "under way");
+    for order in &orders {
+        schedule.issued(order, ca.svid(order, 0), at(0), boot(0), 0);
+    }
+    assert_eq!(states(&schedule), ["available", "available"]);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(44), boot(44)).is_empty());
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(56), boot(56)).len(), 2);
+}
+
+#[test]
+fn a_clock_that_jumped_past_half_life_makes_the_renewal_due_at_once() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    // The machine slept, or the wall clock was set: boot time has hardly moved.
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(90), boot(1)).len(), 1);
+}
+
+#[test]
+fn a_waiting_workload_is_served_in_a_lane_of_its_own_and_batches_are_bounded() {
+    let mut schedule = schedule((0..1200).map(entry));
+    let waiting = BTreeSet::from([entry(1100).id.clone()]);
+    let background = schedule.next_batch(Lane::Background, &waiting, at(0), boot(0));
+    assert_eq!(background.len(), MAX_BATCH);
+    assert_eq!(ids(&schedule.next_batch(Lane::Waiting, &waiting, at(0), boot(0))), ["e1100"]);
+    assert!(schedule.next_batch(Lane::Waiting, &waiting, at(0), boot(0)).is_empty());
+}
+
+#[test]
+fn what_is_missing_comes_before_renewals_and_what_ends_first_before_the_rest() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 20);
+    schedule.set_entries(&map([entry(1), entry(2)]));
+    ca.issue_all(&mut schedule, 0);
+    schedule.set_entries(&map([entry(1), entry(2), entry(3)]));
+    assert_eq!(ids(&schedule.next_batch(Lane::Background, &NOBODY, at(80), boot(80))), ["e0003", "e0002", "e0001"]);
+}
+
+#[test]
+fn a_failure_keeps_the_valid_svid_and_backs_off_per_identity() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1), entry(2)]);
+    ca.issue_all(&mut schedule, 0);
+    let orders = schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60));
+    schedule.failed(&orders[0], "the CA is away".to_owned(), boot(60), 128);
+    schedule.issued(&orders[1], ca.svid(&orders[1], 60), at(60), boot(60), 128);
+    assert_eq!(states(&schedule), ["available", "available"]);
+    assert_eq!(schedule.held(None).identities[0].last_error.as_deref(), Some("the CA is away"));
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60)).is_empty());
+    let retry = schedule.next_batch(Lane::Background, &NOBODY, at(62), boot(62));
+    assert_eq!(ids(&retry), ["e0001"]);
+    schedule.failed(&retry[0], "still".to_owned(), boot(62), 128);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(63), boot(63)).is_empty(), "the second wait is longer");
+    schedule.retry_now();
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(63), boot(63)).len(), 1);
+}
+
+#[test]
+fn backoff_ends_at_150_seconds() {
+    let mut schedule = schedule([entry(1)]);
+    let mut time = 0;
+    for _ in 0..20 {
+        time += 190;
+        let orders = schedule.next_batch(Lane::Background, &NOBODY, at(time), boot(time));
+        assert_eq!(orders.len(), 1, "at most 125 % of 150 s later");
+        schedule.failed(&orders[0], "no".to_owned(), boot(time), 255);
+    }
+}
+
+#[test]
+fn an_ended_svid_is_withdrawn_and_one_still_good_is_not() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    assert!(!schedule.withdraw_expired(at(100)));
+    assert_eq!(states(&schedule), ["available"]);
+    assert!(schedule.withdraw_expired(at(101)));
+    assert_eq!(states(&schedule), ["unavailable"]);
+    ca.issue_all(&mut schedule, 101);
+    assert_eq!(states(&schedule), ["available"]);
+}
+
+#[test]
+fn an_svid_whose_authority_left_the_bundle_is_withdrawn_and_fetched_anew() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    assert!(!schedule.withdraw_invalid(&ca.0.bundle(1), at(1)));
+    assert!(schedule.withdraw_invalid(&other.0.bundle(2), at(1)));
+    assert_eq!(states(&schedule), ["unavailable"]);
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).len(), 1);
+}
+
+#[test]
+fn a_removed_entry_loses_its_svid_and_a_late_answer_for_it_is_dropped() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    let order = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0)).remove(0);
+    schedule.set_entries(&BTreeMap::new());
+    schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
+    assert!(schedule.held(None).identities.is_empty());
+    // The same ID comes back meaning somebody else.
+    schedule.set_entries(&map([changed(1, |entry| entry.spiffe_id = "spiffe://example.org/other".to_owned())]));
+    schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
+    assert_eq!(states(&schedule), ["initializing"]);
+}
+
+#[test]
+fn an_entry_whose_certificate_changes_is_fetched_anew_and_keeps_its_svid_only_under_the_same_identity() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    schedule.set_entries(&map([changed(1, |entry| entry.selectors.push("unix:gid:1".to_owned()))]));
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty(), "selectors are not in the certificate");
+    schedule.set_entries(&map([changed(1, |entry| entry.dns_names.push("w.example.org".to_owned()))]));
+    assert_eq!(states(&schedule), ["available"]);
+    let orders = schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1));
+    assert_eq!(orders.len(), 1);
+    schedule.issued(&orders[0], ca.svid(&orders[0], 1), at(1), boot(1), 0);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
+    schedule.set_entries(&map([changed(1, |entry| entry.spiffe_id = "spiffe://example.org/other".to_owned())]));
+    assert_eq!(states(&schedule), ["initializing"]);
+}
+
+#[test]
+fn clocks_far_apart_do_not_make_the_worker_renew_in_a_circle() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    let order = schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60)).remove(0);
+    // Stamped by a CA whose clock is a minute behind: due on arrival.
+    schedule.issued(&order, ca.svid(&order, 0), at(60), boot(60), 128);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60)).is_empty());
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(63), boot(63)).len(), 1);
+}
+
+#[test]
+fn overdue_tells_due_from_late() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    assert_eq!(schedule.overdue(at(0)), Overdue { due: 1, late: 0 });
+    ca.issue_all(&mut schedule, 0);
+    assert_eq!(schedule.overdue(at(1)), Overdue { due: 0, late: 0 });
+    assert_eq!(schedule.overdue(at(55)), Overdue { due: 1, late: 0 });
+    assert_eq!(schedule.overdue(at(70)), Overdue { due: 1, late: 1 });
+}
+
+#[test]
+fn readers_see_entries_by_age_then_id() {
+    let older = changed(2, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 }));
+    let younger = changed(1, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
+    let same_age = changed(3, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
+    let held = schedule([younger, older, same_age]).held(None);
+    let order: Vec<_> = held.identities.iter().map(|identity| identity.entry.id.as_str()).collect();
+    assert_eq!(order, ["e0002", "e0001", "e0003"]);
+}

@@ -1,0 +1,180 @@
+use std::time::SystemTime;
+
+use hyper_util::rt::TokioIo;
+use proto::envoy::envoy::service::discovery::v3::DiscoveryRequest;
+use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
+use proto::v1::agent_admin_client::AgentAdminClient;
+use proto::v1::{AgentStatusRequest, ExplainRequest};
+use runtime::clock::TestClock;
+use runtime::entropy::SystemEntropy;
+use runtime::shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::*;
+use crate::fakes::FakeCa;
+
+struct Bed {
+    clock: Arc<TestClock>,
+    ca: FakeCa,
+    directory: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let clock = TestClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let ca = FakeCa::start(clock.clone()).await;
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        Self { clock, ca, directory }
+    }
+
+    fn config(&self) -> AgentConfig {
+        let at = self.directory.path().display();
+        let pin = data_encoding::HEXLOWER.encode(&self.ca.fingerprint());
+        let text = format!(
+            "trust_domain = \"example.org\"\nstate_dir = \"{at}/state\"\nca_address = \"{}\"\nca_fingerprint = \"{pin}\"\n\
+             join_token_file = \"{at}/token\"\napi_socket = \"{at}/public/api.sock\"\nadmin_socket = \"{at}/admin.sock\"\n\
+             [telemetry]\naddress = \"127.0.0.1:0\"\n",
+            self.ca.address
+        );
+        AgentConfig::parse("test.toml", &text).unwrap()
+    }
+
+    async fn bind(&self) -> Result<BoundServer, StartError> {
+        Server::bind(self.config(), self.clock.clone(), Arc::new(SystemEntropy)).await
+    }
+}
+
+async fn channel(socket: PathBuf) -> Channel {
+    let connect = tower_connector(socket);
+    Endpoint::from_static("http://agent").connect_with_connector(connect).await.unwrap()
+}
+
+/// A connector to one Unix socket.
+fn tower_connector(
+    socket: PathBuf,
+) -> impl tower_service::Service<http::Uri, Response = TokioIo<UnixStream>, Error = std::io::Error, Future: Send> + Send {
+    struct Connector(PathBuf);
+    impl tower_service::Service<http::Uri> for Connector {
+        type Response = TokioIo<UnixStream>;
+        type Error = std::io::Error;
+        type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Uri) -> Self::Future {
+            let path = self.0.clone();
+            Box::pin(async move { Ok(TokioIo::new(UnixStream::connect(path).await?)) })
+        }
+    }
+    Connector(socket)
+}
+
+async fn http_get(address: &str, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
+    let bed = Bed::new().await;
+    let uid = nix::unistd::getuid();
+    bed.ca.entries.send_replace(vec![
+        bed.ca.entry("mine", "/web", &format!("unix:uid:{uid}")),
+        bed.ca.entry("other", "/other", "unix:path:/nowhere"),
+    ]);
+    let server = bed.bind().await.unwrap();
+    let addresses = server.addresses().clone();
+    assert_eq!(bed.ca.seen().connections, 0, "everything is bound before the CA is met");
+    let (trigger, shutdown) = shutdown::channel();
+    #[expect(clippy::disallowed_methods, reason = "joined below")]
+    let running = tokio::spawn(server.run(shutdown));
+
+    let mut sds = SecretDiscoveryServiceClient::new(channel(addresses.api_socket).await);
+    let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
+    let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
+    let mut answers =
+        tokio::time::timeout(Duration::from_secs(10), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.resources.len(), 1);
+
+    let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let explained = admin.explain(ExplainRequest { pid }).await.unwrap().into_inner();
+    assert!(explained.selectors.contains(&format!("unix:uid:{uid}")));
+    assert_eq!(explained.matched.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["mine"]);
+    assert_eq!((explained.entries, explained.nearest_miss), (2, None));
+    let status = admin.agent_status(AgentStatusRequest {}).await.unwrap().into_inner();
+    assert!(status.ready && status.connected, "{status:?}");
+    assert_eq!(status.spiffe_id, "spiffe://example.org/signet/agent/n1");
+    assert_eq!(status.identities.iter().map(|identity| identity.state.as_str()).collect::<Vec<_>>(), ["available"; 2]);
+
+    bed.ca.entries.send_replace(vec![bed.ca.entry("other", "/other", "unix:path:/nowhere")]);
+    let missed = async {
+        loop {
+            let explained = admin.explain(ExplainRequest { pid }).await.unwrap().into_inner();
+            if let Some(miss) = explained.nearest_miss {
+                return miss;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let miss = tokio::time::timeout(Duration::from_secs(10), missed).await.unwrap();
+    assert_eq!((miss.entry.unwrap().id.as_str(), miss.missing), ("other", vec!["unix:path:/nowhere".to_owned()]));
+
+    let telemetry = addresses.telemetry.unwrap();
+    assert!(http_get(&telemetry, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let metrics = http_get(&telemetry, "/metrics").await;
+    for line in ["signet_agent_sync_connected 1", "signet_agent_bundle_sequence 5", "signet_sds_pushes_total"] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+
+    trigger.fire();
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("ends in time").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_cannot_be_helped_ends_with_the_reason_and_its_twin_runs() {
+    let bed = Bed::new().await;
+    bed.ca.answer(|answers| answers.refuse_attestation = Some("TOKEN_EXPIRED"));
+    let (_trigger, shutdown) = shutdown::channel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), bed.bind().await.unwrap().run(shutdown)).await.unwrap();
+    assert!(matches!(ended, Err(RunError::Node(NodeFailure::TokenRefused(_)))), "{ended:?}");
+
+    bed.ca.answer(|answers| answers.refuse_attestation = None);
+    let server = bed.bind().await.unwrap();
+    assert!(matches!(bed.bind().await.err(), Some(StartError::State(_))), "the directory has one owner");
+    let readiness = server.readiness().clone();
+    let (trigger, shutdown) = shutdown::channel();
+    #[expect(clippy::disallowed_methods, reason = "joined below")]
+    let running = tokio::spawn(server.run(shutdown));
+    for _ in 0..100 {
+        if readiness.failing().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(readiness.failing(), Vec::<String>::new());
+    trigger.fire();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_check_tells_every_fault_and_passes_when_all_is_there() {
+    let bed = Bed::new().await;
+    let clock: Arc<dyn Clock> = bed.clock.clone();
+    let report = crate::check(&bed.config(), &clock).unwrap();
+    assert!(report.needs_join_token && report.spiffe_id.is_none());
+    let broken = AgentConfig { first_trust: None, join_token: None, ..bed.config() };
+    let faults = crate::check(&broken, &clock).unwrap_err();
+    assert_eq!(faults.0.len(), 2, "{faults}");
+    assert!(!bed.directory.path().join("state").exists(), "a check makes nothing");
+}

@@ -1,0 +1,30 @@
+//! Workloads: the socket that they use, who is at its other end, and which entries that one matches.
+//!
+//! A caller is attested once, when its connection is accepted and before a byte of it is read, from what the kernel says:
+//! `SO_PEERCRED` and `SO_PEERPIDFD` of the socket, then `/proc/<pid>` through one directory descriptor, then a proof that the
+//! process was alive all the while. Nothing that the caller sends counts. A fact that cannot be read is an absent selector with a
+//! reason, never a guess.
+//!
+//! The identity is the connection's. A process that hands its connected socket to another one delegates its identity to it, until it
+//! ends itself: then the connection ends, whoever holds the other end. `unix:path` tells apart the programs of users that do not
+//! interfere with themselves: a user who can start a program can also trace it.
+
+mod caller;
+mod connection;
+mod gate;
+mod limits;
+mod matching;
+mod metrics;
+mod process;
+mod selectors;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use caller::{AttestError, Caller, attest_pid};
+pub use matching::{NearestMiss, match_entries, nearest_miss};
+pub use metrics::WorkloadMetrics;
+pub use process::Process;
+pub use selectors::Unreadable;
+pub use server::{ServeError, WorkloadServer};

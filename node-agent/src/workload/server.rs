@@ -1,0 +1,219 @@
+//! The public socket of the agent: accepts, attests, and hands attested connections to the services.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, Stream, future::BoxFuture};
+use runtime::accept::pause_after_error;
+use runtime::clock::Clock;
+use runtime::log_budget::LogBudget;
+use runtime::shutdown::{self, Shutdown};
+use runtime::unix_socket::{BoundSocket, SocketError};
+use tokio::net::UnixStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use super::caller::Peer;
+use super::connection::AttestedStream;
+use super::gate::Gate;
+use super::limits::{Full, Limits, Slot};
+use super::metrics::{Refusal, WorkloadMetrics};
+
+/// Why the socket is no longer served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The description of the services does not build: a bug.
+    #[error("gRPC reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the workload socket failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// The bound socket; nobody is served yet.
+#[derive(Debug)]
+pub struct WorkloadServer {
+    socket: BoundSocket,
+}
+
+impl WorkloadServer {
+    /// Binds at `path` with mode 0666: everybody may connect, and gets what is its own.
+    ///
+    /// # Errors
+    /// [`SocketError`] naming the path, what is wrong with it and what to do.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        Ok(Self { socket: BoundSocket::bind(path, 0o666)? })
+    }
+
+    /// Where it is bound.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// Serves `routes`, and beside them gRPC health and reflection, until `shutdown`; then connections get a short while to end
+    /// and are cut. Requests carry an [`sds::SdsConnection`] of their [`super::Caller`] in their extensions.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the transport fails.
+    pub async fn run(
+        self,
+        routes: Routes,
+        metrics: WorkloadMetrics,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Result<(), ServeError> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status(SDS_SERVICE, tonic_health::ServingStatus::Serving).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let routes = routes.add_service(health_service).add_service(reflection);
+        let (cutter, cut) = shutdown::channel();
+        let gate = Gate::new(MAX_ATTESTING);
+        let attender = Attender { gate, refusals: RefusalLog::new(clock), metrics, cut };
+        let incoming = incoming(Acceptor { socket: self.socket, limits: Limits::default(), attender });
+        let serving = Server::builder()
+            .max_concurrent_streams(MAX_HTTP2_STREAMS)
+            .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, shutdown.fired());
+        let cutting = async {
+            shutdown.fired().await;
+            // SDS streams have no end of their own: whoever has not gone by now is cut.
+            tokio::time::sleep(DRAIN).await;
+            cutter.fire();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = cutting => Ok(()),
+        }
+    }
+}
+
+/// Takes connections one by one and attests several at a time, so that a slow account lookup delays nobody else.
+struct Acceptor {
+    socket: BoundSocket,
+    limits: Limits,
+    attender: Attender,
+}
+
+/// Attests one connection; clones share the bounds.
+#[derive(Clone)]
+struct Attender {
+    gate: Gate,
+    refusals: RefusalLog,
+    metrics: WorkloadMetrics,
+    cut: Shutdown,
+}
+
+/// Says why connections are refused, within a budget: anybody on the node may connect as often as it likes.
+#[derive(Clone)]
+struct RefusalLog {
+    budget: Arc<Mutex<LogBudget>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl RefusalLog {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { budget: Arc::new(Mutex::new(LogBudget::new(clock.boottime()))), clock }
+    }
+
+    fn say(&self, why: &dyn std::fmt::Display) {
+        let line = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.boottime());
+        if let Some(left_out) = line {
+            tracing::warn!(%why, left_out, "connection refused");
+        }
+    }
+}
+
+type Attesting = FuturesUnordered<BoxFuture<'static, Option<AttestedStream>>>;
+
+fn incoming(acceptor: Acceptor) -> impl Stream<Item = io::Result<AttestedStream>> {
+    stream::unfold((acceptor, Attesting::new()), |(acceptor, mut attesting)| async move {
+        loop {
+            let may_accept = attesting.len() < MAX_ATTESTING;
+            // Either order is fine: neither arm loses anything when the other one is taken.
+            tokio::select! {
+                accepted = acceptor.socket.accept(), if may_accept => match accepted {
+                    Ok(stream) => attesting.extend(acceptor.admit(stream)),
+                    Err(error) => pause_after_error(&error).await,
+                },
+                Some(attested) = attesting.next(), if !attesting.is_empty() => {
+                    if let Some(attested) = attested {
+                        return Some((Ok(attested), (acceptor, attesting)));
+                    }
+                }
+            }
+        }
+    })
+}
+
+impl Acceptor {
+    /// Asks the kernel who connected, at once, and starts the attestation.
+    fn admit(&self, stream: UnixStream) -> Option<BoxFuture<'static, Option<AttestedStream>>> {
+        let peer = match Peer::of(&stream) {
+            Ok(peer) => peer,
+            Err(error) => {
+                self.attender.refusals.say(&error);
+                self.attender.metrics.refused(Refusal::NotAttested);
+                return None;
+            }
+        };
+        let slot = match self.limits.take(peer.uid()) {
+            Ok(slot) => slot,
+            Err(full) => {
+                let (pid, uid) = (peer.pid(), peer.uid());
+                self.attender.refusals.say(&format_args!("process {pid} of uid {uid}: too many are open ({full:?})"));
+                self.attender.metrics.refused(match full {
+                    Full::Total => Refusal::TooMany,
+                    Full::OfUser => Refusal::TooManyOfUser,
+                });
+                return None;
+            }
+        };
+        Some(self.attender.clone().attest(stream, peer, slot).boxed())
+    }
+}
+
+impl Attender {
+    async fn attest(self, stream: UnixStream, peer: Peer, slot: Slot) -> Option<AttestedStream> {
+        match self.gate.within(ATTESTATION_LIMIT, slot, move || peer.attest()).await {
+            Ok((caller, slot)) => {
+                for absent in &caller.unreadable {
+                    tracing::debug!(pid = caller.pid, kind = %absent.kind, why = absent.why, "selector absent");
+                }
+                Some(AttestedStream::new(stream, caller, slot, self.cut, self.metrics))
+            }
+            Err(error) => {
+                self.refusals.say(&error);
+                self.metrics.refused(Refusal::NotAttested);
+                None
+            }
+        }
+    }
+}
+
+/// The service whose health is told under its own name.
+const SDS_SERVICE: &str = "envoy.service.secret.v3.SecretDiscoveryService";
+
+/// One more than SDS allows, so that the refusal comes from the service, with a reason; and some for health.
+const MAX_HTTP2_STREAMS: u32 = 128;
+
+const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
+
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Attestations under way at a time; further connections wait in the kernel's queue.
+const MAX_ATTESTING: usize = 64;
+
+/// The kernel answers in microseconds; only a name lookup can take long.
+const ATTESTATION_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long connections may go on after the shutdown.
+const DRAIN: Duration = Duration::from_millis(500);

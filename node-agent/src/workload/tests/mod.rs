@@ -1,0 +1,6 @@
+//! Tests with real processes and a real socket.
+
+mod attestation;
+mod children;
+mod entries;
+mod socket;
