@@ -1,0 +1,165 @@
+//! Verbs that run or prepare a service: `ca ...` and `agent ...`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use identity::TrustDomain;
+
+use super::AgentSocketArgs;
+
+/// `ca ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaVerb {
+    /// Make a root and, under it, an issuing CA
+    #[command(after_help = INIT_HELP)]
+    Init(CaInitArgs),
+    /// Serve
+    #[command(after_help = RUN_HELP)]
+    Run(ConfigArgs),
+    /// Validate the configuration and the authority, and stop
+    #[command(after_help = CHECK_HELP)]
+    Check(ConfigArgs),
+    /// The issuing CA
+    #[command(subcommand, after_help = RENEW_HELP)]
+    Issuer(IssuerVerb),
+}
+
+/// `ca issuer ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum IssuerVerb {
+    /// Make a new key and certificate beside the present ones; a running CA takes them up by itself
+    #[command(after_help = RENEW_HELP)]
+    Renew(IssuerRenewArgs),
+}
+
+/// The configuration of a CA.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// `ca init`
+#[derive(Args, Debug)]
+pub(crate) struct CaInitArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Key algorithm of root and issuing CA
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = AlgorithmArg::P256)]
+    pub(crate) algorithm: AlgorithmArg,
+    /// Put the root key into this directory instead of the state directory; `ca run` works without it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root_key_out: Option<PathBuf>,
+}
+
+/// `ca issuer renew`
+#[derive(Args, Debug)]
+pub(crate) struct IssuerRenewArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The root key, when it is not in the state directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_key: Option<PathBuf>,
+}
+
+/// Key algorithms of authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlgorithmArg {
+    /// ECDSA P-256
+    P256,
+    /// ECDSA P-384
+    P384,
+}
+
+/// `agent ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVerb {
+    /// Serve; attests first when the state directory holds no identity
+    #[command(after_help = AGENT_RUN_HELP)]
+    Run(AgentArgs),
+    /// Validate the configuration and stop
+    #[command(after_help = AGENT_CHECK_HELP)]
+    Check(AgentArgs),
+    /// One screen about the agent of this node: health, identities, what renews when
+    #[command(after_help = AGENT_STATUS_HELP)]
+    Status(AgentSocketArgs),
+}
+
+/// The configuration of an agent: a file, options, or both. An option overrides the file.
+#[derive(Args, Debug, Default)]
+pub(crate) struct AgentArgs {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The trust domain
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<TrustDomain>,
+    /// Where the CA listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) ca_address: Option<String>,
+    /// SHA-256 of the root certificate's DER, as `token create` prints it
+    #[arg(long, value_name = "HEX", conflicts_with = "trust_bundle")]
+    pub(crate) ca_fingerprint: Option<String>,
+    /// A PEM file with the root certificates to trust
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust_bundle: Option<PathBuf>,
+    /// Where keys and certificates of the agent lie (mode 0700)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The file with the join token, `-` for standard input; only read for a first attestation
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join_token_file: Option<PathBuf>,
+    /// Where workloads connect
+    #[arg(long, value_name = "PATH")]
+    pub(crate) api_socket: Option<PathBuf>,
+    /// Where operators connect
+    #[arg(long, value_name = "PATH")]
+    pub(crate) admin_socket: Option<PathBuf>,
+}
+
+pub(super) const CA_HELP: &str = "\
+Examples:
+  signet ca init --config /etc/signet/ca.toml
+  signet ca run --config /etc/signet/ca.toml";
+
+pub(super) const AGENT_HELP: &str = "\
+Example:
+  signet agent run --config /etc/signet/agent.toml";
+
+const INIT_HELP: &str = "\
+Examples:
+  signet ca init --config /etc/signet/ca.toml
+  signet ca init --config /etc/signet/ca.toml --root-key-out /media/offline
+
+Nothing that exists is ever overwritten.";
+
+const RUN_HELP: &str = "\
+Example:
+  signet ca run --config /etc/signet/ca.toml
+
+One line on standard output tells the bound addresses (`-o json` for programs); the log goes to standard error.";
+
+const CHECK_HELP: &str = "\
+Example:
+  signet ca check --config /etc/signet/ca.toml";
+
+const RENEW_HELP: &str = "\
+Example:
+  signet ca issuer renew --config /etc/signet/ca.toml --root-key /media/offline/root-key.pem";
+
+const AGENT_RUN_HELP: &str = "\
+Examples:
+  signet agent run --config /etc/signet/agent.toml
+  signet agent run --trust-domain example.org --ca-address ca.example.org:8443 \\
+      --ca-fingerprint 5f..e1 --state-dir /var/lib/signet/agent --join-token-file /run/token
+
+`signet token create --node NAME` prints such a line whole. The token never stands in the arguments.";
+
+const AGENT_STATUS_HELP: &str = "\
+Example:
+  signet agent status";
+
+const AGENT_CHECK_HELP: &str = "\
+Example:
+  signet agent check --config /etc/signet/agent.toml";

@@ -1,0 +1,122 @@
+//! What the command line promises: every verb has an example, names are checked, options that need each other say so.
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn refused(line: &str) -> ErrorKind {
+    Cli::try_parse_from(line.split_whitespace()).map(drop).unwrap_err().kind()
+}
+
+fn parsed(line: &str) -> Command {
+    Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}")).command
+}
+
+fn each_verb(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str, &clap::Command)) {
+    visit(path, command);
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        each_verb(verb, &format!("{path} {}", verb.get_name()), visit);
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_has_an_example_and_a_one_line_story() {
+    let mut seen = 0;
+    each_verb(&Cli::command(), "signet", &mut |path, command| {
+        seen += 1;
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains("Example"), "{path} has no example");
+        let root = path.split_whitespace().next().unwrap();
+        assert!(help.contains(root), "{path}: its example does not name the program");
+        assert!(command.get_about().is_some(), "{path} says nothing about itself");
+    });
+    assert!(seen >= 30, "only {seen} verbs seen");
+}
+
+#[test]
+fn every_example_of_the_program_parses() {
+    let mut tried = 0;
+    each_verb(&Cli::command(), "signet", &mut |path, command| {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", " ");
+        for line in help.lines().map(str::trim).filter(|line| line.starts_with("signet ")) {
+            // Beyond two spaces in a row, `>` or `$(`, the line is for the shell or the reader.
+            let line = line.replace("$(pidof envoy)", "4711");
+            let line = line.split(" > ").next().unwrap();
+            let words: Vec<_> = match line.split_once("   ") {
+                Some((words, _)) if path == "signet" || path == "signet dev" => words.split_whitespace().collect(),
+                _ => line.split_whitespace().collect(),
+            };
+            tried += 1;
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{path}: {words:?}: {error}");
+            }
+        }
+    });
+    assert!(tried >= 30, "only {tried} examples tried");
+}
+
+#[test]
+fn names_are_checked_while_parsing() {
+    let good = "signet entry create --spiffe-id spiffe://t/web --selector unix:uid:0 --node n1 --ttl 1h --dns a.example";
+    assert!(matches!(parsed(good), Command::Entry(EntryVerb::Create(_))));
+    for (from, to) in [
+        ("spiffe://t/web", "spiffe://t/web/"),
+        ("unix:uid:0", "unix:uid:root"),
+        ("--node n1", "--node a/b"),
+        ("--ttl 1h", "--ttl 0s"),
+        ("--ttl 1h", "--ttl 500ms"),
+        ("--dns a.example", "--dns a..example"),
+    ] {
+        assert_eq!(refused(&good.replace(from, to)), ErrorKind::ValueValidation, "{to}");
+    }
+    assert_eq!(refused("signet entry explain --pid 0"), ErrorKind::ValueValidation);
+}
+
+#[test]
+fn a_listener_without_named_peers_is_refused() {
+    let inbound = "signet envoy bootstrap --id spiffe://t/a --listen 127.0.0.1:1 --upstream 127.0.0.1:2";
+    assert_eq!(refused(inbound), ErrorKind::MissingRequiredArgument);
+    parsed(&format!("{inbound} --client-id spiffe://t/b"));
+    let outbound = "signet envoy bootstrap --id default --outbound-listen 127.0.0.1:1 --outbound-upstream api.example:2";
+    assert_eq!(refused(outbound), ErrorKind::MissingRequiredArgument);
+    parsed(&format!("{outbound} --server-id spiffe://t/b"));
+    assert_eq!(refused("signet envoy bootstrap --id default --client-id spiffe://t/b"), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
+fn what_only_this_machine_may_reach_listens_on_loopback() {
+    assert_eq!(refused("signet envoy bootstrap --id default --admin 0.0.0.0:9901"), ErrorKind::ValueValidation);
+    parsed("signet envoy bootstrap --id default --admin 127.0.0.1:9901");
+    let outbound = "signet envoy bootstrap --id default --outbound-upstream a.example:2 --server-id spiffe://t/b";
+    assert_eq!(refused(&format!("{outbound} --outbound-listen 0.0.0.0:1")), ErrorKind::ValueValidation);
+    parsed(&format!("{outbound} --outbound-listen [::1]:1"));
+}
+
+#[test]
+fn no_secret_can_stand_in_the_arguments() {
+    assert_eq!(refused("signet agent run --join-token 00112233445566778899aabbccddeeff"), ErrorKind::UnknownArgument);
+    parsed("signet agent run --join-token-file -");
+}
+
+#[test]
+fn output_form_may_stand_anywhere() {
+    for line in ["signet -o json status", "signet status -o json", "signet node list --output json"] {
+        assert_eq!(Cli::try_parse_from(line.split_whitespace()).unwrap().output, OutputFormat::Json, "{line}");
+    }
+    assert_eq!(refused("signet status -o xml"), ErrorKind::InvalidValue);
+}
+
+#[test]
+fn hosts_are_addresses_or_names() {
+    assert_eq!("[::1]:80".parse::<HostPort>().unwrap().host.to_string(), "::1");
+    assert_eq!("api.example:80".parse::<HostPort>().unwrap().port, 80);
+    for bad in ["api.example", "api.example:", "a:0", ":80", "a b:80", "127.0.0.1:70000"] {
+        assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,180 @@
+//! `agent ...`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use node_agent::RunError;
+use node_agent::config::{AgentConfig, AgentOverrides};
+use proto::v1::{AgentStatusRequest, AgentStatusResponse, IdentityStatus};
+use runtime::clock::SystemClock;
+use runtime::entropy::SystemEntropy;
+use runtime::{shutdown, telemetry};
+use serde_json::{Value, json};
+
+use crate::admin_client::{agent_admin, request};
+use crate::args::{AgentArgs, AgentVerb};
+use crate::failure::Failure;
+use crate::output::{Answer, OutputFormat, Tone, or_dash, print_line, printable, time_json, time_text, toned};
+
+pub(super) async fn run(verb: AgentVerb, format: OutputFormat) -> Result<(), Failure> {
+    match verb {
+        AgentVerb::Run(args) => serve(args, format).await,
+        AgentVerb::Check(args) => check(args)?.print(format),
+        AgentVerb::Status(args) => status(&args.socket).await?.print(format),
+    }
+}
+
+async fn serve(args: AgentArgs, format: OutputFormat) -> Result<(), Failure> {
+    let config = load(args)?;
+    telemetry::init_logging(config.log_format, config.log_level);
+    // Before anything is bound: a signal that comes meanwhile ends the agent in order.
+    let shutdown = shutdown::on_signals().map_err(|error| Failure::failed("cannot listen for signals").because(error))?;
+    let bound = node_agent::Server::bind(config, SystemClock::shared(), Arc::new(SystemEntropy));
+    let bound = bound.await.map_err(|error| Failure::failed("the agent does not start").because(error))?;
+    let addresses = bound.addresses();
+    let (api, admin) = (addresses.api_socket.display(), addresses.admin_socket.display());
+    let telemetry = addresses.telemetry.as_deref();
+    match format {
+        OutputFormat::Table => {
+            let telemetry = telemetry.map(|address| format!(", telemetry at {address}")).unwrap_or_default();
+            print_line(&format!("signet agent serves workloads at {api}, operators at {admin}{telemetry}"))?;
+        }
+        OutputFormat::Json => {
+            let line = json!({
+                "api_socket": addresses.api_socket, "admin_socket": addresses.admin_socket, "telemetry": telemetry,
+            });
+            print_line(&line.to_string())?;
+        }
+    }
+    bound.run(shutdown).await.map_err(stopped)
+}
+
+fn stopped(error: RunError) -> Failure {
+    let what = match &error {
+        RunError::Node(_) => "this node cannot join; the agent has stopped",
+        RunError::Task(_) => "the agent has stopped: a part of it failed",
+    };
+    let failure = Failure::failed(what).because(&error);
+    match error.advice() {
+        Some(advice) => failure.advise(advice),
+        None => failure,
+    }
+}
+
+fn check(args: AgentArgs) -> Result<Answer, Failure> {
+    let config = load(args)?;
+    let report = node_agent::check(&config, &SystemClock::shared())
+        .map_err(|faults| Failure::failed("the agent would not start").because(faults))?;
+    let json = json!({
+        "ok": true,
+        "spiffe_id": report.spiffe_id,
+        "svid_not_after": report.svid_not_after.map(|time| time.to_string()),
+        "needs_join_token": report.needs_join_token,
+        "warnings": report.warnings,
+    });
+    let identity = match (&report.spiffe_id, report.svid_not_after) {
+        (Some(id), Some(end)) => format!("this node is {id} until {end}"),
+        _ if report.needs_join_token => "this node has not attested yet: it needs its join token".to_owned(),
+        _ => "this node attests again by its node key".to_owned(),
+    };
+    let warnings: Vec<_> = report.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    Ok(Answer::text(format!("the configuration is good; {identity}"), json).with_text(&warnings.join("\n")))
+}
+
+fn load(args: AgentArgs) -> Result<AgentConfig, Failure> {
+    let overrides = AgentOverrides {
+        trust_domain: args.trust_domain.map(|name| name.to_string()),
+        ca_address: args.ca_address,
+        ca_fingerprint: args.ca_fingerprint,
+        trust_bundle: from_here(args.trust_bundle)?,
+        state_dir: from_here(args.state_dir)?,
+        join_token_file: match args.join_token_file {
+            Some(path) if path.as_os_str() == "-" => Some("-".to_owned()),
+            path => from_here(path)?,
+        },
+        api_socket: from_here(args.api_socket)?,
+        admin_socket: from_here(args.admin_socket)?,
+        telemetry: None,
+    };
+    AgentConfig::from_parts(args.config.as_deref(), &overrides).map_err(|faults| {
+        if args.config.is_some() {
+            return Failure::failed("the configuration of the agent is refused").because(faults);
+        }
+        // Without a file all of it was typed, as the heading says already.
+        Failure::usage("the options of the agent are refused")
+            .because(faults.to_string().replace("command line: ", ""))
+            .advise("mend these options (state_dir is `--state-dir`, and so on), or name a file with `--config FILE`")
+    })
+}
+
+/// A path as typed is meant from where it was typed; a configuration file names whole paths only.
+fn from_here(path: Option<PathBuf>) -> Result<Option<String>, Failure> {
+    let absolute = path.map(std::path::absolute).transpose();
+    let path = absolute.map_err(|error| Failure::failed("cannot tell the present directory").because(error))?;
+    let text = path.map(PathBuf::into_os_string).map(std::ffi::OsString::into_string).transpose();
+    text.map_err(|path| Failure::usage(format!("{} is not UTF-8", path.display())))
+}
+
+async fn status(socket: &Path) -> Result<Answer, Failure> {
+    let answer = agent_admin(socket).await?.agent_status(request(AgentStatusRequest {})).await;
+    answer.map(|status| screen(status.get_ref())).map_err(|status| Failure::from_status("agent status", &status))
+}
+
+fn screen(status: &AgentStatusResponse) -> Answer {
+    let facts = [
+        ("identity", or_dash(&status.spiffe_id)),
+        ("expires", time_text(status.svid_expires_at.as_ref())),
+        ("serial", or_dash(&status.serial)),
+        ("CA", if status.connected { "connected" } else { "not connected" }.to_owned()),
+        ("bundle sequence", status.bundle_sequence.to_string()),
+        ("build", status.build.clone()),
+    ];
+    let rows = status.identities.iter().map(row).collect();
+    let columns = ["identity", "state", "expires", "renews", "serial", "last error"];
+    let identities = Answer::table(&columns, rows, " no identities on this node", Value::Null);
+    let warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    let state = if status.ready { toned("ready", Tone::Good) } else { toned("not ready", Tone::Bad) };
+    Answer::text(format!(" {state}"), status_json(status))
+        .with_text(&warnings.join("\n"))
+        .with_text(Answer::facts(facts, Value::Null).as_text())
+        .with_text(identities.as_text())
+}
+
+fn row(identity: &IdentityStatus) -> Vec<String> {
+    vec![
+        identity.spiffe_id.clone(),
+        identity.state.clone(),
+        time_text(identity.expires_at.as_ref()),
+        time_text(identity.renew_at.as_ref()),
+        or_dash(&identity.serial),
+        or_dash(&identity.last_error),
+    ]
+}
+
+fn status_json(status: &AgentStatusResponse) -> Value {
+    let identities: Vec<_> = status
+        .identities
+        .iter()
+        .map(|identity| {
+            json!({
+                "spiffe_id": identity.spiffe_id,
+                "state": identity.state,
+                "serial": identity.serial,
+                "expires_at": time_json(identity.expires_at.as_ref()),
+                "renew_at": time_json(identity.renew_at.as_ref()),
+                "last_error": (!identity.last_error.is_empty()).then_some(&identity.last_error),
+            })
+        })
+        .collect();
+    json!({
+        "build": status.build,
+        "ready": status.ready,
+        "warnings": status.warnings,
+        "spiffe_id": status.spiffe_id,
+        "serial": status.serial,
+        "svid_expires_at": time_json(status.svid_expires_at.as_ref()),
+        "bundle_sequence": status.bundle_sequence,
+        "connected": status.connected,
+        "identities": identities,
+    })
+}

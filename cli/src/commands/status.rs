@@ -1,0 +1,98 @@
+//! `status`: one screen about the CA.
+
+use std::path::Path;
+
+use proto::v1::{CertificateStatus, StatusRequest, StatusResponse};
+use serde_json::{Value, json};
+
+use crate::admin_client::{ca_admin, request};
+use crate::failure::Failure;
+use crate::output::{Answer, OutputFormat, Tone, or_dash, printable, time_json, time_text, toned};
+
+pub(super) async fn run(socket: &Path, format: OutputFormat) -> Result<(), Failure> {
+    let answer = ca_admin(socket).await?.status(request(StatusRequest {})).await;
+    let status = answer.map_err(|status| Failure::from_status("status", &status))?.into_inner();
+    screen(&status).print(format)
+}
+
+fn screen(status: &StatusResponse) -> Answer {
+    let facts = [
+        ("trust domain", status.trust_domain.clone()),
+        ("replica", format!("{} (signet {})", status.replica, status.build)),
+        ("address", or_dash(&status.address)),
+        ("root fingerprint", status.root_fingerprint.clone()),
+        ("bundle sequence", status.bundle_sequence.to_string()),
+        ("nodes", format!("{} attested, {} connected", status.nodes_attested, status.nodes_connected)),
+        ("entries", status.entries.to_string()),
+        ("certificates issued", status.certificates_issued.to_string()),
+    ];
+    let rows = status.certificates.iter().map(row).collect();
+    let columns = ["certificate", "subject", "not before", "not after", "serial"];
+    let certificates = Answer::table(&columns, rows, "no certificates", Value::Null);
+    let warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    // The colour stands outside the table: it would count as width within.
+    let state = if status.ready { toned("ready", Tone::Good) } else { toned("not ready", Tone::Bad) };
+    Answer::text(format!(" {state}"), status_json(status))
+        .with_text(&warnings.join("\n"))
+        .with_text(Answer::facts(facts, Value::Null).as_text())
+        .with_text(certificates.as_text())
+}
+
+fn row(certificate: &CertificateStatus) -> Vec<String> {
+    vec![
+        certificate.role.clone(),
+        or_dash(&certificate.subject),
+        time_text(certificate.not_before.as_ref()),
+        time_text(certificate.not_after.as_ref()),
+        certificate.serial.clone(),
+    ]
+}
+
+fn status_json(status: &StatusResponse) -> Value {
+    let certificates: Vec<_> = status
+        .certificates
+        .iter()
+        .map(|certificate| {
+            json!({
+                "role": certificate.role,
+                "subject": certificate.subject,
+                "serial": certificate.serial,
+                "not_before": time_json(certificate.not_before.as_ref()),
+                "not_after": time_json(certificate.not_after.as_ref()),
+            })
+        })
+        .collect();
+    json!({
+        "trust_domain": status.trust_domain,
+        "replica": status.replica,
+        "build": status.build,
+        "ready": status.ready,
+        "warnings": status.warnings,
+        "certificates": certificates,
+        "bundle_sequence": status.bundle_sequence,
+        "root_fingerprint": status.root_fingerprint,
+        "nodes_attested": status.nodes_attested,
+        "nodes_connected": status.nodes_connected,
+        "entries": status.entries,
+        "certificates_issued": status.certificates_issued,
+        "address": status.address,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_stands_on_the_first_lines_and_in_the_document() {
+        let status = StatusResponse {
+            trust_domain: "example.org".into(),
+            warnings: vec!["issuer ends soon".into()],
+            ..StatusResponse::default()
+        };
+        let answer = screen(&status);
+        assert!(answer.as_text().starts_with(" not ready\n\n ! issuer ends soon\n\n"), "{}", answer.as_text());
+        assert_eq!(answer.as_json()["warnings"][0], "issuer ends soon");
+        assert_eq!(answer.as_json()["ready"], false);
+    }
+}
