@@ -1,0 +1,208 @@
+//! A CA of one test: `signet ca init` and `signet ca run`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{Cli, CliOutput, Process, TestBed, eventually, http_get, signet_binary};
+
+/// What a test wants of its CA beyond the usual.
+#[derive(Clone, Debug)]
+pub struct CaOptions {
+    /// The trust domain.
+    pub trust_domain: String,
+    /// Default life of a leaf, such as "1h"; the maximum is 24 h.
+    pub leaf_ttl: String,
+    /// Life of an agent's SVID.
+    pub agent_ttl: String,
+    /// Lines added to the configuration file, such as a `[authority]` section.
+    pub extra: String,
+}
+
+impl Default for CaOptions {
+    fn default() -> Self {
+        Self {
+            trust_domain: "example.org".to_owned(),
+            leaf_ttl: "1h".to_owned(),
+            agent_ttl: "1h".to_owned(),
+            extra: String::new(),
+        }
+    }
+}
+
+/// A token as `token create -o json` gives it.
+#[derive(Clone, Debug)]
+pub struct JoinToken {
+    /// The secret.
+    pub token: String,
+    /// SHA-256 of the root, hex.
+    pub ca_fingerprint: String,
+}
+
+/// A running CA.
+pub struct Ca {
+    /// The process.
+    pub process: Process,
+    /// Where agents reach it.
+    pub address: SocketAddr,
+    /// The trust domain.
+    pub trust_domain: String,
+    directory: PathBuf,
+    name: String,
+    telemetry: SocketAddr,
+}
+
+impl Ca {
+    /// Writes a configuration, makes the authorities and starts the CA.
+    pub async fn start(bed: &TestBed, options: CaOptions) -> Self {
+        Self::start_named(bed, "ca", options).await
+    }
+
+    /// The same under a name of its own, for tests with two.
+    pub async fn start_named(bed: &TestBed, name: &str, options: CaOptions) -> Self {
+        let config = Self::configure(bed, name, "127.0.0.1:0", &options);
+        let _made = Cli::run(&["ca".as_ref(), "init".as_ref(), "--config".as_ref(), config.as_os_str()]).ok();
+        Self::run(bed.path(), name, &options.trust_domain).await
+    }
+
+    /// Writes the configuration file `<name>.toml` and says where.
+    #[must_use]
+    pub fn configure(bed: &TestBed, name: &str, listen: &str, options: &CaOptions) -> PathBuf {
+        let directory = bed.path();
+        let CaOptions { trust_domain, leaf_ttl, agent_ttl, extra } = options;
+        let content = format!(
+            "trust_domain = \"{trust_domain}\"\n\
+             state_dir = \"{state}\"\n\
+             listen = \"{listen}\"\n\
+             admin_socket = \"{socket}\"\n\
+             [leaf]\n\
+             default_ttl = \"{leaf_ttl}\"\n\
+             max_ttl = \"24h\"\n\
+             agent_ttl = \"{agent_ttl}\"\n\
+             [telemetry]\n\
+             address = \"127.0.0.1:0\"\n\
+             [log]\n\
+             level = \"debug\"\n\
+             {extra}\n",
+            state = directory.join(format!("{name}-state")).display(),
+            socket = directory.join(format!("{name}-admin.sock")).display(),
+        );
+        bed.write(&format!("{name}.toml"), &content)
+    }
+
+    /// Starts a CA that was configured and initialised.
+    pub async fn run(directory: &Path, name: &str, trust_domain: &str) -> Self {
+        let config = directory.join(format!("{name}.toml"));
+        let mut command = Command::new(signet_binary());
+        command.args(["ca", "run", "-o", "json", "--config"]).arg(config);
+        let mut process = Process::start(name, &mut command, directory);
+        let line: Value = serde_json::from_str(&process.first_line().await).expect("ca run -o json prints JSON");
+        let address = |key: &str| -> SocketAddr {
+            let text = line[key].as_str().unwrap_or_else(|| panic!("ca run names {key}: {line}"));
+            text.parse().expect("it is an address")
+        };
+        Self {
+            address: address("listening"),
+            telemetry: address("telemetry"),
+            process,
+            trust_domain: trust_domain.to_owned(),
+            directory: directory.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Ends the CA hard and keeps its address for the next start.
+    pub async fn kill_hard(&mut self) {
+        self.process.kill_hard().await;
+    }
+
+    /// Starts it again at the address it had.
+    pub async fn start_again(&mut self) {
+        let config = self.directory.join(format!("{}.toml", self.name));
+        let text = std::fs::read_to_string(&config).expect("the configuration is there");
+        let fixed = text.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", self.address));
+        std::fs::write(&config, fixed).expect("the configuration is writable");
+        *self = Self::run(&self.directory, &self.name, &self.trust_domain).await;
+    }
+
+    /// Runs an operator's command at this CA, with `-o json`.
+    #[must_use]
+    pub fn operate(&self, arguments: &[&str]) -> CliOutput {
+        let socket = self.admin_socket();
+        let socket = socket.to_str().expect("a path of ours is text");
+        Cli::run(&[arguments, &["--socket", socket, "-o", "json"]].concat())
+    }
+
+    /// The admin socket.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.directory.join(format!("{}-admin.sock", self.name))
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.join(format!("{}-state", self.name))
+    }
+
+    /// The root certificate, PEM.
+    #[must_use]
+    pub fn root_certificate(&self) -> PathBuf {
+        self.state_dir().join("root-cert.pem")
+    }
+
+    /// Creates an entry and returns its id.
+    #[track_caller]
+    pub fn create_entry(&self, spiffe_id: &str, selectors: &[&str], node: &str) -> String {
+        self.create_entry_with(spiffe_id, selectors, node, &[])
+    }
+
+    /// The same with further arguments, such as `--ttl`.
+    #[track_caller]
+    pub fn create_entry_with(&self, spiffe_id: &str, selectors: &[&str], node: &str, further: &[&str]) -> String {
+        let mut arguments = vec!["entry", "create", "--spiffe-id", spiffe_id, "--node", node];
+        arguments.extend(further);
+        for selector in selectors {
+            arguments.extend(["--selector", selector]);
+        }
+        let entry = self.operate(&arguments).ok().json();
+        entry["id"].as_str().expect("an entry has an id").to_owned()
+    }
+
+    /// Makes a join token.
+    #[track_caller]
+    #[must_use]
+    pub fn create_token(&self, node: &str) -> JoinToken {
+        let answer = self.operate(&["token", "create", "--node", node]).ok().json();
+        let field = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("token create names {key}: {answer}")).to_owned();
+        JoinToken { token: field("token"), ca_fingerprint: field("ca_fingerprint") }
+    }
+
+    /// Serials of all certificates whose intent was recorded, lower-case hex, oldest first.
+    #[track_caller]
+    #[must_use]
+    pub fn recorded_serials(&self) -> Vec<String> {
+        let events = self.operate(&["audit", "tail", "-n", "1000000"]).ok().stdout;
+        let parsed: Value = serde_json::from_str(&events).expect("audit tail -o json prints JSON");
+        let events = parsed.as_array().expect("audit tail -o json prints a list");
+        events.iter().filter_map(|event| event["body"]["serial"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        http_get(self.telemetry, "/metrics").await.body
+    }
+
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    #[must_use]
+    pub fn telemetry(&self) -> SocketAddr {
+        self.telemetry
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) {
+        eventually("the CA to be ready", async || (http_get(self.telemetry, "/readyz").await.status == 200).then_some(())).await;
+    }
+}

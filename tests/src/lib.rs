@@ -1,0 +1,29 @@
+//! The harness of the end-to-end suite: real processes on loopback, ended with the test that started them.
+
+#![expect(clippy::panic, clippy::print_stderr, reason = "the harness fails tests, and says on standard error why")]
+
+mod agent;
+mod authority;
+mod cli;
+mod envoy;
+mod http;
+mod http_service;
+mod node_client;
+mod process;
+mod requirement;
+mod sds_client;
+mod test_bed;
+mod wait;
+
+pub use agent::{Agent, AgentOptions};
+pub use authority::{Ca, CaOptions, JoinToken};
+pub use cli::{Cli, CliOutput, signet_binary};
+pub use envoy::Envoy;
+pub use http::{HttpConnection, HttpResponse, http_get, http_get_unix};
+pub use http_service::HttpService;
+pub use node_client::{AttestedNode, CaConnection, attested_connection, bare_connection, hello, issue, svid_of};
+pub use process::Process;
+pub use requirement::{Requirement, needs};
+pub use sds_client::{SECRET_TYPE_URL, SdsClient, SdsResponse, SdsSecret, SdsStream};
+pub use test_bed::TestBed;
+pub use wait::{eventually, eventually_within};

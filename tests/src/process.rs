@@ -1,0 +1,138 @@
+//! A child process with its output in files, ended by its pid when dropped.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::eventually_within;
+
+/// A process that this test started. Dropping it kills it and waits for it; if the test is failing, the end of its log is shown.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts a command with its output in `<directory>/<name>.{out,err}`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(name: &str, command: &mut Command, directory: &Path) -> Self {
+        let stdout = directory.join(format!("{name}.out"));
+        let stderr = directory.join(format!("{name}.err"));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("the log directory is writable"))
+            .stderr(File::options().append(true).create(true).open(&stderr).expect("the log directory is writable"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("starting {name} ({command:?}): {error}"));
+        Self { name: name.to_owned(), child, stdout, stderr }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard output.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(&self.stdout).unwrap_or_default()
+    }
+
+    /// What it has written to standard error, over all its starts under this name.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Its first complete line on standard output.
+    ///
+    /// # Panics
+    /// When it ends first or says nothing for 30 s.
+    pub async fn first_line(&mut self) -> String {
+        let name = self.name.clone();
+        eventually_within(&format!("the first line of {name}"), Duration::from_secs(30), async || {
+            let line = self.stdout().split_once('\n').map(|(line, _)| line.to_owned());
+            if line.is_none()
+                && let Some(status) = self.child.try_wait().expect("a child can be waited for")
+            {
+                panic!("{name} ended with {status} before it was up: {}", self.stderr());
+            }
+            line
+        })
+        .await
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap_or_else(|error| panic!("signalling {}: {error}", self.name));
+    }
+
+    /// Waits for its end, for at most `limit`.
+    ///
+    /// # Panics
+    /// When it is still running then.
+    pub async fn exit(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
+        eventually_within(&what, limit, async || self.child.try_wait().expect("a child can be waited for")).await
+    }
+
+    /// Ends it as `kill -9` would.
+    pub async fn kill_hard(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let status = self.exit(Duration::from_secs(10)).await;
+        assert_eq!(status.signal(), Some(9), "{} ended by itself: {status}", self.name);
+    }
+
+    /// Asks it to end and demands that it does so well, within 5 s.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.exit(Duration::from_secs(5)).await;
+        assert!(status.success(), "{} ended with {status}: {}", self.name, tail(&self.stderr()));
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits i32"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+        if std::thread::panicking() {
+            eprintln!(
+                "--- {} (pid {}) wrote last:\n{}{}",
+                self.name,
+                self.child.id(),
+                tail(&self.stdout()),
+                tail(&self.stderr())
+            );
+        }
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].iter().map(|line| format!("    {line}\n")).collect()
+}

@@ -1,0 +1,72 @@
+//! One caller never gets what is another's.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::{Agent, Ca, CaOptions, Process, Requirement, SdsClient, TestBed, eventually, needs};
+
+const USERS: [u32; 2] = [10_001, 10_002];
+
+/// P10: two users, a warm cache, each asking for both identities by name: each gets its own and silence for the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_two_callers_with_a_warm_cache_get_their_own_keys_only() {
+    if !needs("p10_two_callers_with_a_warm_cache_get_their_own_keys_only", Requirement::Root) {
+        return;
+    }
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let agent = Agent::start(&bed, &ca, "node-1").await;
+    let ids = USERS.map(|uid| format!("spiffe://example.org/user/{uid}"));
+    for (uid, id) in USERS.iter().zip(&ids) {
+        ca.create_entry(id, &[&format!("unix:uid:{uid}")], "node-1");
+    }
+    eventually("both identities to be in the cache", async || {
+        (agent.metric("signet_agent_identities{state=\"available\"}").await == Some(2.0)).then_some(())
+    })
+    .await;
+    let program = bed.path().join("sds-fetch");
+    // By a process of its own: a fork of this one at the wrong moment would keep the copy open for writing, and so unstartable.
+    assert!(
+        Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_sds-fetch")]).arg(&program).status().unwrap().success()
+    );
+    let callers: Vec<_> = USERS
+        .iter()
+        .map(|uid| {
+            let mut command = Command::new(&program);
+            command.arg(agent.api_socket()).arg("3").args(["default", &ids[0], &ids[1], "ROOTCA"]).uid(*uid).gid(*uid);
+            Process::start(&format!("caller-{uid}"), &mut command, bed.path())
+        })
+        .collect();
+    for (mut caller, own) in callers.into_iter().zip(&ids) {
+        assert!(caller.exit(std::time::Duration::from_secs(20)).await.success());
+        let said = caller.stdout();
+        let secrets: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .flat_map(|answer| answer["secrets"].as_array().unwrap().clone())
+            .collect();
+        let with_key: Vec<_> = secrets.iter().filter(|secret| secret["has_key"] == true).collect();
+        assert!(with_key.iter().any(|secret| secret["name"] == "default"), "{said}");
+        assert!(with_key.iter().any(|secret| secret["name"] == own.as_str()), "{said}");
+        assert!(with_key.iter().all(|secret| secret["id"] == own.as_str()), "another's key was given: {said}");
+        assert!(secrets.iter().any(|secret| secret["name"] == "ROOTCA" && secret["validates"] == true), "{said}");
+    }
+}
+
+/// A name that is not there yet is answered the moment it is, and never before by an empty answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_name_is_answered_the_moment_its_entry_is_made() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let agent = Agent::start(&bed, &ca, "node-1").await;
+    let mut client = SdsClient::connect(&agent.api_socket()).await.unwrap();
+    let mut stream = client.subscribe(&["default"]).await.unwrap();
+    let silence = tokio::time::timeout(std::time::Duration::from_secs(1), stream.next()).await;
+    assert!(silence.is_err(), "a caller without an entry was answered: {silence:?}");
+    let uid = nix::unistd::getuid();
+    ca.create_entry("spiffe://example.org/late", &[&format!("unix:uid:{uid}")], "node-1");
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(10), stream.next()).await.expect("an answer").unwrap();
+    assert_eq!(answer.secrets.len(), 1);
+    assert!(answer.secrets[0].key_pem.is_some());
+}
