@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::output::OutputFormat;
+use crate::output_format::OutputFormat;
 
 /// Why a command ended early. The discriminant is the exit code, which `docs/cli.md` promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod dev;
 mod envoy;
 mod failure;
 mod output;
+mod output_format;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -2,21 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use pki::Timestamp;
 use serde_json::Value;
 
 use crate::failure::Failure;
-
-/// How results look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// For people.
-    Table,
-    /// One JSON document.
-    Json,
-}
+use crate::output_format::OutputFormat;
 
 /// A result in both its forms.
 #[derive(Debug)]

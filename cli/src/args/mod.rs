@@ -22,7 +22,7 @@ pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, Host, HostPort
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 
 use crate::failure::Failure;
-use crate::output::OutputFormat;
+use crate::output_format::OutputFormat;
 
 /// Workload identity: a certificate authority, its node agents, and the tools around them
 #[derive(Debug, Parser)]

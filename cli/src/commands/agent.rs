@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::admin_client::{agent_admin, request};
 use crate::args::{AgentArgs, AgentVerb};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, Tone, or_dash, print_line, printable, time_json, time_text, toned};
+use crate::output::{Answer, Tone, or_dash, print_line, printable, time_json, time_text, toned};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: AgentVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

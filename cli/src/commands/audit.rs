@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::admin_client::{ANSWER_DEADLINE, ca_admin, request};
 use crate::args::{AuditVerb, CaSocketArgs, TailArgs};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, print_line, printable, time_json, time_text};
+use crate::output::{Answer, print_line, printable, time_json, time_text};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: AuditVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use crate::args::{AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, facts_text, print_line, printable};
+use crate::output::{Answer, facts_text, print_line, printable};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: CaVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::args::Cli;
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, print_line};
+use crate::output::{Answer, print_line};
+use crate::output_format::OutputFormat;
 
 pub(super) fn print(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::admin_client::{agent_admin, ca_admin, request};
 use crate::args::{CreateEntryArgs, EntryIdArgs, EntryVerb, ExplainArgs, ListEntriesArgs};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, facts_text, or_dash, printable, time_json, time_text};
+use crate::output::{Answer, facts_text, or_dash, printable, time_json, time_text};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: EntryVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

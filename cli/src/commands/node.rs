@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::admin_client::{ca_admin, request};
 use crate::args::{CaSocketArgs, NodeArgs, NodeVerb};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, or_dash, time_json, time_text};
+use crate::output::{Answer, or_dash, time_json, time_text};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: NodeVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

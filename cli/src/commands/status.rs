@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::admin_client::{ca_admin, request};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, Tone, or_dash, printable, time_json, time_text, toned};
+use crate::output::{Answer, Tone, or_dash, printable, time_json, time_text, toned};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(socket: &Path, format: OutputFormat) -> Result<(), Failure> {
     let answer = ca_admin(socket).await?.status(request(StatusRequest {})).await;

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::admin_client::{ca_admin, request};
 use crate::args::{CreateTokenArgs, TokenVerb};
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, printable, time_json, time_text};
+use crate::output::{Answer, printable, time_json, time_text};
+use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: TokenVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

@@ -13,7 +13,7 @@ use super::processes::{Actor, Happening, Troupe, verb};
 use super::report::Report;
 use crate::admin_client::{agent_admin, request};
 use crate::failure::Failure;
-use crate::output::OutputFormat;
+use crate::output_format::OutputFormat;
 
 /// The system as far as it is up.
 pub(super) struct Stage {

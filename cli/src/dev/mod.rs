@@ -19,7 +19,8 @@ use serde_json::json;
 
 use crate::args::DevArgs;
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, Tone, facts_text, print_line, toned};
+use crate::output::{Answer, Tone, facts_text, print_line, toned};
+use crate::output_format::OutputFormat;
 
 use bring_up::Stage;
 use events::Event;

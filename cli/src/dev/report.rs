@@ -7,7 +7,8 @@ use runtime::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{Answer, OutputFormat, Tone, over_passing, print_line, print_passing, toned};
+use crate::output::{Answer, Tone, over_passing, print_line, print_passing, toned};
+use crate::output_format::OutputFormat;
 
 /// What was done so far.
 pub(super) struct Report {
