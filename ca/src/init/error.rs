@@ -106,6 +106,14 @@ pub enum InitError {
     /// A file or directory is not usable.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// What a run that was cut short left behind could not be removed.
+    #[error("{}: left by a run that was cut short, and cannot be removed: {cause}; remove it by hand, there is an unused key in it", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
     /// The finished set could not be given its name.
     #[error("{}: cannot be renamed to {}: {cause}", from.display(), to.display())]
     Rename {

@@ -1,6 +1,7 @@
 //! Certificates of authorities through the tokens of issuance, and generations on disk.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use pki::{
     AuthorityRole, AuthoritySpec, Certificate, PrivateKey, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp, certificates_to_pem,
 };
 use runtime::entropy::{self, Entropy};
-use runtime::private_files::{Overwrite, ensure_private_dir, sync_dir, write_private, write_public};
+use runtime::private_files::{DirLock, Overwrite, ensure_private_dir, sync_dir, write_private, write_public};
 use zeroize::Zeroizing;
 
 use super::InitError;
@@ -21,6 +22,9 @@ use crate::store::{IssuanceStore, SqliteStore};
 /// A root lives 10 years and an issuing CA 1, until rotation exists.
 const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const ISSUER_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Where a generation is written before it gets its number.
+const UNFINISHED: &str = ".new";
 
 /// Makes certificates and generations for one run of a command.
 pub(super) struct Maker<'a> {
@@ -72,8 +76,10 @@ impl Maker<'_> {
         self.verify(&generation, &issuer_pem, &root_pem, &key_pem)?;
 
         ensure_private_dir(&directory)?;
-        let suffix = data_encoding::HEXLOWER.encode(&entropy::bytes::<8>(self.entropy));
-        let temporary = directory.join(format!(".new-{suffix}"));
+        // One writer at a time, so that what lies there unfinished is nobody's: a run that was cut short left it, with a key in it.
+        let _lock = DirLock::acquire(&directory)?;
+        let temporary = directory.join(UNFINISHED);
+        remove_unfinished(&temporary)?;
         ensure_private_dir(&temporary)?;
         write_private(&temporary.join(CA_KEY), key_pem.as_bytes(), Overwrite::Refuse)?;
         write_public(&temporary.join(CA_CERT), issuer_pem.as_bytes(), Overwrite::Refuse)?;
@@ -104,5 +110,12 @@ impl Maker<'_> {
             roots: file(ROOT_CERT, root_pem),
         };
         SigningAuthority::verify(files, &self.config.trust_domain, self.now).map(|_| ())
+    }
+}
+
+fn remove_unfinished(temporary: &Path) -> Result<(), InitError> {
+    match fs::remove_dir_all(temporary) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(InitError::Unfinished { path: temporary.to_owned(), cause }),
+        _ => Ok(()),
     }
 }

@@ -103,13 +103,15 @@ async fn a_run_that_was_cut_short_has_a_way_out_that_is_told_and_works() {
     let config = config(&base, "");
     let report = run(&config, options(KeyAlgorithm::EcdsaP256, None)).await.unwrap();
     // Cut before the generation had its name: a root, and a set that nobody loads.
-    fs::rename(&report.generation, config.generations_dir().join(".new-0123456789abcdef")).unwrap();
+    let unfinished = config.generations_dir().join(".new");
+    fs::rename(&report.generation, &unfinished).unwrap();
     let error = run(&config, options(KeyAlgorithm::EcdsaP256, None)).await.unwrap_err();
     assert!(matches!(&error, InitError::WithoutIssuer { root_certificate } if *root_certificate == report.root_certificate));
     assert!(error.to_string().contains("signet ca issuer renew"), "{error}");
     issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap();
     let (_, authority) = Keystore::open(&config, now()).unwrap();
     assert_eq!(authority.root().fingerprint(), report.root_fingerprint);
+    assert!(!unfinished.exists(), "the unused key is gone");
 
     // Cut after the root's key.
     fs::remove_dir_all(config.generations_dir()).unwrap();
