@@ -10,13 +10,17 @@ use data_encoding::HEXLOWER;
 use hyper_util::rt::TokioIo;
 use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
-use pki::{Certificate, KeyAlgorithm, PrivateKey, Timestamp, X509Svid, build_request, join_token_transcript, sha256};
+use pki::{
+    Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, join_token_transcript,
+    reattestation_transcript, sha256,
+};
 use proto::v1;
 use proto::v1::node_attestation_client::NodeAttestationClient;
 use proto::v1::node_client::NodeClient;
 use runtime::clock::SystemClock;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -91,6 +95,32 @@ impl CaConnection {
         let answer = NodeAttestationClient::new(self.channel.clone()).attest_join_token(request).await?.into_inner();
         let svid = answer.svid.expect("an attestation carries an SVID");
         Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: answer.node })
+    }
+
+    /// Re-attests as the node of `node_public_key`, with a proof by `signer`.
+    ///
+    /// # Errors
+    /// The CA's refusal.
+    pub async fn reattest(&self, node_public_key: &PublicKey, signer: &PrivateKey) -> Result<AttestedNode, Status> {
+        let (steps, requests) = mpsc::unbounded_channel();
+        let begin = v1::reattest_request::Begin { hello: Some(hello()), node_public_key: node_public_key.spki_der().to_vec() };
+        let send = |step| drop(steps.send(v1::ReattestRequest { step: Some(step) }));
+        send(v1::reattest_request::Step::Begin(begin));
+        let requests = UnboundedReceiverStream::new(requests);
+        let mut answers = NodeAttestationClient::new(self.channel.clone()).reattest(requests).await?.into_inner();
+        let challenge = answers.message().await?.and_then(|answer| answer.step);
+        let Some(v1::reattest_response::Step::Challenge(challenge)) = challenge else {
+            panic!("the CA sends no challenge: {challenge:?}")
+        };
+        let nonce = challenge.nonce.try_into().expect("a nonce has 32 bytes");
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made");
+        let csr = build_request(&key, None).expect("requests can be made");
+        let proof = signer.sign(&reattestation_transcript(&self.exporter, &nonce, &csr)).expect("the node key signs");
+        send(v1::reattest_request::Step::Proof(v1::reattest_request::Proof { csr, proof }));
+        let result = answers.message().await?.and_then(|answer| answer.step);
+        let Some(v1::reattest_response::Step::Result(result)) = result else { panic!("the CA sends no result: {result:?}") };
+        let svid = result.svid.expect("an attestation carries an SVID");
+        Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: result.node })
     }
 }
 

@@ -79,6 +79,25 @@ async fn p07_evicted_and_banned_nodes_stay_out_and_so_does_a_copied_svid() {
     drop(Agent::start(&bed, &ca, "banned").await);
 }
 
+/// P7, third part: who has a node's public key, or its SVID, and not the node key, does not come in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn p07_only_the_node_key_re_attests_a_node() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let token = ca.create_token("node-1");
+    let (node_key, stranger) =
+        (PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(), PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
+    let first = bare_connection(&ca, &token).await.unwrap().attest(&token.token, &node_key).await.unwrap();
+    let connection = bare_connection(&ca, &token).await.unwrap();
+    let refused = connection.reattest(stranger.public_key(), &stranger).await.expect_err("an unknown key");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "MUST_REATTEST"));
+    let refused = connection.reattest(node_key.public_key(), &stranger).await.expect_err("the node's name with another's proof");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "PROOF_INVALID"));
+    let again = connection.reattest(node_key.public_key(), &node_key).await.expect("the node itself");
+    assert_eq!((again.node.as_str(), again.svid.id()), ("node-1", first.svid.id()));
+    assert_ne!(again.svid.leaf().serial(), first.svid.leaf().serial());
+}
+
 /// An eviction or a ban ends what is open, in under a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn p07_an_eviction_ends_an_open_stream_within_a_second() {
