@@ -61,7 +61,8 @@ pub(crate) fn warnings_of(authority: &SigningAuthority, now: Timestamp) -> Vec<S
     let issuer = authority.certificate();
     if authority.is_past_half_life(now) {
         warnings.push(format!(
-            "half of the issuing CA's life is over: it ends at {}; make a new one with signet ca issuer renew",
+            "half of the issuing CA's life is over: it ends at {}; make a new one with signet ca issuer renew, or replace the \
+             files of one that is plugged in",
             issuer.not_after()
         ));
     }

@@ -56,7 +56,7 @@ pub enum TemplateError {
     /// The issuer ends so soon that a leaf cut to its end is not worth having.
     #[error(
         "the issuing CA ends at {issuer_not_after}, so a leaf made at {now} would live less than {min_ttl:?} instead of until \
-         {wanted_not_after}; make a new issuing CA with `signet ca issuer renew`"
+         {wanted_not_after}; make a new issuing CA with `signet ca issuer renew`, or replace the files of one that is plugged in"
     )]
     IssuerEndsTooSoon {
         /// The issuer's last second.

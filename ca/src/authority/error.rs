@@ -205,7 +205,8 @@ pub enum AuthorityError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the issuing CA ends at {issuer_not_after}: leaves of the default TTL {default_ttl:?} are whole only until {covered_until}, \
-     and that must be at least 2 x TTL away; make a new issuing CA with `signet ca issuer renew`"
+     and that must be at least 2 x TTL away; make a new issuing CA with `signet ca issuer renew`, or replace the files of one that is \
+     plugged in"
 )]
 pub struct NotReady {
     /// The issuing CA's last second.
