@@ -86,7 +86,7 @@ impl CaConfig {
         let root = document.root();
         let trust_domain = root.required("trust_domain", TrustDomain::parse);
         let state_dir = root.required("state_dir", absolute_path);
-        let listen = root.required("listen", SocketAddr::from_str);
+        let listen = root.required("listen", listen_address);
         let replica = root.optional("replica", ReplicaName::parse);
         let replica_byte = root.integer("replica_byte", 1..=127);
         let admin_socket = root.optional("admin_socket", absolute_path);
@@ -253,6 +253,11 @@ const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(10 * 60);
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Below this an agent could not renew at half life before the end.
 const MIN_AGENT_TTL: Duration = Duration::from_secs(2);
+
+/// Names are not looked up: a CA that listens where a resolver says would listen elsewhere when it errs.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is no IP address with a port, such as 0.0.0.0:8443 or [::]:8443"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -197,7 +197,7 @@ fn p15_a_faulty_configuration_is_refused_whole() {
         format!("state_dir = \"{}\"\nlisten = \"nowhere\"\ncolour = \"red\"\n[leaf]\ndefault_ttl = \"soon\"\n", state.display());
     let config = bed.write("ca.toml", &text);
     let output = Cli::run(&["ca".as_ref(), "check".as_ref(), "--config".as_ref(), config.as_os_str()]);
-    refused(&output, &["trust_domain", "listen", "colour", "leaf.default_ttl"]);
+    refused(&output, &["trust_domain", "listen: \"nowhere\" is no IP address with a port", "colour", "leaf.default_ttl"]);
     assert!(!state.exists(), "a refused configuration leaves nothing behind");
 }
 
