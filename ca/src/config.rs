@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use identity::{DnsName, ReplicaName, TrustDomain};
+use identity::{DnsName, HostPort, ReplicaName, TrustDomain};
 use pki::{LeafProfile, ReplicaByte};
 use runtime::admin_http::AdminAddress;
-use runtime::config::{ConfigErrors, Document, Section};
-use runtime::telemetry::LogFormat;
+use runtime::config::{ConfigErrors, Document, Section, absolute_path};
+use runtime::telemetry::{LogFormat, log_level};
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
 #[derive(Clone, Debug)]
@@ -176,43 +176,6 @@ fn read_attestation(section: &Section<'_>) -> (Option<Duration>, Option<Duration
     (window, token_ttl)
 }
 
-/// A host (DNS name or address) with a port that is not 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort(String);
-
-/// Why a text is no host and port.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected <host>:<port> such as ca.example.org:8443, found {found:?}")]
-pub struct HostPortError {
-    /// The text met.
-    pub found: String,
-}
-
-impl HostPort {
-    /// The text, as parsed.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for HostPort {
-    type Err = HostPortError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || HostPortError { found: text.to_owned() };
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return if address.port() == 0 { Err(refused()) } else { Ok(Self(text.to_owned())) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
-        DnsName::parse(host).map_err(|_| refused())?;
-        match port.parse::<u16>() {
-            Ok(1..) => Ok(Self(text.to_owned())),
-            Ok(0) | Err(_) => Err(refused()),
-        }
-    }
-}
-
 /// One of `server_names`.
 enum ServerName {
     Dns(DnsName),
@@ -228,19 +191,6 @@ impl FromStr for ServerName {
             Err(_) => DnsName::parse(text).map(Self::Dns),
         }
     }
-}
-
-fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err("not an absolute path: what it names would depend on where signet was started")
-    }
-}
-
-fn log_level(text: &str) -> Result<tracing::Level, &'static str> {
-    text.parse().map_err(|_| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
 }
 
 const DEFAULT_REPLICA: &str = "ca-1";
@@ -319,16 +269,6 @@ mod tests {
             "reattest_window",
         ] {
             assert!(text.contains(key), "{key} is not among:\n{text}");
-        }
-    }
-
-    #[test]
-    fn host_and_port_are_both_needed() {
-        for good in ["ca.example.org:1", "127.0.0.1:65535", "[::1]:8443"] {
-            assert_eq!(good.parse::<HostPort>().unwrap().as_str(), good);
-        }
-        for bad in ["", "ca", "ca:", "ca:0", "ca:65536", "127.0.0.1:0", "a b:1", ":1", "::1:1x"] {
-            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
     }
 }

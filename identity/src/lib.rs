@@ -1,15 +1,17 @@
 //! The nouns of workload identity, parsed once at the border and never again.
 //!
 //! Owns the trust domain, the SPIFFE ID (SPIFFE-ID sections 2 and 2.4), the identities that Signet reserves for itself, selectors,
-//! and DNS names. Pure values: no I/O, no clock, no randomness. Input is accepted or refused, never normalised.
+//! DNS names, and hosts with ports. Pure values: no I/O, no clock, no randomness. Input is accepted or refused, never normalised.
 
 mod dns_name;
+mod host_port;
 mod selector;
 mod spiffe_id;
 mod system;
 mod trust_domain;
 
 pub use dns_name::{DnsName, DnsNameError};
+pub use host_port::{Host, HostPort, HostPortError};
 pub use selector::{Selector, SelectorError, SelectorKind};
 pub use spiffe_id::{MAX_SPIFFE_ID_BYTES, SpiffeId, SpiffeIdError};
 pub use system::{NodeName, NodeNameError, ReplicaName, SystemIdentity};

@@ -30,8 +30,8 @@ impl<T> TlsStream<T> {
     }
 
     /// The DER chain that the peer sent, leaf first (empty when none).
-    #[must_use]
-    pub fn peer_chain(&self) -> &[pki::CertificateDer<'static>] {
+    #[cfg(test)]
+    pub(crate) fn peer_chain(&self) -> &[pki::CertificateDer<'static>] {
         self.stream.get_ref().1.peer_certificates().unwrap_or_default()
     }
 

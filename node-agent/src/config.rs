@@ -2,17 +2,16 @@
 //!
 //! Owns which keys there are and their defaults. Every fault is told at once, and a key that nobody knows is a fault.
 
-use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use identity::{DnsName, TrustDomain};
+use identity::{HostPort, TrustDomain};
 use pki::Sha256Digest;
 use runtime::admin_http::AdminAddress;
-use runtime::config::{ConfigErrors, Document, Section};
-use runtime::telemetry::LogFormat;
+use runtime::config::{ConfigErrors, Document, Section, absolute_path};
+use runtime::telemetry::{LogFormat, log_level};
 use sds::ValidationContextKind;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `agent check` and the start.
@@ -23,7 +22,7 @@ pub struct AgentConfig {
     /// Directory of mode 0700 for the node key, the agent SVID and the newest bundle. Absolute.
     pub state_dir: PathBuf,
     /// Where the CA listens.
-    pub ca_address: CaAddress,
+    pub ca_address: HostPort,
     /// What makes the CA trusted at the first contact; `None` when a stored bundle is to do it.
     pub first_trust: Option<FirstTrust>,
     /// Where the join token comes from; only read for a first attestation.
@@ -59,10 +58,6 @@ pub enum TokenSource {
     /// A file.
     File(PathBuf),
 }
-
-/// Host (DNS name or address) and port of the CA. The host only finds the CA: it is never what makes it trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaAddress(String);
 
 /// Values that stand above those of the file, as the command line gives them. `None` leaves the file's.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +115,7 @@ impl AgentConfig {
         let root = document.root();
         let trust_domain = needed(&root, "trust_domain", overrides.trust_domain.as_deref(), TrustDomain::parse);
         let state_dir = needed(&root, "state_dir", overrides.state_dir.as_deref(), absolute_path);
-        let ca_address = needed(&root, "ca_address", overrides.ca_address.as_deref(), CaAddress::from_str);
+        let ca_address = needed(&root, "ca_address", overrides.ca_address.as_deref(), HostPort::from_str);
         let first_trust = read_first_trust(&root, overrides);
         let join_token = pick(&root, "join_token_file", overrides.join_token_file.as_deref(), TokenSource::from_str);
         let api_socket = pick(&root, "api_socket", overrides.api_socket.as_deref(), absolute_path);
@@ -133,7 +128,7 @@ impl AgentConfig {
         let validation_context = root.section("sds").optional("validation_context", validation_context);
         let telemetry = pick(&root.section("telemetry"), "address", overrides.telemetry.as_deref(), AdminAddress::from_str);
         let log = root.section("log");
-        let log_format = log.optional("format", log_format);
+        let log_format = log.optional("format", LogFormat::from_str);
         let log_level = log.optional("level", log_level);
         drop((root, log));
         document.finish()?;
@@ -214,37 +209,6 @@ fn checked<T, E: Display>(
     parse(flag?).map_err(|error| section.fault(key, format!("command line: {error}"))).ok()
 }
 
-impl CaAddress {
-    /// The text, `host:port`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Display for CaAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for CaAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || format!("expected <host>:<port> such as ca.example.org:8443, found {text:?}");
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return if address.port() == 0 { Err(refused()) } else { Ok(Self(text.to_owned())) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
-        DnsName::parse(host).map_err(|_| refused())?;
-        match port.parse::<u16>() {
-            Ok(1..) => Ok(Self(text.to_owned())),
-            Ok(0) | Err(_) => Err(refused()),
-        }
-    }
-}
-
 impl FromStr for TokenSource {
     type Err = &'static str;
 
@@ -261,33 +225,12 @@ fn fingerprint(text: &str) -> Result<Sha256Digest, &'static str> {
         .ok_or("expected the SHA-256 of the root certificate: 64 lower-case hex digits, as `signet token create` prints it")
 }
 
-fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err("not an absolute path: what it names would depend on where signet was started")
-    }
-}
-
 fn validation_context(text: &str) -> Result<ValidationContextKind, &'static str> {
     match text {
         "spiffe" => Ok(ValidationContextKind::SpiffeValidator),
         "trusted-ca" => Ok(ValidationContextKind::TrustedCa),
         _ => Err("expected \"spiffe\" or \"trusted-ca\""),
     }
-}
-
-fn log_format(text: &str) -> Result<LogFormat, &'static str> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("expected \"text\" or \"json\""),
-    }
-}
-
-fn log_level(text: &str) -> Result<tracing::Level, &'static str> {
-    text.parse().map_err(|_| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
 }
 
 const DEFAULT_API_SOCKET: &str = "/run/signet/agent/public/api.sock";

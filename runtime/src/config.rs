@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::private_files::read_bounded;
@@ -112,12 +112,6 @@ impl<'a> Section<'a> {
         let path = dotted(&self.path, key);
         self.document.seen.borrow_mut().asked.entry(path.clone()).or_default();
         Section { document: self.document, path, table }
-    }
-
-    /// Whether the table stands in the document at all.
-    #[must_use]
-    pub fn is_present(&self) -> bool {
-        self.table.is_some()
     }
 
     /// An optional string, through its parser. A fault is recorded and gives `None`.
@@ -225,6 +219,19 @@ fn as_text(value: &Value) -> Option<&str> {
 
 fn dotted(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// Reads a path that must be absolute.
+///
+/// # Errors
+/// What is wrong with any other.
+pub fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("not an absolute path: what it names would depend on where the program was started")
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,14 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
+/// Reads a level by its name.
+///
+/// # Errors
+/// The names there are, when it is none of them.
+pub fn log_level(text: &str) -> Result<Level, &'static str> {
+    text.parse().map_err(|_| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
+}
+
 /// Sets up logging to standard error, once per process; a second call changes nothing.
 ///
 /// The transport libraries below us log each frame; they are heard from `WARN` up whatever `level` says.

@@ -55,8 +55,21 @@ impl Trap {
         self.client.connect(tcp).await.is_ok()
     }
 
-    fn nacks(&self) -> Vec<Passed> {
-        self.relay.passed().into_iter().filter(|passed| matches!(passed, Passed::Nack { .. })).collect()
+    /// Waits for Envoy's first rejection.
+    async fn rejection(&self) -> Passed {
+        let nack = |passed: &Passed| matches!(passed, Passed::Nack { .. });
+        eventually("Envoy to reject what was spoilt", async || self.relay.passed().into_iter().find(nack)).await
+    }
+
+    /// An Envoy that serves, whose next certificate is spoilt and rejected.
+    async fn spring(&self, how: Spoil) -> (Envoy, SocketAddr, Passed) {
+        let envoy = self.envoy().await;
+        envoy.ready().await;
+        let server = envoy.listener("inbound").await;
+        assert!(self.shakes_hands(server).await);
+        self.relay.spoil_next(how);
+        let rejected = self.rejection().await;
+        (envoy, server, rejected)
     }
 }
 
@@ -67,12 +80,7 @@ async fn p14_trap_1_a_rejected_certificate_does_not_poison_the_bundle() {
         return;
     }
     let trap = Trap::set(FirstPair::AsSent).await;
-    let envoy = trap.envoy().await;
-    envoy.ready().await;
-    let server = envoy.listener("inbound").await;
-    assert!(trap.shakes_hands(server).await);
-    trap.relay.spoil_next(Spoil::GarbageChain);
-    let rejected = eventually("Envoy to reject the spoilt renewal", async || trap.nacks().first().cloned()).await;
+    let (_envoy, server, rejected) = trap.spring(Spoil::GarbageChain).await;
     let Passed::Nack { why, .. } = &rejected else { unreachable!() };
     assert!(why.contains("Failed to load certificate chain"), "{why}");
     // The pair comes again with new nonces, and both halves of it are accepted.
@@ -96,12 +104,7 @@ async fn p14_trap_2_an_empty_certificate_does_not_end_the_service() {
         return;
     }
     let trap = Trap::set(FirstPair::AsSent).await;
-    let envoy = trap.envoy().await;
-    envoy.ready().await;
-    let server = envoy.listener("inbound").await;
-    assert!(trap.shakes_hands(server).await);
-    trap.relay.spoil_next(Spoil::Empty);
-    let rejected = eventually("Envoy to reject the spoilt renewal", async || trap.nacks().first().cloned()).await;
+    let (envoy, server, rejected) = trap.spring(Spoil::Empty).await;
     eventually("the certificate to be accepted after the rejection", async || {
         let passed = trap.relay.passed();
         let mut after = passed.iter().skip_while(|passed| **passed != rejected);
@@ -125,7 +128,7 @@ async fn p14_trap_3_a_nack_of_first_content_sends_nothing_again_and_the_next_con
     let trap = Trap::set(FirstPair::CertificateFirst).await;
     trap.relay.spoil_next(Spoil::GarbageChain);
     let envoy = trap.envoy().await;
-    let rejected = eventually("Envoy to reject the pair", async || trap.nacks().first().cloned()).await;
+    let rejected = trap.rejection().await;
     let Passed::Nack { name, .. } = &rejected else { unreachable!() };
     assert_eq!(name, "ROOTCA", "the fault of the certificate is told on the other stream: {:?}", trap.relay.passed());
     // What comes after the rejection is new content only: the renewal, half a life later.

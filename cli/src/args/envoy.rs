@@ -1,13 +1,13 @@
 //! `envoy bootstrap`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use identity::{DnsName, SpiffeId};
+use identity::{HostPort, SpiffeId};
 
 use super::{DEFAULT_API_SOCKET, span};
 
@@ -102,50 +102,6 @@ impl FromStr for CertificateName {
             return Err("a trust domain is no workload: the SPIFFE ID needs a path".to_owned());
         }
         Ok(Self::Id(id))
-    }
-}
-
-/// A host, by address or by DNS name, and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPort {
-    pub(crate) host: Host,
-    pub(crate) port: u16,
-}
-
-/// A host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host {
-    /// By address.
-    Ip(IpAddr),
-    /// By name; Envoy resolves it.
-    Dns(DnsName),
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Dns(name) => f.write_str(name.as_str()),
-        }
-    }
-}
-
-impl FromStr for HostPort {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Self::new(Host::Ip(address.ip()), address.port());
-        }
-        let (name, port) = text.rsplit_once(':').ok_or("write HOST:PORT")?;
-        let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
-        Self::new(Host::Dns(DnsName::parse(name).map_err(|error| error.to_string())?), port)
-    }
-}
-
-impl HostPort {
-    fn new(host: Host, port: u16) -> Result<Self, String> {
-        if port == 0 { Err("port 0 is nowhere to connect to".to_owned()) } else { Ok(Self { host, port }) }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use admin::{
     TailArgs, TokenVerb,
 };
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
-pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, Host, HostPort, ProxyProtocol};
+pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 
 use crate::failure::Failure;

@@ -111,12 +111,3 @@ fn output_form_may_stand_anywhere() {
     }
     assert_eq!(refused("signet status -o xml"), ErrorKind::InvalidValue);
 }
-
-#[test]
-fn hosts_are_addresses_or_names() {
-    assert_eq!("[::1]:80".parse::<HostPort>().unwrap().host.to_string(), "::1");
-    assert_eq!("api.example:80".parse::<HostPort>().unwrap().port, 80);
-    for bad in ["api.example", "api.example:", "a:0", ":80", "a b:80", "127.0.0.1:70000"] {
-        assert!(bad.parse::<HostPort>().is_err(), "{bad}");
-    }
-}

@@ -8,10 +8,10 @@
 
 use std::net::SocketAddr;
 
-use identity::SpiffeId;
+use identity::{Host, HostPort, SpiffeId};
 use serde_json::{Map, Value, json};
 
-use crate::args::{BootstrapArgs, CertificateName, Host, HostPort, ProxyProtocol};
+use crate::args::{BootstrapArgs, CertificateName, ProxyProtocol};
 
 /// The bootstrap for these arguments.
 pub(crate) fn bootstrap(args: &BootstrapArgs) -> Value {
@@ -176,8 +176,8 @@ fn agent_cluster(args: &BootstrapArgs) -> Value {
 }
 
 fn service_cluster(args: &BootstrapArgs, side: Side, upstream: &HostPort) -> Value {
-    let address = json!({ "socket_address": { "address": upstream.host.to_string(), "port_value": upstream.port } });
-    let discovery = match upstream.host {
+    let address = json!({ "socket_address": { "address": upstream.host().to_string(), "port_value": upstream.port() } });
+    let discovery = match upstream.host() {
         Host::Ip(_) => "STATIC",
         Host::Dns(_) => "STRICT_DNS",
     };

@@ -4,6 +4,7 @@
 //! exporter is known before anything is sent. Such a channel never reconnects by itself: a lost connection is reported, and
 //! the next one is verified anew with the credentials of then.
 
+use identity::HostPort;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use super::told::{TellingStream, Told};
-use crate::config::CaAddress;
 
 /// From the first packet to a finished handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ impl CaConnection {
     ///
     /// # Errors
     /// [`ConnectFault`].
-    pub(crate) async fn open(address: &CaAddress, tls: &ClientTls) -> Result<Self, ConnectFault> {
+    pub(crate) async fn open(address: &HostPort, tls: &ClientTls) -> Result<Self, ConnectFault> {
         let stream = tokio::time::timeout(CONNECT_DEADLINE, handshake(address, tls))
             .await
             .map_err(|_| ConnectFault::Timeout { address: address.to_string() })??;
@@ -118,7 +118,7 @@ impl CaConnection {
     }
 }
 
-async fn handshake(address: &CaAddress, tls: &ClientTls) -> Result<TlsStream<TcpStream>, ConnectFault> {
+async fn handshake(address: &HostPort, tls: &ClientTls) -> Result<TlsStream<TcpStream>, ConnectFault> {
     let unreachable = |cause| ConnectFault::Unreachable { address: address.to_string(), cause };
     let tcp = TcpStream::connect(address.as_str()).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;

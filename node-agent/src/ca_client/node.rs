@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{NodeName, SystemIdentity, TrustDomain};
+use identity::{HostPort, NodeName, SystemIdentity, TrustDomain};
 use pki::{PrivateKey, Sha256Digest, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::{Clock, Ticker};
 use runtime::entropy::{self, Entropy};
@@ -21,7 +21,7 @@ use super::fault::CallFault;
 use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
 use super::view::NodeView;
-use crate::config::{CaAddress, FirstTrust, TokenSource};
+use crate::config::{FirstTrust, TokenSource};
 use crate::metrics::{AgentMetrics, AttestationMethod};
 use crate::state::{StateDir, StateError, StoredSvid};
 use crate::token::{JoinToken, TokenError};
@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// What the node needs from outside.
 pub(crate) struct NodeSettings {
-    pub(crate) ca_address: CaAddress,
+    pub(crate) ca_address: HostPort,
     pub(crate) trust_domain: TrustDomain,
     /// The pin, when that is how the CA is first trusted.
     pub(crate) pin: Option<Sha256Digest>,

@@ -1,5 +1,6 @@
 //! The fake CA's door: TLS as the real one has it, and what it was asked.
 
+use identity::HostPort;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,6 @@ use tonic::transport::server::Connected;
 
 use super::FakeAuthority;
 use super::service::Fake;
-use crate::config::CaAddress;
 
 /// What the CA answers. The default is what a sound CA does.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ pub(crate) struct Seen {
 }
 
 pub(crate) struct FakeCa {
-    pub(crate) address: CaAddress,
+    pub(crate) address: HostPort,
     pub(crate) authority: Arc<FakeAuthority>,
     pub(crate) answers: watch::Sender<Answers>,
     pub(crate) entries: watch::Sender<Vec<v1::Entry>>,
