@@ -14,7 +14,7 @@ pub use dns_name::{DnsName, DnsNameError};
 pub use host_port::{Host, HostPort, HostPortError};
 pub use selector::{Selector, SelectorError, SelectorKind};
 pub use spiffe_id::{MAX_SPIFFE_ID_BYTES, SpiffeId, SpiffeIdError};
-pub use system::{NodeName, NodeNameError, ReplicaName, SystemIdentity};
+pub use system::{AliasName, NodeName, NodeNameError, ReplicaName, SystemIdentity};
 pub use trust_domain::{MAX_TRUST_DOMAIN_BYTES, TrustDomain, TrustDomainError};
 
 /// Serialises as its text and reads back through its parser, so that nothing unparsed enters by configuration or storage.

@@ -9,11 +9,11 @@ use crate::text_serde;
 /// The longest selector, in bytes: `unix:path:` and the longest path of Linux.
 const MAX_SELECTOR_BYTES: usize = 4096 + 16;
 
-/// One fact about a process, `unix:<kind>:<value>`, compared byte for byte.
+/// One fact, `<kind>:<value>` such as `unix:uid:1000`, compared byte for byte. Of a process, except for [`SelectorKind::File`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector(Arc<str>);
 
-/// What a `unix` selector speaks of.
+/// What a selector speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SelectorKind {
     /// `unix:uid:<number>`: the effective user of the process.
@@ -26,13 +26,27 @@ pub enum SelectorKind {
     Group,
     /// `unix:path:<absolute path>`: its executable.
     Path,
+    /// `unix:sha256:<64 lower-case hex digits>`: the content of its executable.
+    Sha256,
+    /// `unix:supplementary_gid:<number>`: one of its supplementary groups.
+    SupplementaryGid,
+    /// `unix:supplementary_group:<name>`: the name of such a group on this node.
+    SupplementaryGroup,
+    /// `systemd:unit:<unit file name>`: the unit of the system's own service manager in which it runs.
+    SystemdUnit,
+    /// `signet:file:<name>`: no process at all, but the files of that name which the agent keeps on disk. No process ever has it,
+    /// so an entry with it is an operator's leave to write that identity to disk, and nothing else.
+    File,
 }
 
 /// Why a text is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// Not of a kind that an agent can read.
-    #[error("\"{found}\" is no selector; known are unix:uid:N, unix:gid:N, unix:user:NAME, unix:group:NAME and unix:path:/FILE")]
+    #[error(
+        "\"{found}\" is no selector; known are unix:uid:N, unix:gid:N, unix:user:NAME, unix:group:NAME, unix:path:/FILE, \
+         unix:sha256:HEX, unix:supplementary_gid:N, unix:supplementary_group:NAME, systemd:unit:NAME and signet:file:NAME"
+    )]
     Unknown {
         /// The text met (its first 64 bytes at most).
         found: String,
@@ -55,7 +69,18 @@ pub enum SelectorError {
 
 impl SelectorKind {
     /// Every kind, in the order in which people expect them.
-    pub const ALL: [Self; 5] = [Self::Uid, Self::Gid, Self::User, Self::Group, Self::Path];
+    pub const ALL: [Self; 10] = [
+        Self::Uid,
+        Self::Gid,
+        Self::User,
+        Self::Group,
+        Self::Path,
+        Self::Sha256,
+        Self::SupplementaryGid,
+        Self::SupplementaryGroup,
+        Self::SystemdUnit,
+        Self::File,
+    ];
 
     /// Such as `unix:uid`.
     #[must_use]
@@ -66,23 +91,55 @@ impl SelectorKind {
             Self::User => "unix:user",
             Self::Group => "unix:group",
             Self::Path => "unix:path",
+            Self::Sha256 => "unix:sha256",
+            Self::SupplementaryGid => "unix:supplementary_gid",
+            Self::SupplementaryGroup => "unix:supplementary_group",
+            Self::SystemdUnit => "systemd:unit",
+            Self::File => "signet:file",
         }
     }
 
     fn check(self, value: &str) -> Result<(), SelectorError> {
         let (fits, want) = match self {
-            Self::Uid | Self::Gid => {
+            Self::Uid | Self::Gid | Self::SupplementaryGid => {
                 let canonical = value.parse::<u32>().is_ok_and(|number| number.to_string() == value);
                 (canonical, "a decimal number without leading zeros, at most 4294967295")
             }
-            Self::User | Self::Group => {
+            Self::User | Self::Group | Self::SupplementaryGroup => {
                 (!value.is_empty() && !value.contains([':', '\0', '\n']), "a name as in the account database")
             }
             Self::Path => (value.starts_with('/') && !value.contains('\0'), "an absolute path"),
+            Self::Sha256 => {
+                let hex = value.len() == 64 && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                (hex, "64 lower-case hex digits, as sha256sum prints them")
+            }
+            Self::SystemdUnit => {
+                (is_unit_with_processes(value), "the whole name of a service, scope, socket, mount or swap unit")
+            }
+            Self::File => (is_label(value), "1 to 63 lower-case letters, digits and hyphens, beginning with a letter or digit"),
         };
         if fits { Ok(()) } else { Err(SelectorError::Value { kind: self, want }) }
     }
 }
+
+/// The syntax of unit names (systemd.unit(5)), of the types whose processes have the unit's own control group.
+fn is_unit_with_processes(value: &str) -> bool {
+    let known = |(name, suffix): (&str, &str)| !name.is_empty() && UNITS_WITH_PROCESSES.contains(&suffix);
+    value.len() <= MAX_UNIT_BYTES
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte))
+        && value.rsplit_once('.').is_some_and(known)
+}
+
+fn is_label(value: &str) -> bool {
+    (1..=63).contains(&value.len())
+        && !value.starts_with('-')
+        && value.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+const UNITS_WITH_PROCESSES: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
+
+/// systemd.unit(5).
+const MAX_UNIT_BYTES: usize = 255;
 
 impl fmt::Display for SelectorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,7 +161,7 @@ impl Selector {
         Ok(Self(text.into()))
     }
 
-    /// Parses `unix:<kind>:<value>`.
+    /// Parses `<kind>:<value>`.
     ///
     /// # Errors
     /// [`SelectorError`] when the kind is unknown or the value does not fit it.
@@ -115,6 +172,12 @@ impl Selector {
             Some((kind, value)) => Self::new(kind, value),
             None => Err(SelectorError::Unknown { found: text.chars().take(64).collect() }),
         }
+    }
+
+    /// What it speaks of.
+    #[must_use]
+    pub fn is(&self, kind: SelectorKind) -> bool {
+        self.0.strip_prefix(kind.as_str()).is_some_and(|rest| rest.starts_with(':'))
     }
 
     /// The whole selector.
@@ -146,8 +209,24 @@ mod tests {
 
     #[test]
     fn accepts_each_kind_and_keeps_the_text() {
-        for text in ["unix:uid:0", "unix:gid:4294967295", "unix:user:web", "unix:group:www-data", "unix:path:/usr/bin/env: odd"] {
-            assert_eq!(Selector::parse(text).unwrap().as_str(), text);
+        let digest = format!("unix:sha256:{}", "0f".repeat(32));
+        let texts = [
+            "unix:uid:0",
+            "unix:gid:4294967295",
+            "unix:user:web",
+            "unix:group:www-data",
+            "unix:path:/usr/bin/env: odd",
+            &digest,
+            "unix:supplementary_gid:33",
+            "unix:supplementary_group:www-data",
+            "systemd:unit:dbus-org.example\\x2dfoo@a.service",
+            "signet:file:nginx-1",
+        ];
+        assert_eq!(texts.len(), SelectorKind::ALL.len());
+        for (text, kind) in texts.into_iter().zip(SelectorKind::ALL) {
+            let selector = Selector::parse(text).unwrap();
+            assert_eq!(selector.as_str(), text);
+            assert!(SelectorKind::ALL.into_iter().all(|other| selector.is(other) == (other == kind)), "{text} is {kind} alone");
         }
     }
 
@@ -159,6 +238,26 @@ mod tests {
         for text in
             ["unix:uid:", "unix:uid:-1", "unix:uid:01", "unix:uid:4294967296", "unix:user:", "unix:user:a:b", "unix:path:bin"]
         {
+            assert!(matches!(Selector::parse(text), Err(SelectorError::Value { .. })), "{text}");
+        }
+        let (upper, short) = (format!("unix:sha256:{}", "0F".repeat(32)), format!("unix:sha256:{}", "0".repeat(63)));
+        let long = format!("systemd:unit:{}.service", "a".repeat(248));
+        for text in [
+            upper.as_str(),
+            &short,
+            &long,
+            "unix:supplementary_gid:01",
+            "unix:supplementary_group:",
+            "systemd:unit:nginx",
+            "systemd:unit:.service",
+            "systemd:unit:user.slice",
+            "systemd:unit:a/b.service",
+            "systemd:unit:a b.service",
+            "signet:file:",
+            "signet:file:A",
+            "signet:file:-a",
+            "signet:file:a/b",
+        ] {
             assert!(matches!(Selector::parse(text), Err(SelectorError::Value { .. })), "{text}");
         }
         assert!(matches!(Selector::parse(&format!("unix:path:/{}", "a".repeat(5000))), Err(SelectorError::TooLong { .. })));

@@ -74,6 +74,12 @@ segment_name! {
 }
 
 segment_name! {
+    /// The name of a set of nodes, chosen by the operator. It never stands in an identity; it keeps to the same letters so that it can
+    /// be typed and shown wherever a node's name can.
+    AliasName
+}
+
+segment_name! {
     /// The name of one replica of the CA.
     ReplicaName
 }

@@ -114,6 +114,24 @@ impl<'a> Section<'a> {
         Section { document: self.document, path, table }
     }
 
+    /// The tables of an array of tables (`[[key]]`), in their order; absent = empty.
+    #[must_use]
+    pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        let elements =
+            self.look_up(key, "a list of tables", |value| if let Value::List(list) = value { Some(list) } else { None });
+        let mut sections = Vec::new();
+        for (index, Element { line, value }) in elements.into_iter().flatten().enumerate() {
+            let path = indexed(&dotted(&self.path, key), index);
+            let Value::Table(table) = value else {
+                self.record(*line, format!("{path}: expected a table, found {}", value.description()));
+                continue;
+            };
+            self.document.seen.borrow_mut().asked.entry(path.clone()).or_default();
+            sections.push(Section { document: self.document, path, table: Some(table) });
+        }
+        sections
+    }
+
     /// An optional string, through its parser. A fault is recorded and gives `None`.
     pub fn optional<T, E: Display>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.look_up(key, "a string", as_text)?;
@@ -165,6 +183,13 @@ impl<'a> Section<'a> {
         parsed.collect()
     }
 
+    /// Whether the key is there, whatever it holds; asking makes it known, and a table below it is not looked at.
+    #[must_use]
+    pub fn has(&self, key: &'static str) -> bool {
+        self.document.seen.borrow_mut().asked.entry(self.path.clone()).or_default().insert(key);
+        self.entry(key).is_some()
+    }
+
     /// Records a fault that concerns `key`.
     pub fn fault(&self, key: &'static str, what: impl Display) {
         let text = format!("{}: {what}", dotted(&self.path, key));
@@ -209,6 +234,12 @@ fn refuse_unknown(
             faults.push((entry.key_line, format!("{key}: unknown key{hint}")));
         } else if let Value::Table(below) = &entry.element.value {
             refuse_unknown(&key, below, asked, faults);
+        } else if let Value::List(elements) = &entry.element.value {
+            for (index, element) in elements.iter().enumerate() {
+                if let Value::Table(below) = &element.value {
+                    refuse_unknown(&indexed(&key, index), below, asked, faults);
+                }
+            }
         }
     }
 }
@@ -219,6 +250,10 @@ fn as_text(value: &Value) -> Option<&str> {
 
 fn dotted(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn indexed(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
 }
 
 /// Reads a path that must be absolute.

@@ -1,5 +1,6 @@
 //! What every service needs and no domain knows: clock, randomness, tasks and their end, backoff, readiness, telemetry,
-//! the admin HTTP listener, configuration reading, private files, checked Unix sockets.
+//! the admin HTTP listener, configuration reading, private files, checked Unix sockets, word to the
+//! service manager.
 //!
 //! The only crate that reads a clock, asks the system for randomness or starts a task; everything else takes these as
 //! arguments. It knows no domain noun.
@@ -13,7 +14,11 @@ pub mod entropy;
 pub mod log_budget;
 pub mod private_files;
 pub mod readiness;
+pub mod secret_source;
+pub mod service_manager;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 pub mod unix_socket;
+pub mod web_roots;
+pub mod workload_endpoint;

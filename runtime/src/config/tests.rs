@@ -30,6 +30,14 @@ fn a_good_document_gives_its_values_and_no_fault() {
 }
 
 #[test]
+fn a_key_can_be_asked_for_without_being_read() {
+    let document = Document::parse("ca.toml", "[other]\nx = 1\n").unwrap();
+    let root = document.root();
+    assert_eq!((root.has("other"), root.has("another")), (true, false));
+    document.finish().unwrap();
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_file_line_and_key() {
     let document = Document::parse(
         "ca.toml",
@@ -105,4 +113,22 @@ fn an_empty_document_has_no_key_and_no_fault() {
     let document = Document::empty("the command line");
     assert_eq!(document.root().required("domain", as_is), None);
     assert_eq!(document.finish().unwrap_err().0, ["the command line: domain: missing, and it has no default"]);
+}
+
+#[test]
+fn an_array_of_tables_is_read_table_by_table_and_unknown_keys_in_each_are_refused() {
+    let document =
+        Document::parse("f", "[[rule]]\nname = \"a\"\n[[rule]]\nname = \"b\"\nnam = 1\n[rule.below]\nx = 1\n").unwrap();
+    let names: Vec<_> = document
+        .root()
+        .sections("rule")
+        .iter()
+        .filter_map(|rule| rule.required("name", |name| Ok::<_, String>(name.to_owned())))
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    let faults = document.finish().unwrap_err().to_string();
+    assert!(faults.contains("f:5: rule[1].nam: unknown key") && faults.contains("rule[1].below: unknown key"), "{faults}");
+    let document = Document::parse("f", "rule = [1]\n").unwrap();
+    assert!(document.root().sections("rule").is_empty());
+    assert!(document.finish().unwrap_err().to_string().contains("rule[0]: expected a table, found an integer"));
 }
