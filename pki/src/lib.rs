@@ -1,7 +1,5 @@
-//! X.509 for workloads, without I/O: keys, requests, profiles, templates, lints, path validation, bundles, renewal times.
-//!
-//! Everything takes `now` and randomness as arguments. The crypto backend is reached through one seam, `crypto`, and
-//! nowhere else; key generation and signature nonces draw their randomness inside it (the backend's own sealed trait).
+//! X.509 and JWT for workloads, without I/O: everything takes `now` and randomness as arguments. The crypto backend is reached
+//! through one seam, `crypto`; key generation and signature nonces draw their randomness inside it.
 
 mod authority;
 mod bundle;
@@ -9,6 +7,7 @@ mod certificate;
 mod crypto;
 mod csr;
 mod der;
+mod jwt;
 mod key;
 mod lint;
 mod path;
@@ -16,6 +15,7 @@ mod pem;
 mod profile;
 mod proof;
 mod renewal;
+mod seal;
 mod serial;
 mod svid;
 mod template;
@@ -25,19 +25,34 @@ mod timestamp;
 mod unsigned;
 
 pub use authority::{AuthorityRole, AuthoritySpec, CaConstraints, MintError, prepare_authority};
-pub use bundle::{AnchorError, BundleError, MAX_AUTHORITIES, TrustBundle};
+pub use bundle::{
+    AnchorError, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES, TrustBundle,
+};
 pub use certificate::{Certificate, CertificateError};
 pub use crypto::{Sha256Digest, Sha256Hasher, sha256};
 pub use csr::{CsrError, MAX_CSR_BYTES, VerifiedRequest, build_request};
 pub use der::DerError;
-pub use key::{KeyAlgorithm, KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, SignatureInvalid};
+pub use jwt::{
+    Audience, AudienceError, AudienceSet, JWT_CLOCK_SKEW, JsonFault, JsonWebKeys, JwkFault, JwksError, JwsAlgorithm,
+    JwtAuthority, JwtError, JwtKey, JwtKeyError, JwtMintError, JwtSvid, KeyId, KeyIdError, MAX_AUDIENCE_BYTES, MAX_AUDIENCES,
+    MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_JWT_TTL, MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES, SkippedKey, UnsignedJwtSvid, ValidatedJwtSvid,
+    VerifiedToken, numeric_date, prepare_jwt_svid, validate_jwt_svid, verify_id_token,
+};
+pub use key::{
+    KeyAlgorithm, KeyError, KeyProtection, Passphrase, PassphraseError, PrivateKey, PublicKey, PublicKeyAlgorithm,
+    SignatureInvalid,
+};
 pub use lint::{LintFinding, lint_authority, lint_leaf};
-pub use path::{ChainPosition, SvidError, Usage, ValidatedSvid, validate_svid, validate_under_pinned_root};
-pub use pem::{PemError, certificates_from_pem, certificates_to_pem};
+pub use path::{
+    ChainPosition, SvidError, TrustedRoots, Usage, ValidatedSvid, validate_chain, validate_server, validate_svid,
+    validate_under_pinned_root,
+};
+pub use pem::{PemError, RequestPemError, certificates_from_pem, certificates_to_pem, request_from_pem, request_to_pem};
 pub use profile::{LeafProfile, ProfileError};
-pub use proof::{ATTESTATION_EXPORTER_LABEL, join_token_transcript, reattestation_transcript};
+pub use proof::{ATTESTATION_EXPORTER_LABEL, certificate_transcript, join_token_transcript, reattestation_transcript};
 pub use renewal::renew_at;
 pub use rustls_pki_types::CertificateDer;
+pub use seal::{MIN_SEALING_SECRET_BYTES, SEALING_RANDOM_BYTES, SealError, open, seal};
 pub use serial::{ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, SerialNumberError};
 pub use svid::X509Svid;
 pub use template::{LeafRequest, TemplateError, covers_default_ttl, prepare_leaf};

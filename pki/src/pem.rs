@@ -15,6 +15,7 @@ const LINE_CHARACTERS: usize = 64;
 /// The bytes that fill one line of 64 characters.
 const LINE_BYTES: usize = 48;
 const CERTIFICATE: &str = "CERTIFICATE";
+const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 
 /// Why a text is not PEM. Line numbers count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,6 +159,46 @@ pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Certificate>, Certificate
             label => Err(CertificateError::PemLabel { label: label.to_owned() }),
         })
         .collect()
+}
+
+/// The DER of the one certificate request that a PEM text holds (RFC 7468 section 7), which is all that it may hold besides lines
+/// of explanation. Not parsed here: that is [`crate::VerifiedRequest::parse`]'s.
+///
+/// # Errors
+/// [`RequestPemError`] when the text is no PEM, or holds another block, none, or more than one.
+pub fn request_from_pem(pem: &[u8]) -> Result<Vec<u8>, RequestPemError> {
+    let blocks = blocks(pem)?;
+    match &blocks[..] {
+        [Block { label, der }] if label == CERTIFICATE_REQUEST => Ok(der.to_vec()),
+        [Block { label, der: _ }] => Err(RequestPemError::Label { label: label.chars().take(64).collect() }),
+        blocks => Err(RequestPemError::Count { found: blocks.len() }),
+    }
+}
+
+/// Why a PEM text is not one certificate request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestPemError {
+    /// It is no PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// Its block is something else.
+    #[error("the PEM block is a {label:?}, not a \"CERTIFICATE REQUEST\"")]
+    Label {
+        /// What it is, cut to 64 characters.
+        label: String,
+    },
+    /// None, or several.
+    #[error("the text holds {found} PEM blocks, and must hold exactly one \"CERTIFICATE REQUEST\"")]
+    Count {
+        /// How many.
+        found: usize,
+    },
+}
+
+/// A certificate request as PEM text, one block with a newline after it.
+#[must_use]
+pub fn request_to_pem(der: &[u8]) -> String {
+    encode(CERTIFICATE_REQUEST, der).as_str().to_owned()
 }
 
 /// The certificates as PEM text, one block each, with a newline after each.

@@ -2,7 +2,7 @@
 
 use crate::{Sha256Digest, sha256};
 
-/// The TLS exporter label (RFC 8446 section 7.5) whose output both transcripts carry: a proof is good on one connection only.
+/// The TLS exporter label (RFC 8446 section 7.5) whose output all transcripts carry: a proof is good on one connection only.
 pub const ATTESTATION_EXPORTER_LABEL: &str = "EXPORTER-signet-node-attestation-v1";
 
 /// What the node key signs when it redeems a join token. Every part has a fixed length, so no two inputs share a transcript.
@@ -15,4 +15,18 @@ pub fn join_token_transcript(exporter: &[u8; 32], token_hash: &Sha256Digest, csr
 #[must_use]
 pub fn reattestation_transcript(exporter: &[u8; 32], nonce: &[u8; 32], csr_der: &[u8]) -> Vec<u8> {
     [b"signet.v1 node re-attestation\0", &exporter[..], nonce, &sha256(csr_der)].concat()
+}
+
+/// What both the node key and the key of an existing certificate sign when a node attests by that certificate, over the CA's
+/// nonce. It names the three keys at stake: that of the CSR, the node key (SubjectPublicKeyInfo) and the certificate's.
+#[must_use]
+pub fn certificate_transcript(
+    exporter: &[u8; 32],
+    nonce: &[u8; 32],
+    csr_der: &[u8],
+    node_key_spki: &[u8],
+    certificate_der: &[u8],
+) -> Vec<u8> {
+    let hashes = [sha256(csr_der), sha256(node_key_spki), sha256(certificate_der)].concat();
+    [b"signet.v1 certificate attestation\0", &exporter[..], nonce, &hashes].concat()
 }

@@ -43,6 +43,15 @@ pub enum AnchorError {
 
 /// Judges everything but the dates, which [`crate::TrustBundle::valid_at`] judges at each use.
 pub(crate) fn check_anchor(certificate: &Certificate, trust_domain: &TrustDomain) -> Result<(), AnchorError> {
+    check_authority(certificate)?;
+    match foreign_uri_san(certificate, trust_domain) {
+        Some(found) => Err(AnchorError::UriSan { found, expected: trust_domain.id().to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// The part of it that holds whatever an authority speaks for.
+pub(crate) fn check_authority(certificate: &Certificate) -> Result<(), AnchorError> {
     match certificate.basic_constraints() {
         Some(constraints) if !constraints.ca => return Err(AnchorError::NotCa),
         Some(constraints) if !constraints.critical => return Err(AnchorError::BasicConstraintsNotCritical),
@@ -57,9 +66,6 @@ pub(crate) fn check_anchor(certificate: &Certificate, trust_domain: &TrustDomain
     }
     if certificate.has_empty_subject() {
         return Err(AnchorError::EmptySubject);
-    }
-    if let Some(found) = foreign_uri_san(certificate, trust_domain) {
-        return Err(AnchorError::UriSan { found, expected: trust_domain.id().to_string() });
     }
     if claims_no_revocation(certificate) {
         return Err(AnchorError::NoRevocationAvailable);

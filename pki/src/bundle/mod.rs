@@ -1,6 +1,7 @@
 //! Trust bundles: the authorities of one trust domain.
 
 mod anchor;
+mod jwks;
 #[cfg(test)]
 mod tests;
 
@@ -10,11 +11,12 @@ use data_encoding::HEXLOWER;
 use identity::TrustDomain;
 
 pub use anchor::AnchorError;
-pub(crate) use anchor::{check_anchor, claims_no_revocation, foreign_uri_san};
+pub(crate) use anchor::{check_anchor, check_authority, claims_no_revocation, foreign_uri_san};
+pub use jwks::{BundleDocument, BundleDocumentError, BundleKeyFault, JwksContent};
 
-use crate::{Certificate, CertificateError, Timestamp, certificates_from_pem, certificates_to_pem};
+use crate::{Certificate, CertificateError, JwtAuthority, KeyId, Timestamp, certificates_from_pem, certificates_to_pem};
 
-/// The most authorities in a bundle. Path building tries each one whose name fits, so the number must be bounded.
+/// The most authorities of one kind in a bundle. Path building tries each one whose name fits, so the number must be bounded.
 pub const MAX_AUTHORITIES: usize = 64;
 
 /// Why a bundle is refused.
@@ -45,10 +47,22 @@ pub enum BundleError {
         /// Why.
         source: AnchorError,
     },
+    /// More than [`MAX_AUTHORITIES`] JWT authorities.
+    #[error("a trust bundle holds at most {MAX_AUTHORITIES} JWT authorities, found {found}")]
+    JwtCount {
+        /// How many it holds.
+        found: usize,
+    },
+    /// Two JWT authorities of one name: nobody could tell which a token means.
+    #[error("the trust bundle holds two JWT authorities with the kid {kid:?}", kid = kid.as_str())]
+    JwtDuplicate {
+        /// Their name.
+        kid: KeyId,
+    },
 }
 
-/// The authorities of one trust domain, each admitted as a trust anchor when the bundle is made (see [`AnchorError`]); in
-/// the order given. `Clone` is cheap.
+/// The authorities of one trust domain, each X.509 authority admitted as a trust anchor when the bundle is made (see
+/// [`AnchorError`]), and the keys behind its JWT-SVIDs; in the order given. `Clone` is cheap.
 ///
 /// An authority outside its dates may stand in a bundle, so that one that lapses does not break the others;
 /// [`Self::valid_at`] leaves it out.
@@ -56,16 +70,26 @@ pub enum BundleError {
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     authorities: Arc<[Certificate]>,
+    jwt_authorities: Arc<[JwtAuthority]>,
     sequence: u64,
 }
 
 impl TrustBundle {
-    /// A bundle of 1 to [`MAX_AUTHORITIES`] authorities without duplicates. `sequence` grows with each change of the bundle.
+    /// A bundle of 1 to [`MAX_AUTHORITIES`] authorities without duplicates, and no JWT authorities. `sequence` grows with each
+    /// change of the bundle.
     ///
     /// # Errors
     /// [`BundleError`]; one bad authority refuses the whole.
     pub fn new(trust_domain: TrustDomain, authorities: Vec<Certificate>, sequence: u64) -> Result<Self, BundleError> {
-        if authorities.is_empty() || authorities.len() > MAX_AUTHORITIES {
+        if authorities.is_empty() {
+            return Err(BundleError::Count { found: 0 });
+        }
+        Self::admit(trust_domain, authorities, sequence)
+    }
+
+    /// As [`Self::new`], of any number up to the bound: a document may say that nothing is valid any more.
+    fn admit(trust_domain: TrustDomain, authorities: Vec<Certificate>, sequence: u64) -> Result<Self, BundleError> {
+        if authorities.len() > MAX_AUTHORITIES {
             return Err(BundleError::Count { found: authorities.len() });
         }
         for (index, authority) in authorities.iter().enumerate() {
@@ -76,7 +100,23 @@ impl TrustBundle {
                 return Err(BundleError::Duplicate { subject: authority.subject(), sha256 });
             }
         }
-        Ok(Self { trust_domain, authorities: authorities.into(), sequence })
+        Ok(Self { trust_domain, authorities: authorities.into(), jwt_authorities: Arc::new([]), sequence })
+    }
+
+    /// The same bundle with these JWT authorities, at most [`MAX_AUTHORITIES`] and no two of one name.
+    ///
+    /// # Errors
+    /// [`BundleError::JwtCount`], [`BundleError::JwtDuplicate`].
+    pub fn with_jwt_authorities(self, jwt_authorities: Vec<JwtAuthority>) -> Result<Self, BundleError> {
+        if jwt_authorities.len() > MAX_AUTHORITIES {
+            return Err(BundleError::JwtCount { found: jwt_authorities.len() });
+        }
+        for (index, authority) in jwt_authorities.iter().enumerate() {
+            if jwt_authorities.iter().take(index).any(|earlier| earlier.key_id() == authority.key_id()) {
+                return Err(BundleError::JwtDuplicate { kid: authority.key_id().clone() });
+            }
+        }
+        Ok(Self { jwt_authorities: jwt_authorities.into(), ..self })
     }
 
     /// A bundle from the certificates of a PEM text.
@@ -93,10 +133,16 @@ impl TrustBundle {
         &self.trust_domain
     }
 
-    /// All authorities, in the order given, whatever their dates.
+    /// All X.509 authorities, in the order given, whatever their dates.
     #[must_use]
     pub fn authorities(&self) -> &[Certificate] {
         &self.authorities
+    }
+
+    /// The keys that JWT-SVIDs of the trust domain are verified with, in the order given; may be none.
+    #[must_use]
+    pub fn jwt_authorities(&self) -> &[JwtAuthority] {
+        &self.jwt_authorities
     }
 
     /// Its number in the order of changes.
@@ -105,19 +151,21 @@ impl TrustBundle {
         self.sequence
     }
 
-    /// All authorities as PEM.
+    /// All X.509 authorities as PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {
         certificates_to_pem(self.authorities())
     }
 
-    /// Whether both say the same: one trust domain, the same authorities in any order. The sequence does not count.
+    /// Whether both say the same: one trust domain, the same authorities of both kinds in any order. The sequence does not count.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         // Neither holds duplicates, so equal numbers and one inclusion suffice.
         self.trust_domain == other.trust_domain
             && self.authorities.len() == other.authorities.len()
             && self.authorities.iter().all(|authority| other.authorities.contains(authority))
+            && self.jwt_authorities.len() == other.jwt_authorities.len()
+            && self.jwt_authorities.iter().all(|authority| other.jwt_authorities.contains(authority))
     }
 
     /// The authorities valid at `now`. Path building itself does not look at the dates of anchors.

@@ -70,6 +70,7 @@ pub(super) struct Extensions {
     pub(super) basic_constraints: Option<BasicConstraints>,
     pub(super) extended_key_usage: Option<ExtendedKeyUsage>,
     pub(super) uri_sans: Vec<String>,
+    pub(super) dns_sans: Vec<String>,
     pub(super) subject_key_id: Option<Vec<u8>>,
     pub(super) authority_key_id: Option<Vec<u8>>,
 }
@@ -107,7 +108,10 @@ impl Extensions {
                     Some(ExtendedKeyUsage { server_auth: usage.server_auth, client_auth: usage.client_auth });
             }
             ParsedExtension::SubjectAlternativeName(names) => match read_uris(&names.general_names) {
-                Some(uris) => self.uri_sans = uris,
+                Some(uris) => {
+                    self.uri_sans = uris;
+                    self.dns_sans = dns_names(&names.general_names);
+                }
                 None => return false,
             },
             ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
@@ -138,6 +142,11 @@ pub(crate) fn read_uris(names: &[GeneralName<'_>]) -> Option<Vec<String>> {
         }
     }
     Some(uris)
+}
+
+/// The DNS names among alternative names, as they stand.
+fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
+    names.iter().filter_map(|name| if let GeneralName::DNSName(dns) = name { Some((*dns).to_owned()) } else { None }).collect()
 }
 
 const KEY_USAGE: &str = "2.5.29.15";

@@ -19,6 +19,7 @@ pub(crate) use extensions::{BasicConstraints, ExtendedKeyUsage, ExtensionHeader,
 use facts::Facts;
 
 use crate::crypto::{Sha256Digest, sha256};
+use crate::der::Reader;
 use crate::{PublicKey, SerialNumber, SignatureInvalid, Timestamp};
 
 /// The largest certificate read, in bytes.
@@ -35,6 +36,20 @@ impl Certificate {
     /// [`CertificateError`], one variant per refusal.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         Facts::parse(der).map(|facts| Self(Arc::new(facts)))
+    }
+
+    /// Parses certificates that stand one after the other, as the SPIFFE Workload API sends chains and bundles (SPIFFE Workload
+    /// API section 5.2.1). No bytes give none.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; one bad certificate refuses the whole.
+    pub fn all_from_der(concatenated: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        let mut reader = Reader::new(concatenated);
+        let mut certificates = Vec::new();
+        while !reader.is_empty() {
+            certificates.push(Self::from_der(reader.next()?.encoded)?);
+        }
+        Ok(certificates)
     }
 
     /// The bytes.
@@ -119,6 +134,12 @@ impl Certificate {
     #[must_use]
     pub fn uri_sans(&self) -> &[String] {
         &self.0.extensions.uri_sans
+    }
+
+    /// The DNS SANs as they stand, unparsed.
+    #[must_use]
+    pub fn dns_sans(&self) -> &[String] {
+        &self.0.extensions.dns_sans
     }
 
     /// SHA-256 of the DER.

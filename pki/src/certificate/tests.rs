@@ -114,6 +114,17 @@ fn a_name_cannot_steer_a_terminal() {
     assert!(format!("{certificate:?}").contains("serial"));
 }
 
+#[test]
+fn certificates_one_after_the_other_are_read_whole_or_refused_whole() {
+    let h = Hierarchy::new();
+    let leaf = Plan::leaf(ID).under(&h.issuer).certificate;
+    let both = [leaf.der().as_ref(), h.issuer.certificate.der().as_ref()].concat();
+    assert_eq!(Certificate::all_from_der(&both).unwrap(), [leaf, h.issuer.certificate]);
+    assert!(Certificate::all_from_der(&[]).unwrap().is_empty());
+    assert_eq!(Certificate::all_from_der(&both[..both.len() - 1]).unwrap_err(), CertificateError::Der(DerError::Truncated));
+    assert!(Certificate::all_from_der(&[both.as_slice(), &[0x05, 0x00]].concat()).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

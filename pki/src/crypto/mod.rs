@@ -3,6 +3,7 @@
 //!
 //! Key generation and signature nonces take their randomness inside the backend, whose randomness trait is sealed.
 
+pub(crate) mod passphrase;
 #[cfg(feature = "ring")]
 mod ring;
 #[cfg(feature = "ring")]
@@ -13,7 +14,9 @@ compile_error!("pki needs a crypto backend: enable the feature `ring`");
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-pub(crate) use backend::KeyPair;
+pub(crate) use backend::{KeyPair, NONCE_BYTES, TAG_BYTES, open, seal};
+
+use crate::JwsAlgorithm;
 
 /// A SHA-256 digest (FIPS 180-4).
 pub type Sha256Digest = [u8; 32];
@@ -81,6 +84,12 @@ pub(crate) fn verify(
 ) -> bool {
     find(key_algorithm, signature_algorithm)
         .is_some_and(|algorithm| algorithm.verify_signature(key_bits, message, signature).is_ok())
+}
+
+/// Verifies a signature in the form of RFC 7518 section 3: fixed width for ECDSA. `key_bits` is the content of the BIT STRING
+/// of a key that goes with the algorithm.
+pub(crate) fn verify_jws(algorithm: JwsAlgorithm, key_bits: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    backend::verify_jws(algorithm, key_bits, message, signature)
 }
 
 fn find(key_algorithm: &[u8], signature_algorithm: &[u8]) -> Option<&'static dyn SignatureVerificationAlgorithm> {

@@ -1,17 +1,21 @@
 //! The backend `ring`: the only file of this crate that names it.
 
+use std::num::NonZeroU32;
+
+use ::ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ::ring::rand::SystemRandom;
 use ::ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
-    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
-use ::ring::{digest, error};
+use ::ring::{digest, error, hkdf, pbkdf2};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::ring as verification;
 use zeroize::Zeroizing;
 
 use super::Sha256Digest;
-use crate::{KeyAlgorithm, KeyError, PublicKeyAlgorithm};
+use super::passphrase::Prf;
+use crate::{JwsAlgorithm, KeyAlgorithm, KeyError, PublicKeyAlgorithm};
 
 /// Both curves with both hashes, since a plugged-in authority may pair them freely (`openssl -sha256` with P-384).
 pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
@@ -24,6 +28,29 @@ pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
     verification::RSA_PKCS1_2048_8192_SHA384,
     verification::RSA_PKCS1_2048_8192_SHA512,
 ];
+
+pub(super) fn verify_jws(algorithm: JwsAlgorithm, key_bits: &[u8], message: &[u8], made: &[u8]) -> bool {
+    let verification: &'static dyn VerificationAlgorithm = match algorithm {
+        JwsAlgorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        JwsAlgorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        JwsAlgorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        JwsAlgorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        JwsAlgorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
+        JwsAlgorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
+        JwsAlgorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+        JwsAlgorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+    };
+    UnparsedPublicKey::new(verification, key_bits).verify(message, made).is_ok()
+}
+
+pub(super) fn pbkdf2(prf: Prf, iterations: NonZeroU32, salt: &[u8], passphrase: &[u8], key: &mut [u8]) {
+    let algorithm = match prf {
+        Prf::HmacSha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+        Prf::HmacSha384 => pbkdf2::PBKDF2_HMAC_SHA384,
+        Prf::HmacSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+    };
+    pbkdf2::derive(algorithm, iterations, salt, passphrase, key);
+}
 
 pub(super) struct Sha256(digest::Context);
 
@@ -41,6 +68,48 @@ impl Sha256 {
         out.copy_from_slice(self.0.finish().as_ref());
         out
     }
+}
+
+/// The nonce of AES-256-GCM, in bytes.
+pub(crate) const NONCE_BYTES: usize = aead::NONCE_LEN;
+
+/// What sealing adds at the end, in bytes.
+pub(crate) const TAG_BYTES: usize = 16;
+
+/// AES-256-GCM under the key that HKDF-SHA256 derives from the secret and the salt. `None` when it is too much for one sealing.
+pub(crate) fn seal(
+    secret: &[u8],
+    salt: &[u8],
+    nonce: [u8; NONCE_BYTES],
+    associated_data: &[u8],
+    content: &[u8],
+) -> Option<Vec<u8>> {
+    let mut sealed = Zeroizing::new(Vec::with_capacity(content.len() + TAG_BYTES));
+    sealed.extend_from_slice(content);
+    let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
+    sealing_key(secret, salt)?.seal_in_place_append_tag(nonce, aad, &mut *sealed).ok()?;
+    Some(std::mem::take(&mut *sealed))
+}
+
+/// The content of what [`seal`] made; `None` when anything differs.
+pub(crate) fn open(
+    secret: &[u8],
+    salt: &[u8],
+    nonce: [u8; NONCE_BYTES],
+    associated_data: &[u8],
+    sealed: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(sealed.to_vec());
+    let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
+    let length = sealing_key(secret, salt)?.open_in_place(nonce, aad, &mut content).ok()?.len();
+    content.truncate(length);
+    Some(content)
+}
+
+fn sealing_key(secret: &[u8], salt: &[u8]) -> Option<LessSafeKey> {
+    let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
+    let key = derived.expand(&[b"signet sealing 1"], &aead::AES_256_GCM).ok()?;
+    Some(LessSafeKey::new(UnboundKey::from(key)))
 }
 
 /// A key that can sign.

@@ -110,7 +110,8 @@ impl SigningKey for RequestSigner<'_> {
 #[must_use]
 pub struct VerifiedRequest {
     public_key: PublicKey,
-    uri_sans: Vec<String>,
+    /// `None`: it asks for no alternative names at all.
+    uri_sans: Option<Vec<String>>,
 }
 
 impl VerifiedRequest {
@@ -160,21 +161,27 @@ impl VerifiedRequest {
         &self.public_key
     }
 
+    /// Whether it asks for alternative names of any kind. What they are does not matter: none of them is taken from here.
+    #[must_use]
+    pub fn asks_for_names(&self) -> bool {
+        self.uri_sans.is_some()
+    }
+
     /// Refuses when any URI SAN asked for differs from `id`. A request without one passes: the identity comes from the
     /// caller's admission, never from the request.
     ///
     /// # Errors
     /// [`CsrError::UriSanDiffers`] with the first one that differs.
     pub fn check_uri_sans(&self, id: &SpiffeId) -> Result<(), CsrError> {
-        match self.uri_sans.iter().find(|asked| *asked != id.as_str()) {
+        match self.uri_sans.iter().flatten().find(|asked| *asked != id.as_str()) {
             Some(asked) => Err(CsrError::UriSanDiffers { asked: asked.chars().take(256).collect(), admitted: id.clone() }),
             None => Ok(()),
         }
     }
 }
 
-/// The URI SANs among the extensions asked for (RFC 2985 section 5.4.2).
-fn requested_uris(attributes: &[u8]) -> Result<Vec<String>, CsrError> {
+/// The URI SANs among the extensions asked for (RFC 2985 section 5.4.2); `None` when no alternative names are.
+fn requested_uris(attributes: &[u8]) -> Result<Option<Vec<String>>, CsrError> {
     let mut attributes = Reader::new(attributes);
     let mut request = None;
     while !attributes.is_empty() {
@@ -205,7 +212,7 @@ fn requested_uris(attributes: &[u8]) -> Result<Vec<String>, CsrError> {
             return Err(CsrError::AlternativeNames);
         }
     }
-    Ok(uris.unwrap_or_default())
+    Ok(uris)
 }
 
 const SET: u8 = 0x31;

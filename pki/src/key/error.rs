@@ -21,9 +21,34 @@ pub enum KeyError {
         /// The label of the block.
         label: String,
     },
-    /// The private key is encrypted.
-    #[error("the private key is encrypted; decrypt it first, for example with `openssl pkey`")]
+    /// The private key is encrypted, and no passphrase is at hand.
+    #[error(
+        "the private key is encrypted, and no passphrase is configured; name one under [keys]: passphrase_file or passphrase_credential"
+    )]
     Encrypted,
+    /// The private key is encrypted in the way of OpenSSL before PKCS#8, which derives its key by one round of MD5.
+    #[error(
+        "the private key is encrypted in the old PEM way, which protects it badly; convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
+    )]
+    LegacyEncryption,
+    /// A passphrase is configured, and the key is not under it.
+    #[error(
+        "the private key is not encrypted, and a passphrase is configured under [keys]; encrypt it with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000`, or configure no passphrase"
+    )]
+    NotEncrypted,
+    /// The passphrase does not open it, or its content is damaged: the encryption cannot tell which.
+    #[error("the passphrase does not open the private key, or the key is damaged")]
+    WrongPassphrase,
+    /// It is encrypted in a way that is not read, or that asks for too much work.
+    #[error(
+        "the encryption of the private key is not read: {what}; PBES2 with PBKDF2 over SHA-2 or scrypt and AES-256-CBC is, as \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc` writes it"
+    )]
+    Encryption {
+        /// What is not read.
+        what: String,
+    },
     /// The encoding is not strict DER or not of the shape of a key.
     #[error("malformed key: {0}")]
     Der(#[from] DerError),
@@ -89,6 +114,11 @@ pub enum KeyError {
     /// A public exponent other than 65537.
     #[error("the RSA public exponent must be 65537")]
     RsaExponent,
+    /// An RSA key made by the flawed generator of CVE-2017-15361, whose factors can be found.
+    #[error(
+        "the RSA key was made by a flawed generator (CVE-2017-15361): its private half can be computed; make a new key elsewhere"
+    )]
+    RsaRoca,
     /// The private key does not carry its public half, which cannot be derived here.
     #[error("the EC private key does not carry its public point; rewrite it with `openssl pkey`")]
     PublicPointMissing,

@@ -5,14 +5,18 @@
 
 mod container;
 mod encoder;
+mod encrypted;
 mod error;
 mod point;
 mod private;
 mod public;
+mod roca;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use encoder::EncoderKey;
+pub(crate) use encrypted::KEY_ENCRYPTION_RANDOM_BYTES;
+pub use encrypted::{KeyProtection, Passphrase, PassphraseError};
 pub use error::{KeyError, SignatureInvalid};
 pub use private::PrivateKey;
 pub use public::PublicKey;

@@ -3,9 +3,12 @@
 use zeroize::Zeroizing;
 
 use super::container::{Container, from_pkcs1, from_pkcs8, from_sec1};
-use super::{KeyAlgorithm, KeyError, PublicKey};
+use super::encrypted::{open, seal};
+use super::{KEY_ENCRYPTION_RANDOM_BYTES, KeyAlgorithm, KeyError, KeyProtection, PublicKey};
 use crate::crypto::KeyPair;
 use crate::pem::{self, Block};
+
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// A private key with its public half. `Debug` shows only its algorithm.
 ///
@@ -32,8 +35,19 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError`] when the text is no PEM, holds no private key or several, holds anything else, or the key is not allowed.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        Self::from_protected_pem(pem, &KeyProtection::Plain)
+    }
+
+    /// The same of a place where keys are protected so: under a passphrase only an encrypted key (`ENCRYPTED PRIVATE KEY`) is
+    /// read, and otherwise only a plain one, so that a key is never less protected than somebody thinks.
+    ///
+    /// Deriving the key from the passphrase takes a good part of a second, and for foreign files up to a few.
+    ///
+    /// # Errors
+    /// [`KeyError`] as [`Self::from_pem`], and when the key is not protected so, or the passphrase does not open it.
+    pub fn from_protected_pem(pem: &[u8], protection: &KeyProtection) -> Result<Self, KeyError> {
         let blocks = pem::blocks(pem).map_err(|error| match error {
-            pem::PemError::Encrypted => KeyError::Encrypted,
+            pem::PemError::Encrypted => KeyError::LegacyEncryption,
             other @ (pem::PemError::TooLong { .. }
             | pem::PemError::Stray { .. }
             | pem::PemError::Label { .. }
@@ -47,15 +61,21 @@ impl PrivateKey {
                 "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => keys.push(block),
                 // Only repeats the curve, which the key names itself.
                 "EC PARAMETERS" => {}
-                "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
+                ENCRYPTED => keys.push(block),
                 label => return Err(KeyError::Label { label: label.to_owned() }),
             }
         }
         let [Block { label, der }] = keys[..] else { return Err(KeyError::PrivateKeyCount { found: keys.len() }) };
-        Self::from_container(match label.as_str() {
-            "EC PRIVATE KEY" => from_sec1(der)?,
-            "RSA PRIVATE KEY" => from_pkcs1(der)?,
-            _ => from_pkcs8(der)?,
+        Self::from_container(match (label.as_str(), protection) {
+            (ENCRYPTED, KeyProtection::Plain) => return Err(KeyError::Encrypted),
+            (ENCRYPTED, KeyProtection::Passphrase(passphrase)) => {
+                // A wrong key can leave padding that looks right, and what is then read is noise.
+                from_pkcs8(&open(der, passphrase)?).map_err(|_| KeyError::WrongPassphrase)?
+            }
+            (_, KeyProtection::Passphrase(_)) => return Err(KeyError::NotEncrypted),
+            ("EC PRIVATE KEY", KeyProtection::Plain) => from_sec1(der)?,
+            ("RSA PRIVATE KEY", KeyProtection::Plain) => from_pkcs1(der)?,
+            (_, KeyProtection::Plain) => from_pkcs8(der)?,
         })
     }
 
@@ -84,6 +104,16 @@ impl PrivateKey {
     #[must_use]
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
         pem::encode("PRIVATE KEY", &self.pkcs8)
+    }
+
+    /// The key as PEM as it belongs in a place where keys are protected so: `PRIVATE KEY`, or `ENCRYPTED PRIVATE KEY` by PBES2
+    /// (PBKDF2-HMAC-SHA-256 with 600,000 iterations, AES-256-CBC). `random` is used up by one encryption.
+    #[must_use]
+    pub fn to_protected_pem(&self, protection: &KeyProtection, random: &[u8; KEY_ENCRYPTION_RANDOM_BYTES]) -> Zeroizing<String> {
+        match protection {
+            KeyProtection::Plain => self.to_pkcs8_pem(),
+            KeyProtection::Passphrase(passphrase) => pem::encode(ENCRYPTED, &seal(&self.pkcs8, passphrase, random)),
+        }
     }
 
     /// The public half.

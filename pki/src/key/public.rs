@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls_pki_types::alg_id;
 
 use super::point::{check_ed25519, check_point};
+use super::roca::has_roca_fingerprint;
 use super::{KeyError, PublicKeyAlgorithm, SignatureInvalid};
 use crate::crypto::{self, Sha256Digest, sha256};
 use crate::der::{self, NULL, OBJECT_IDENTIFIER, Reader, SEQUENCE};
@@ -156,6 +157,9 @@ fn check_rsa(bits: &[u8]) -> Result<u32, KeyError> {
     }
     if exponent != [0x01, 0x00, 0x01] {
         return Err(KeyError::RsaExponent);
+    }
+    if has_roca_fingerprint(modulus) {
+        return Err(KeyError::RsaRoca);
     }
     Ok(bits)
 }

@@ -64,7 +64,7 @@ fn refused_private_keys_each_by_its_own_error() {
         (certificate.as_bytes(), label("CERTIFICATE")),
         (include_bytes!("../../testdata/p256-compressed-public.pem"), label("PUBLIC KEY")),
         (include_bytes!("../../testdata/p256-encrypted-pkcs8.pem"), E::Encrypted),
-        (include_bytes!("../../testdata/p256-encrypted-sec1.pem"), E::Encrypted),
+        (include_bytes!("../../testdata/p256-encrypted-sec1.pem"), E::LegacyEncryption),
         (include_bytes!("../../testdata/p256-explicit-sec1.pem"), E::CurveNotNamed),
         (include_bytes!("../../testdata/p521-sec1.pem"), E::Curve { oid: "1.3.132.0.35".to_owned() }),
         (include_bytes!("../../testdata/p256-no-public-sec1.pem"), E::PublicPointMissing),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use identity::{SpiffeId, SpiffeIdError, TrustDomain};
+use identity::{Host, SpiffeId, SpiffeIdError, TrustDomain};
 
 use crate::bundle::AnchorError;
 use crate::{CertificateError, Timestamp};
@@ -139,6 +139,18 @@ pub enum SvidError {
         trust_domain: TrustDomain,
         /// The subject of the last certificate met.
         issuer: String,
+    },
+    /// The chain leads to none of the roots that are trusted for this purpose.
+    #[error("none of the trusted roots issued this chain, which ends at the issuer \"{issuer}\"")]
+    UnknownRoot {
+        /// The subject of the last issuer named.
+        issuer: String,
+    },
+    /// The server's certificate does not name the server (RFC 9525 section 6).
+    #[error("the certificate does not name {expected}")]
+    ServerName {
+        /// The name or address that was connected to.
+        expected: Host,
     },
     /// A certificate names a trusted issuer, but that issuer's key did not sign it.
     #[error("a signature in the certificate chain does not verify under the key of the issuer it names")]

@@ -6,6 +6,7 @@
 
 mod error;
 mod leaf;
+mod roots;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 
 pub use error::{ChainPosition, SvidError};
 pub(crate) use leaf::leaf_id;
+pub use roots::{TrustedRoots, validate_chain, validate_server};
 
 use crate::bundle::{check_anchor, claims_no_revocation, foreign_uri_san};
 use crate::{BundleError, Certificate, CertificateDer, SerialNumber, Sha256Digest, Timestamp, TrustBundle, crypto};
@@ -40,6 +42,8 @@ pub enum Usage {
 pub struct ValidatedSvid {
     id: SpiffeId,
     leaf: Certificate,
+    /// What the peer sent behind the leaf.
+    intermediates: Vec<Certificate>,
 }
 
 impl ValidatedSvid {
@@ -65,6 +69,16 @@ impl ValidatedSvid {
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
         &self.leaf
+    }
+
+    /// Validates the same chain anew, against another bundle and at another time: what was trusted at a handshake may have ended, or
+    /// its authority may have left the bundle.
+    ///
+    /// # Errors
+    /// [`SvidError`], as [`validate_svid`].
+    pub fn validate_again(&self, bundle: &TrustBundle, usage: Usage, now: Timestamp) -> Result<Self, SvidError> {
+        let chain: Vec<_> = std::iter::once(&self.leaf).chain(&self.intermediates).cloned().collect();
+        validate_parsed(&chain, bundle, usage, now)
     }
 }
 
@@ -142,8 +156,31 @@ pub(crate) fn validate_parsed(
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::EmptyChain)?;
     let id = leaf::check(leaf, bundle.trust_domain())?;
 
-    let anchors = bundle
-        .valid_at(now)
+    let scope = Scope { authorities: bundle.authorities(), trust_domain: Some(bundle.trust_domain()) };
+    find_path(leaf, intermediates, &scope, usage, now)?;
+    Ok(ValidatedSvid { id, leaf: leaf.clone(), intermediates: intermediates.to_vec() })
+}
+
+/// Under what a path is looked for.
+struct Scope<'a> {
+    /// Those outside their dates are left out.
+    authorities: &'a [Certificate],
+    /// Whom they speak for; `None` for roots that are trusted for something else than SVIDs.
+    trust_domain: Option<&'a TrustDomain>,
+}
+
+/// Finds a path from the leaf to an authority of the scope, with all dates, and checks the intermediates on it.
+fn find_path(
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    scope: &Scope<'_>,
+    usage: Usage,
+    now: Timestamp,
+) -> Result<(), SvidError> {
+    let anchors = scope
+        .authorities
+        .iter()
+        .filter(|authority| authority.is_valid_at(now))
         .map(|authority| anchor_from_trusted_cert(authority.der()))
         .collect::<Result<Vec<TrustAnchor<'_>>, _>>()
         .map_err(|error| SvidError::Path { reason: error.to_string() })?;
@@ -164,9 +201,8 @@ pub(crate) fn validate_parsed(
             None,
             None,
         )
-        .map_err(|error| explain(error, chain, bundle, now))?;
-    check_intermediates(&path, intermediates, bundle.trust_domain())?;
-    Ok(ValidatedSvid { id, leaf: leaf.clone() })
+        .map_err(|error| explain(error, leaf, intermediates, scope, now))?;
+    check_intermediates(&path, intermediates, scope.trust_domain)
 }
 
 fn check_dates(certificate: &Certificate, position: ChainPosition, now: Timestamp) -> Result<(), SvidError> {
@@ -183,7 +219,7 @@ fn check_dates(certificate: &Certificate, position: ChainPosition, now: Timestam
 fn check_intermediates(
     path: &VerifiedPath<'_>,
     intermediates: &[Certificate],
-    trust_domain: &TrustDomain,
+    trust_domain: Option<&TrustDomain>,
 ) -> Result<(), SvidError> {
     let on_path: Vec<_> = path.intermediate_certificates().map(webpki::Cert::der).collect();
     for (index, certificate) in intermediates.iter().enumerate() {
@@ -194,7 +230,9 @@ fn check_intermediates(
         if !certificate.key_usage().is_some_and(|usage| usage.key_cert_sign()) {
             return Err(SvidError::IntermediateKeyUsage { position });
         }
-        if let Some(found) = foreign_uri_san(certificate, trust_domain) {
+        if let Some(trust_domain) = trust_domain
+            && let Some(found) = foreign_uri_san(certificate, trust_domain)
+        {
             return Err(SvidError::IntermediateUriSan { position, found, expected: trust_domain.id().to_string() });
         }
         if claims_no_revocation(certificate) {
@@ -206,27 +244,39 @@ fn check_intermediates(
 
 /// Turns the path builder's answer into one that names the certificate and both clocks.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the path builder's errors are non-exhaustive; the rest keep their own text")]
-fn explain(error: webpki::Error, chain: &[Certificate], bundle: &TrustBundle, now: Timestamp) -> SvidError {
+fn explain(
+    error: webpki::Error,
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    scope: &Scope<'_>,
+    now: Timestamp,
+) -> SvidError {
     use webpki::Error as E;
+    let chain = || std::iter::once(leaf).chain(intermediates);
     match error {
         E::CertExpired { .. } | E::CertNotValidYet { .. } | E::UnknownIssuer | E::InvalidSignatureForPublicKey => {
-            let dated = chain
-                .iter()
+            let lapsed = scope.authorities.iter().filter(|authority| {
+                // Those, valid or not, whose name a certificate of the chain gives as its issuer.
+                chain().any(|certificate| certificate.issuer_der() == authority.subject_der())
+            });
+            let dated = chain()
                 .enumerate()
                 .map(|(index, certificate)| (ChainPosition::of_index(index), certificate))
-                .chain(lapsed_issuers(chain, bundle).map(|authority| (ChainPosition::Authority, authority)))
+                .chain(lapsed.map(|authority| (ChainPosition::Authority, authority)))
                 .find_map(|(position, certificate)| check_dates(certificate, position, now).err());
             match (dated, error) {
                 (Some(dated), _) => dated,
                 (None, E::InvalidSignatureForPublicKey) => SvidError::Signature,
-                (None, _) => SvidError::UnknownAuthority {
-                    trust_domain: bundle.trust_domain().clone(),
-                    issuer: chain.last().map(Certificate::issuer).unwrap_or_default(),
-                },
+                (None, _) => {
+                    let issuer = intermediates.last().unwrap_or(leaf).issuer();
+                    match scope.trust_domain {
+                        Some(trust_domain) => SvidError::UnknownAuthority { trust_domain: trust_domain.clone(), issuer },
+                        None => SvidError::UnknownRoot { issuer },
+                    }
+                }
             }
         }
-        E::UnsupportedCriticalExtension => chain
-            .iter()
+        E::UnsupportedCriticalExtension => chain()
             .enumerate()
             .find_map(|(index, certificate)| {
                 let oid = certificate.unknown_critical_extension()?.to_owned();
@@ -239,12 +289,4 @@ fn explain(error: webpki::Error, chain: &[Certificate], bundle: &TrustBundle, no
         E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => SvidError::IssuerExtendedKeyUsage,
         other => SvidError::Path { reason: other.to_string() },
     }
-}
-
-/// The authorities of the bundle, valid or not, whose name a certificate of the chain gives as its issuer.
-fn lapsed_issuers<'a>(chain: &'a [Certificate], bundle: &'a TrustBundle) -> impl Iterator<Item = &'a Certificate> {
-    bundle
-        .authorities()
-        .iter()
-        .filter(|authority| chain.iter().any(|certificate| certificate.issuer_der() == authority.subject_der()))
 }

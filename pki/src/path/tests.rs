@@ -244,6 +244,21 @@ fn a_path_longer_than_its_constraint_is_refused() {
 }
 
 #[test]
+fn a_chain_that_was_good_is_judged_anew_by_the_bundle_and_the_time_of_now() {
+    let h = Hierarchy::new();
+    let leaf = Plan::leaf(ID).under(&h.issuer);
+    let proof = check(&[leaf.der(), h.issuer.der()], &h.bundle).unwrap();
+    let again = proof.validate_again(&h.bundle, Usage::Client, now()).unwrap();
+    assert_eq!((again.id(), again.serial()), (proof.id(), proof.serial()));
+    let late = leaf.certificate.not_after().plus(SECOND);
+    let ended = proof.validate_again(&h.bundle, Usage::Client, late).unwrap_err();
+    assert!(matches!(ended, SvidError::Expired { position: ChainPosition::Leaf, .. }), "{ended}");
+    let other = bundle_of(&[&Plan::authority("other").self_signed()]);
+    let left = proof.validate_again(&other, Usage::Client, now()).unwrap_err();
+    assert!(matches!(left, SvidError::UnknownAuthority { .. } | SvidError::Path { .. }), "{left}");
+}
+
+#[test]
 fn authorities_outside_their_dates_are_refused_by_name_and_do_not_break_the_others() {
     let old_dates = |plan: Plan| plan.dates(now().minus(HOUR), now().minus(SECOND));
     let old = old_dates(Plan::authority("old")).self_signed();

@@ -48,6 +48,19 @@ fn certificates_only_and_none_only_from_white_space() {
     assert_eq!(certificates_from_pem(key.as_bytes()), Err(CertificateError::PemLabel { label: "PRIVATE KEY".to_owned() }));
 }
 
+#[test]
+fn a_request_is_one_block_of_its_own_kind() {
+    let one = request_to_pem(b"a request");
+    assert!(one.ends_with("-----END CERTIFICATE REQUEST-----\n"));
+    assert_eq!(request_from_pem(format!("made by hand\n{one}\n").as_bytes()), Ok(b"a request".to_vec()));
+    assert_eq!(request_from_pem(b""), Err(RequestPemError::Count { found: 0 }));
+    assert_eq!(request_from_pem(format!("{one}{one}").as_bytes()), Err(RequestPemError::Count { found: 2 }));
+    let other = encode("NEW CERTIFICATE REQUEST", b"a request");
+    assert!(matches!(request_from_pem(other.as_bytes()), Err(RequestPemError::Label { .. })));
+    let damaged = one.replace("-----END", "----END");
+    assert!(matches!(request_from_pem(damaged.as_bytes()), Err(RequestPemError::Pem(_))));
+}
+
 proptest! {
     #[test]
     fn what_is_written_reads_back(der in proptest::collection::vec(any::<u8>(), 0..300)) {
