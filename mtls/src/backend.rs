@@ -21,3 +21,9 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 pub(crate) fn signing_key(pkcs8: &[u8]) -> Result<Arc<dyn SigningKey>, rustls::Error> {
     rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8)))
 }
+
+/// Loads a key of any encoding that TLS can be served with.
+#[cfg(feature = "ring")]
+pub(crate) fn any_signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    rustls::crypto::ring::sign::any_supported_type(key)
+}

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use identity::TrustDomain;
-use pki::{Sha256Digest, TrustBundle, X509Svid};
+use identity::{Host, TrustDomain};
+use pki::{Sha256Digest, TrustBundle, TrustedRoots, X509Svid};
 use runtime::clock::Clock;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -16,7 +16,7 @@ use crate::credentials::Credentials;
 use crate::verify::{Anchors, Verifier};
 use crate::{PeerMatcher, TlsError, TlsStream, backend};
 
-/// What makes a server trusted. Never a DNS name.
+/// What makes a server trusted.
 #[derive(Clone, Debug)]
 pub enum ServerTrust {
     /// A chain to the newest bundle, and a peer that matches.
@@ -34,6 +34,13 @@ pub enum ServerTrust {
         trust_domain: TrustDomain,
         /// Who the server must be.
         expect: PeerMatcher,
+    },
+    /// A server outside of SPIFFE, by the name that it was connected to (RFC 9525): it leaves no [`crate::VerifiedPeer`].
+    ServerName {
+        /// Name or address; a name is also sent as SNI.
+        name: Host,
+        /// The only roots that count.
+        roots: TrustedRoots,
     },
 }
 
@@ -62,16 +69,20 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError`]; a server that is refused is told by an alert, and nothing was sent to it but the handshake.
     pub async fn connect<T: AsyncRead + AsyncWrite + Unpin + Send>(&self, io: T) -> Result<TlsStream<T>, TlsError> {
-        let (anchors, expect) = match &self.trust {
-            ServerTrust::Bundle { bundle, expect } => (Anchors::Bundle(bundle.borrow().clone()), expect),
+        // rustls wants a name; for SPIFFE it is neither sent nor compared.
+        let unnamed = || wire_name(&"spiffe.invalid");
+        let (anchors, expect, name) = match &self.trust {
+            ServerTrust::Bundle { bundle, expect } => (Anchors::Bundle(bundle.borrow().clone()), Some(expect), unnamed()?),
             ServerTrust::PinnedRoot { sha256, trust_domain, expect } => {
-                (Anchors::PinnedRoot { sha256: *sha256, trust_domain: trust_domain.clone() }, expect)
+                (Anchors::PinnedRoot { sha256: *sha256, trust_domain: trust_domain.clone() }, Some(expect), unnamed()?)
+            }
+            ServerTrust::ServerName { name, roots } => {
+                (Anchors::Roots { roots: roots.clone(), name: name.clone() }, None, wire_name(name)?)
             }
         };
-        let verifier = Verifier::of_server(anchors, expect.clone(), self.clock.clone());
-        let config = self.config(&verifier)?;
-        // rustls wants a name; it is neither sent nor compared.
-        let name = ServerName::try_from("spiffe.invalid").map_err(|error| TlsError::Config { what: error.to_string() })?;
+        let verifier = Verifier::of_server(anchors, expect.cloned(), self.clock.clone());
+        let mut config = self.config(&verifier)?;
+        config.enable_sni = matches!(&self.trust, ServerTrust::ServerName { .. });
         match TlsConnector::from(Arc::new(config)).connect(name, io).await {
             Ok(stream) => Ok(TlsStream::new(stream.into(), verifier.verified())),
             Err(error) => Err(TlsError::from_handshake(error, verifier.rejection())),
@@ -91,7 +102,10 @@ impl ClientTls {
         config.alpn_protocols.clone_from(&self.alpn);
         // Each handshake has its own configuration, so there would be nothing to resume from; this says that it is meant.
         config.resumption = Resumption::disabled();
-        config.enable_sni = false;
         Ok(config)
     }
+}
+
+fn wire_name(name: &impl ToString) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_string()).map_err(|error| TlsError::Config { what: error.to_string() })
 }

@@ -117,9 +117,11 @@ fn alert_for(why: &SvidError) -> CertificateError {
     match why {
         E::Expired { .. } => CertificateError::Expired,
         E::NotYetValid { .. } => CertificateError::NotValidYet,
-        E::UnknownAuthority { .. } | E::PinnedRootDiffers { .. } | E::PinnedRoot { .. } => CertificateError::UnknownIssuer,
+        E::UnknownAuthority { .. } | E::UnknownRoot { .. } | E::PinnedRootDiffers { .. } | E::PinnedRoot { .. } => {
+            CertificateError::UnknownIssuer
+        }
         E::Signature => CertificateError::BadSignature,
-        E::TrustDomain { .. } => CertificateError::ApplicationVerificationFailure,
+        E::TrustDomain { .. } | E::ServerName { .. } => CertificateError::ApplicationVerificationFailure,
         E::ExtendedKeyUsage | E::IssuerExtendedKeyUsage => CertificateError::InvalidPurpose,
         E::EmptyChain
         | E::ChainTooLong { .. }

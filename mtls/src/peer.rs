@@ -3,7 +3,7 @@
 use std::fmt;
 
 use identity::{SpiffeId, SystemIdentity, TrustDomain};
-use pki::{Certificate, SerialNumber, Timestamp, ValidatedSvid};
+use pki::{Certificate, SerialNumber, SvidError, Timestamp, TrustBundle, Usage, ValidatedSvid};
 
 use crate::PeerRejection;
 
@@ -49,6 +49,14 @@ impl VerifiedPeer {
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
         self.svid.leaf()
+    }
+
+    /// Validates the chain of the handshake anew, as of now: a connection outlives the moment in which it was made.
+    ///
+    /// # Errors
+    /// [`SvidError`]: an end has passed since, or its authority is not in this bundle.
+    pub fn validate_again(&self, bundle: &TrustBundle, usage: Usage, now: Timestamp) -> Result<ValidatedSvid, SvidError> {
+        self.svid.validate_again(bundle, usage, now)
     }
 
     /// The root whose hash was pinned, when the peer was verified under it ([`crate::ServerTrust::PinnedRoot`]).

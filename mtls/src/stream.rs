@@ -23,7 +23,7 @@ impl<T> TlsStream<T> {
         Self { stream, peer }
     }
 
-    /// The verified peer; `None` when the client showed no certificate. A client always sees `Some`.
+    /// The verified peer; `None` when the client showed no certificate, and for a server that is known by name.
     #[must_use]
     pub fn peer(&self) -> Option<&VerifiedPeer> {
         self.peer.as_ref()

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod foreign;
+mod https;
 mod listener;
 
 use std::io::ErrorKind;
@@ -60,6 +61,28 @@ async fn a_server_with_another_id_is_refused_and_both_ends_say_why() {
     assert_eq!(server.unwrap_err().to_string(), "the peer refused the handshake with the TLS alert AccessDenied");
     let (client, server) = bench.handshake(PeerMatcher::Exact(id("spiffe://example.org/api"))).await;
     assert!(client.is_ok() && server.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_that_is_known_by_name_must_bear_it_under_the_roots_given_for_that() {
+    let bench = Bench::new();
+    let name = identity::DnsName::parse("api.example.org").unwrap();
+    bench.server_svid.send_replace(bench.authority.svid_named("/api", std::slice::from_ref(&name), &[]));
+    let stranger = Authority::new("example.org", &bench.clock);
+    let attempt = async |name: &str, roots: &Authority| {
+        let address: identity::HostPort = format!("{name}:443").parse().unwrap();
+        let roots = pki::TrustedRoots::of_bundle(&roots.bundle());
+        let trust = ServerTrust::ServerName { name: address.host().clone(), roots };
+        let client = ClientTls::new(trust, Some(bench.client_svid.subscribe()), &[b"h2"], bench.clock.clone());
+        handshake(&client, &bench.server(ClientAuthentication::Required)).await
+    };
+    let (client, server) = attempt("api.example.org", &bench.authority).await;
+    assert!(client.unwrap().peer().is_none(), "a name makes nobody a peer of a trust domain");
+    assert_eq!(server.unwrap().peer().unwrap().id().as_str(), "spiffe://example.org/web");
+    let (other, _) = attempt("other.example.org", &bench.authority).await;
+    assert_eq!(other.unwrap_err().to_string(), "peer rejected: the certificate does not name other.example.org");
+    let (unknown, _) = attempt("api.example.org", &stranger).await;
+    assert!(matches!(unknown.unwrap_err(), TlsError::PeerRejected { why: PeerRejection::Svid(_) }));
 }
 
 #[tokio::test]

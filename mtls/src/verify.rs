@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use pki::{Sha256Digest, TrustBundle, Usage, validate_svid, validate_under_pinned_root};
+use pki::{Sha256Digest, TrustBundle, TrustedRoots, Usage, validate_server, validate_svid, validate_under_pinned_root};
 use runtime::clock::Clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use identity::TrustDomain;
+use identity::{Host, TrustDomain};
 
 use crate::{ClientAuthentication, PeerMatcher, PeerRejection, VerifiedPeer, backend};
 
@@ -24,6 +24,8 @@ pub(crate) enum Anchors {
     Bundle(Arc<TrustBundle>),
     /// The last certificate sent, which must hash to this.
     PinnedRoot { sha256: Sha256Digest, trust_domain: TrustDomain },
+    /// These roots; the server is known by its name and not by a SPIFFE ID.
+    Roots { roots: TrustedRoots, name: Host },
 }
 
 /// Verifies the peer of one handshake and keeps the outcome.
@@ -33,13 +35,13 @@ pub(crate) struct Verifier {
     clients: ClientAuthentication,
     clock: Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
-    outcome: OnceLock<Result<VerifiedPeer, PeerRejection>>,
+    outcome: OnceLock<Result<Option<VerifiedPeer>, PeerRejection>>,
 }
 
 impl Verifier {
-    /// For a client: the server must show a certificate, and match.
-    pub(crate) fn of_server(anchors: Anchors, expect: PeerMatcher, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self::new(anchors, Some(expect), ClientAuthentication::Required, clock))
+    /// For a client: the server must show a certificate, and match. `expect` says nothing where the anchors name the server.
+    pub(crate) fn of_server(anchors: Anchors, expect: Option<PeerMatcher>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self::new(anchors, expect, ClientAuthentication::Required, clock))
     }
 
     /// For a server: any client of the bundle's trust domain.
@@ -51,9 +53,9 @@ impl Verifier {
         Self { anchors, expect, clients, clock, provider: backend::provider(), outcome: OnceLock::new() }
     }
 
-    /// The peer, once the handshake has succeeded; `None` when it showed no certificate.
+    /// The peer, once the handshake has succeeded; `None` when it showed no certificate, or is no part of a trust domain.
     pub(crate) fn verified(&self) -> Option<VerifiedPeer> {
-        self.outcome.get().and_then(|outcome| outcome.as_ref().ok()).cloned()
+        self.outcome.get().and_then(|outcome| outcome.as_ref().ok()).cloned().flatten()
     }
 
     /// Why the peer's certificate was refused, if it was.
@@ -74,7 +76,7 @@ impl Verifier {
         outcome.as_ref().map_or_else(|rejection| Err(rejection.to_alert()), |_| Ok(()))
     }
 
-    fn judge(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<VerifiedPeer, PeerRejection> {
+    fn judge(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<Option<VerifiedPeer>, PeerRejection> {
         let now = self.clock.now().into();
         let (svid, pinned_root) = match &self.anchors {
             Anchors::Bundle(bundle) => (validate_svid(chain, bundle, usage, now)?, None),
@@ -82,8 +84,12 @@ impl Verifier {
                 let (svid, root) = validate_under_pinned_root(chain, sha256, trust_domain, usage, now)?;
                 (svid, Some(root))
             }
+            Anchors::Roots { roots, name } => {
+                validate_server(chain, roots, name, now)?;
+                return Ok(None);
+            }
         };
-        VerifiedPeer::admit(svid, pinned_root, self.expect.as_ref())
+        VerifiedPeer::admit(svid, pinned_root, self.expect.as_ref()).map(Some)
     }
 
     /// Whether the peer holds the key of its certificate. rustls asks in the words of two traits that share no method; what they
@@ -115,7 +121,7 @@ impl fmt::Debug for Verifier {
 }
 
 impl ServerCertVerifier for Verifier {
-    // Ignored: the server name (SPIFFE recognises IDs, never DNS names), OCSP, and rustls's idea of the time (the clock is ours).
+    // Ignored: rustls's server name (SPIFFE recognises IDs, and what is known by name has it in the anchors), OCSP, and rustls's idea of the time (the clock is ours).
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

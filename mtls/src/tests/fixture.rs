@@ -1,10 +1,11 @@
 //! Authorities, SVIDs and the two ends of a handshake.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use identity::{SpiffeId, TrustDomain};
+use identity::{DnsName, SpiffeId, TrustDomain};
 use pki::{
     AuthorityRole, AuthoritySpec, Certificate, CertificateDer, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte,
     SERIAL_RANDOM_BYTES, SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
@@ -54,12 +55,17 @@ impl Authority {
     }
 
     pub(super) fn svid(&self, path: &str) -> Arc<X509Svid> {
+        self.svid_named(path, &[], &[])
+    }
+
+    /// An SVID that names a server of the web too.
+    pub(super) fn svid_named(&self, path: &str, dns_names: &[DnsName], ip_addresses: &[IpAddr]) -> Arc<X509Svid> {
         let hour = Duration::from_secs(3600);
         let (key, now) = (key(), Timestamp::from(self.clock.now()));
         let request = LeafRequest {
             id: &id(&format!("spiffe://{}{path}", self.domain)),
-            dns_names: &[],
-            ip_addresses: &[],
+            dns_names,
+            ip_addresses,
             public_key: key.public_key(),
             ttl: None,
             serial: serial(),

@@ -26,7 +26,7 @@ fn client_config(bench: &Bench, versions: &[&'static SupportedProtocolVersion]) 
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Verifier::of_server(anchors, bench.anyone(), bench.clock.clone()))
+        .with_custom_certificate_verifier(Verifier::of_server(anchors, Some(bench.anyone()), bench.clock.clone()))
         .with_no_client_auth()
 }
 
