@@ -1,14 +1,23 @@
 //! Admission: may this caller have this name? The only maker of [`Admitted`], without which nothing is issued.
 //!
 //! Names come from what the CA knows of the caller, never from the request: an entry's from the store, an
-//! agent's from its node's record, the CA's own from its configuration.
+//! agent's from its node's record, the CA's own from its configuration, a token's from the rule for its issuer.
 
+mod caller;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use identity::{DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
+use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
+use pki::Timestamp;
 
-use crate::records::{Entry, EntryId, NodeRecord, NodeState, Reason};
+use crate::records::{Entry, EntryId, NodeRecord, NodeState, Parent, Provenance, Reason};
+
+pub use caller::{CallerError, Renewable, RenewalFacts};
+
+/// What a leaf whose grounds end at once still lives.
+const SHORTEST: Duration = Duration::from_secs(2);
 
 /// What a leaf shall name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +30,17 @@ pub struct LeafSubject {
     pub ip_addresses: Vec<IpAddr>,
     /// The life asked for; `None`: the profile's default.
     pub ttl: Option<Duration>,
+    /// When the grounds end; the leaf does not live on.
+    pub ends_by: Option<Timestamp>,
+}
+
+impl LeafSubject {
+    /// The life of a leaf or token made at `now` that shall live for `ttl`: no longer than its grounds, but at least 2 s, since no leaf
+    /// can live shorter.
+    #[must_use]
+    pub fn within_grounds(&self, ttl: Duration, now: Timestamp) -> Duration {
+        self.ends_by.map_or(ttl, |end| ttl.min(end.since(now).max(SHORTEST)))
+    }
 }
 
 /// Why an agent is given an SVID.
@@ -49,6 +69,16 @@ pub enum AdmissionError {
         /// The caller's node.
         node: NodeName,
     },
+    /// The entry's time is over. To its caller it does not exist any more.
+    #[error("entry {} ended at {end}, now is {now}", entry.as_str())]
+    Ended {
+        /// The entry asked for.
+        entry: EntryId,
+        /// Its end.
+        end: Timestamp,
+        /// The CA's clock.
+        now: Timestamp,
+    },
     /// The entry's identity is not one that an entry may have: the store should never have held it.
     #[error("the identity {id} of entry {} is not a workload's of trust domain {trust_domain}", entry.as_str())]
     NotAWorkload {
@@ -68,19 +98,35 @@ pub struct Admitted {
     subject: LeafSubject,
     caller: String,
     reason: Reason,
+    provenance: Option<Provenance>,
 }
 
 impl Admitted {
     /// Admits a node's agent to the identity of an entry.
     ///
-    /// `caller` is the record of the node whose agent was authenticated in this very call; the entry is as the store holds it.
+    /// `caller` is the record of the node whose agent was authenticated in this very call; `aliases` are those that the node is a
+    /// member of, and the entry is, as the store holds them.
     ///
     /// # Errors
-    /// [`AdmissionError`]: the node is banned, the entry is another node's, or its identity is not a workload's.
-    pub fn for_entry(trust_domain: &TrustDomain, caller: &NodeRecord, entry: &Entry) -> Result<Self, AdmissionError> {
+    /// [`AdmissionError`]: the node is banned, the entry is neither its own nor one of its aliases', the entry has ended, or its
+    /// identity is not a workload's.
+    pub fn for_entry(
+        trust_domain: &TrustDomain,
+        caller: &NodeRecord,
+        aliases: &BTreeSet<AliasName>,
+        entry: &Entry,
+        now: Timestamp,
+    ) -> Result<Self, AdmissionError> {
         check_standing(caller)?;
-        if entry.spec.parent != caller.node {
+        let its_own = match &entry.spec.parent {
+            Parent::Node(node) => *node == caller.node,
+            Parent::Alias(alias) => aliases.contains(alias),
+        };
+        if !its_own {
             return Err(AdmissionError::OtherNode { entry: entry.id.clone(), node: caller.node.clone() });
+        }
+        if let Some(end) = entry.spec.expires_at.filter(|end| now >= *end) {
+            return Err(AdmissionError::Ended { entry: entry.id.clone(), end, now });
         }
         let id = &entry.spec.spiffe_id;
         if id.trust_domain() != trust_domain || id.is_reserved() || id.path().is_empty() {
@@ -95,9 +141,10 @@ impl Admitted {
             dns_names: entry.spec.dns_names.clone(),
             ip_addresses: Vec::new(),
             ttl: entry.spec.ttl,
+            ends_by: entry.spec.expires_at,
         };
         let caller = SystemIdentity::Agent(caller.node.clone()).id(trust_domain).to_string();
-        Ok(Self { subject, caller, reason: Reason::Entry(entry.id.clone()) })
+        Ok(Self { subject, caller, reason: Reason::Entry(entry.id.clone()), provenance: None })
     }
 
     /// Admits a node to the identity of its own agent.
@@ -118,8 +165,8 @@ impl Admitted {
             AgentIssuance::Attestation => (format!("node {}", node.node), Reason::Attestation),
             AgentIssuance::Renewal => (id.to_string(), Reason::AgentRenewal),
         };
-        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl: Some(ttl) };
-        Ok(Self { subject, caller, reason })
+        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl: Some(ttl), ends_by: None };
+        Ok(Self { subject, caller, reason, provenance: None })
     }
 
     /// Admits the CA to its own serving certificate.
@@ -131,7 +178,8 @@ impl Admitted {
     ) -> Self {
         let id = SystemIdentity::Ca(replica.clone()).id(trust_domain);
         let caller = id.to_string();
-        Self { subject: LeafSubject { id, dns_names, ip_addresses, ttl: None }, caller, reason: Reason::Serving }
+        let subject = LeafSubject { id, dns_names, ip_addresses, ttl: None, ends_by: None };
+        Self { subject, caller, reason: Reason::Serving, provenance: None }
     }
 
     /// What the leaf shall name.
@@ -151,6 +199,12 @@ impl Admitted {
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
+
+    /// The line that the leaf will belong to; `None` when its holder cannot renew it.
+    #[must_use]
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
+    }
 }
 
 fn check_standing(node: &NodeRecord) -> Result<(), AdmissionError> {
@@ -163,10 +217,9 @@ fn check_standing(node: &NodeRecord) -> Result<(), AdmissionError> {
 #[cfg(test)]
 mod tests {
     use identity::Selector;
-    use pki::Timestamp;
 
     use super::*;
-    use crate::records::NewEntry;
+    use crate::records::{Hint, NewEntry};
 
     fn domain() -> TrustDomain {
         TrustDomain::parse("example.org").unwrap()
@@ -189,31 +242,75 @@ mod tests {
             spec: NewEntry {
                 spiffe_id: SpiffeId::parse(id).unwrap(),
                 selectors: vec!["unix:uid:1000".parse::<Selector>().unwrap()],
-                parent: NodeName::parse(parent).unwrap(),
+                parent: Parent::Node(NodeName::parse(parent).unwrap()),
                 ttl: Some(Duration::from_secs(60)),
                 dns_names: vec![DnsName::parse("web.local").unwrap()],
+                hint: Hint::default(),
+                expires_at: None,
             },
-            created_at: Timestamp::from_unix_seconds(0),
+            created_at: at(0),
+            revision: 1,
         }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn admit(caller: &NodeRecord, entry: &Entry) -> Result<Admitted, AdmissionError> {
+        Admitted::for_entry(&domain(), caller, &BTreeSet::new(), entry, at(100))
     }
 
     #[test]
     fn an_entry_is_issued_to_its_own_node_only() {
         let entry = entry("spiffe://example.org/web", "n1");
-        let admitted = Admitted::for_entry(&domain(), &node("n1", NodeState::Attested), &entry).unwrap();
+        let admitted = admit(&node("n1", NodeState::Attested), &entry).unwrap();
         assert_eq!(admitted.subject().id, entry.spec.spiffe_id);
         assert_eq!(admitted.subject().dns_names, entry.spec.dns_names);
         assert_eq!(admitted.subject().ttl, entry.spec.ttl);
         assert_eq!(admitted.caller(), "spiffe://example.org/signet/agent/n1");
         assert_eq!(admitted.reason(), &Reason::Entry(entry.id.clone()));
-        let other = Admitted::for_entry(&domain(), &node("n2", NodeState::Attested), &entry).unwrap_err();
+        let other = admit(&node("n2", NodeState::Attested), &entry).unwrap_err();
         assert!(matches!(other, AdmissionError::OtherNode { .. }), "{other}");
+    }
+
+    #[test]
+    fn an_entry_of_an_alias_is_issued_to_its_members_only() {
+        let alias = |name: &str| AliasName::parse(name).unwrap();
+        let mut entry = entry("spiffe://example.org/web", "n1");
+        entry.spec.parent = Parent::Alias(alias("web"));
+        let caller = node("n1", NodeState::Attested);
+        let admit = |aliases: &[&str]| {
+            let aliases = aliases.iter().map(|name| alias(name)).collect();
+            Admitted::for_entry(&domain(), &caller, &aliases, &entry, at(100))
+        };
+        assert_eq!(admit(&["db", "web"]).unwrap().subject().id, entry.spec.spiffe_id);
+        // That a node bears the name of the alias does not make it a member.
+        for others in [&[][..], &["db"], &["n1"]] {
+            assert!(matches!(admit(others), Err(AdmissionError::OtherNode { .. })), "{others:?}");
+        }
+        let namesake = Admitted::for_entry(&domain(), &node("web", NodeState::Attested), &BTreeSet::new(), &entry, at(100));
+        assert!(matches!(namesake, Err(AdmissionError::OtherNode { .. })));
+    }
+
+    #[test]
+    fn an_entry_grants_until_its_end_and_no_second_longer() {
+        let caller = node("n1", NodeState::Attested);
+        let ending = |end| {
+            let mut entry = entry("spiffe://example.org/web", "n1");
+            entry.spec.expires_at = Some(at(end));
+            admit(&caller, &entry)
+        };
+        assert_eq!(ending(101).unwrap().subject().ends_by, Some(at(101)));
+        for over in [100, 99, 0] {
+            assert!(matches!(ending(over), Err(AdmissionError::Ended { .. })), "{over}");
+        }
     }
 
     #[test]
     fn a_banned_node_is_admitted_to_nothing() {
         let banned = node("n1", NodeState::Banned);
-        let by_entry = Admitted::for_entry(&domain(), &banned, &entry("spiffe://example.org/web", "n1")).unwrap_err();
+        let by_entry = admit(&banned, &entry("spiffe://example.org/web", "n1")).unwrap_err();
         assert!(matches!(by_entry, AdmissionError::Banned { .. }), "{by_entry}");
         let ttl = Duration::from_secs(60);
         let itself = Admitted::for_agent(&domain(), &banned, AgentIssuance::Renewal, ttl).unwrap_err();
@@ -227,10 +324,10 @@ mod tests {
     fn an_entry_names_neither_a_part_of_signet_nor_another_trust_domain() {
         let caller = node("n1", NodeState::Attested);
         for id in ["spiffe://example.org/signet/ca/x", "spiffe://other.org/web", "spiffe://example.org"] {
-            let error = Admitted::for_entry(&domain(), &caller, &entry(id, "n1")).unwrap_err();
+            let error = admit(&caller, &entry(id, "n1")).unwrap_err();
             assert!(matches!(error, AdmissionError::NotAWorkload { .. }), "{error}");
         }
-        assert!(Admitted::for_entry(&domain(), &caller, &entry("spiffe://example.org/signets", "n1")).is_ok());
+        assert!(admit(&caller, &entry("spiffe://example.org/signets", "n1")).is_ok());
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Node attestation: how a node without a usable certificate gets one, by join token or by its registered node key.
+//! Node attestation: how a node without a usable certificate gets one, by join token, by a certificate that somebody else issued,
+//! or by its registered node key.
 //!
 //! Owns the order of the checks. The caller proves that it holds the node key by a signature over a transcript that carries
 //! the TLS exporter of its connection (docs/protocol.md, "Transcripts"), so that a proof seen elsewhere is worth nothing here,
 //! and that it holds the key of the agent SVID by the CSR's own signature. Nothing is told about a node key or a token
 //! before its holder has proved itself.
+
+mod certificate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +18,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::AgentIssuance;
 use crate::issuing::{Desk, IssuedSvid, IssuingError};
+use crate::provisioning::{ProvisioningError, ProvisioningSource};
 use crate::records::{AgentSvidRecord, JoinToken, NodeRecord, NodeState, SvidGrounds};
-use crate::store::{RedeemError, Store, StoreError};
+use crate::store::{CertificateUseError, RedeemError, Store, StoreError};
+pub(crate) use certificate::CertificateProof;
 
 /// Bytes of the nonce that a node key signs to re-attest.
 pub(crate) const NONCE_BYTES: usize = 32;
@@ -39,6 +44,18 @@ pub(crate) enum AttestError {
     /// The CSR asks for a certificate over the node key itself.
     #[error("the request is for the node key itself: the agent SVID needs a key of its own")]
     NodeKeyReused,
+    /// The certificate cannot be read, or the signature by its key does not fit connection, nonce, CSR and node key.
+    #[error("the proof by the certificate's key does not verify for this connection and request")]
+    CertificateProof,
+    /// The CSR asks for a certificate over the key of the provisioning certificate.
+    #[error("the request is for the key of the certificate shown: the agent SVID needs a key of its own")]
+    CertificateKeyReused,
+    /// The certificate attests nobody.
+    #[error(transparent)]
+    Certificate(#[from] ProvisioningError),
+    /// The certificate was used, or its node's name or the key is taken.
+    #[error(transparent)]
+    CertificateUse(#[from] CertificateUseError),
     /// The token.
     #[error(transparent)]
     Redeem(#[from] RedeemError),
@@ -91,6 +108,8 @@ pub(crate) struct Attestation {
     /// For how long after its last SVID ended a node may come back by its key.
     pub(crate) window: Duration,
     pub(crate) slots: Semaphore,
+    /// Whose certificates attest nodes.
+    pub(crate) provisioning: Vec<ProvisioningSource>,
 }
 
 impl Attestation {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use identity::TrustDomain;
-use pki::{Certificate, LeafProfile, PrivateKey, Timestamp, covers_default_ttl};
+use pki::{Certificate, KeyProtection, LeafProfile, PrivateKey, Timestamp, covers_default_ttl};
 use zeroize::Zeroizing;
 
 mod error;
@@ -35,6 +35,8 @@ pub struct AuthorityFiles {
     pub chain: Option<AuthorityFile<Vec<u8>>>,
     /// The roots, at least one.
     pub roots: AuthorityFile<Vec<u8>>,
+    /// How the key must be protected.
+    pub protection: KeyProtection,
 }
 
 /// The bytes of a private key file. `Debug` shows none of them.

@@ -3,6 +3,9 @@
 //! Owns which keys there are, their defaults and their ranges. Every fault of a file is told at once, and a key that
 //! nobody knows is a fault: a misspelt limit must not silently become its default.
 
+mod istio;
+mod jwt;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +15,15 @@ use identity::{DnsName, HostPort, ReplicaName, TrustDomain};
 use pki::{LeafProfile, ReplicaByte};
 use runtime::admin_http::AdminAddress;
 use runtime::config::{ConfigErrors, Document, Section, absolute_path};
+use runtime::secret_source::SecretSource;
 use runtime::telemetry::{LogFormat, log_level};
+
+use crate::key_file;
+use crate::oidc::OidcRule;
+use crate::oidc::config::read_rules;
+use crate::provisioning::NodeTemplate;
+
+pub use istio::IstioConfig;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
 #[derive(Clone, Debug)]
@@ -39,18 +50,37 @@ pub struct CaConfig {
     pub plugged_authority: Option<PathBuf>,
     /// Life of leaves: default and maximum.
     pub leaf: LeafProfile,
+    /// Life of JWT-SVIDs, at most an hour.
+    pub jwt_ttl: Duration,
     /// Life of agent SVIDs, at most the maximum of [`Self::leaf`].
     pub agent_ttl: Duration,
+    /// Provisioning authorities, whose certificates attest nodes.
+    pub provisioning: Vec<ProvisioningConfig>,
     /// For how long after its last SVID ended an agent may come back by its node key.
     pub reattest_window: Duration,
     /// Life of a join token when the operator names none.
     pub token_ttl: Duration,
+    /// The issuers whose tokens are taken; no two of one issuer.
+    pub oidc: Vec<OidcRule>,
+    /// Where the passphrase of the private keys is; `None`: they lie as they are.
+    pub key_passphrase: Option<SecretSource>,
+    /// What callers in Istio's way may ask.
+    pub istio: IstioConfig,
     /// Where metrics and health are served; `None`: nowhere.
     pub telemetry: Option<AdminAddress>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least level that is logged.
     pub log_level: tracing::Level,
+}
+
+/// A provisioning authority, as `[[attestation.certificate]]` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisioningConfig {
+    /// PEM file with its roots. Absolute.
+    pub roots: PathBuf,
+    /// Where its certificates have the name of the node.
+    pub node: NodeTemplate,
 }
 
 impl CaConfig {
@@ -76,6 +106,12 @@ impl CaConfig {
         self.state_dir.join("authority")
     }
 
+    /// The key that signs JWT-SVIDs.
+    #[must_use]
+    pub fn jwt_key_path(&self) -> PathBuf {
+        self.state_dir.join("jwt-key.pem")
+    }
+
     /// The SQLite file.
     #[must_use]
     pub fn store_path(&self) -> PathBuf {
@@ -94,7 +130,12 @@ impl CaConfig {
         let advertise = root.optional("advertise", HostPort::from_str);
         let plugged_authority = root.section("authority").optional("directory", absolute_path);
         let (leaf, agent_ttl) = read_leaf(&root.section("leaf"));
+        let jwt_ttl = jwt::read(&root.section("jwt"));
         let (reattest_window, token_ttl) = read_attestation(&root.section("attestation"));
+        let provisioning = read_provisioning(&root.section("attestation"));
+        let oidc = read_rules(&root);
+        let key_passphrase = key_file::read_config(&root.section("keys"));
+        let istio = istio::read(&root.section("istio"));
         let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
         let log = root.section("log");
         let log_format = log.optional("format", LogFormat::from_str);
@@ -126,8 +167,13 @@ impl CaConfig {
             plugged_authority,
             agent_ttl: agent_ttl.unwrap_or(leaf.default_ttl()),
             leaf,
+            jwt_ttl,
+            provisioning,
             reattest_window: reattest_window.unwrap_or(DEFAULT_REATTEST_WINDOW),
             token_ttl: token_ttl.unwrap_or(DEFAULT_TOKEN_TTL),
+            oidc,
+            key_passphrase,
+            istio,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),
             log_level: log_level.unwrap_or(tracing::Level::INFO),
@@ -174,6 +220,14 @@ fn read_attestation(section: &Section<'_>) -> (Option<Duration>, Option<Duration
         section.fault("token_ttl", format!("not between 1 second and {MAX_TOKEN_TTL:?}"));
     }
     (window, token_ttl)
+}
+
+fn read_provisioning(section: &Section<'_>) -> Vec<ProvisioningConfig> {
+    let read = |table: &Section<'_>| {
+        let (roots, node) = (table.required("roots", absolute_path), table.required("node", NodeTemplate::from_str));
+        Some(ProvisioningConfig { roots: roots?, node: node? })
+    };
+    section.sections("certificate").iter().filter_map(read).collect()
 }
 
 /// One of `server_names`.
@@ -225,6 +279,8 @@ mod tests {
         assert_eq!(config.agent_ttl, Duration::from_secs(86_400));
         assert_eq!(config.reattest_window, Duration::from_secs(30 * 86_400));
         assert_eq!(config.token_ttl, Duration::from_secs(600));
+        assert_eq!(config.jwt_ttl, Duration::from_secs(300));
+        assert_eq!(config.jwt_key_path(), Path::new("/s/jwt-key.pem"));
         assert_eq!(config.telemetry, None);
         assert_eq!(config.generations_dir(), Path::new("/s/authority"));
         assert_eq!(config.store_path(), Path::new("/s/store.db"));
@@ -237,7 +293,7 @@ mod tests {
              server_names = [\"ca.example.org\", \"10.0.0.1\"]\nadvertise = \"ca.example.org:8443\"\n\
              [authority]\ndirectory = \"/etc/cacerts\"\n[leaf]\ndefault_ttl = \"10m\"\nmax_ttl = \"1h\"\nagent_ttl = \"20m\"\n\
              [attestation]\nreattest_window = \"1h\"\ntoken_ttl = \"1m\"\n[telemetry]\naddress = \"127.0.0.1:0\"\n\
-             [log]\nformat = \"json\"\nlevel = \"debug\"\n"
+             [log]\nformat = \"json\"\nlevel = \"debug\"\n[jwt]\ndefault_ttl = \"2m\"\nmax_ttl = \"10m\"\n"
         );
         let config = CaConfig::parse("ca.toml", &text).unwrap();
         assert_eq!(config.replica.as_str(), "ca-2");
@@ -247,9 +303,27 @@ mod tests {
         assert_eq!(config.plugged_authority.unwrap(), Path::new("/etc/cacerts"));
         assert_eq!(config.leaf.default_ttl(), Duration::from_secs(600));
         assert_eq!(config.agent_ttl, Duration::from_secs(1200));
+        assert_eq!(config.jwt_ttl, Duration::from_secs(120));
         assert_eq!(config.reattest_window, Duration::from_secs(3600));
         assert!(config.telemetry.is_some());
         assert_eq!(config.log_level, tracing::Level::DEBUG);
+    }
+
+    #[test]
+    fn jwt_svids_live_an_hour_at_most() {
+        let ttl = |jwt: &str| CaConfig::parse("ca.toml", &format!("{SMALLEST}[jwt]\n{jwt}")).map(|config| config.jwt_ttl);
+        assert_eq!(ttl("default_ttl = \"1h\"").unwrap(), Duration::from_secs(3600));
+        assert_eq!(ttl("max_ttl = \"1m\"").unwrap(), Duration::from_secs(60));
+        for (bad, key) in [
+            ("default_ttl = \"61m\"", "default_ttl"),
+            ("default_ttl = \"9s\"", "default_ttl"),
+            ("max_ttl = \"61m\"", "max_ttl"),
+            ("max_ttl = \"0s\"", "max_ttl"),
+            ("default_ttl = \"2m\"\nmax_ttl = \"1m\"", "default_ttl"),
+        ] {
+            let told = ttl(bad).unwrap_err().to_string();
+            assert!(told.contains(key), "{told}");
+        }
     }
 
     #[test]

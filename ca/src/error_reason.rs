@@ -1,5 +1,7 @@
 //! The stable reasons by which a peer is told why it is refused; which error has which is `rpc::status`'s.
 
+use std::time::Duration;
+
 /// Stable reasons, sent as `google.rpc.ErrorInfo` in upper snake case. docs/protocol.md lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorReason {
@@ -12,12 +14,24 @@ pub(crate) enum ErrorReason {
     TokenExpired,
     TokenUsed,
     ProofInvalid,
+    CertificateRefused,
+    CertificateUsed,
     CsrInvalid,
+    AudienceInvalid,
     EntryNotFound,
     IssuerEndsTooSoon,
     TtlAboveMax,
     StoreUnavailable,
     NotReady,
+    NoCredential,
+    CredentialInvalid,
+    NotRenewable,
+    LineEnded,
+    NoLongerGranted,
+    RequestInvalid,
+    TtlTooShort,
+    RateExceeded,
+    KeysUnavailable,
 }
 
 impl ErrorReason {
@@ -33,12 +47,24 @@ impl ErrorReason {
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::TokenUsed => "TOKEN_USED",
             Self::ProofInvalid => "PROOF_INVALID",
+            Self::CertificateRefused => "CERTIFICATE_REFUSED",
+            Self::CertificateUsed => "CERTIFICATE_USED",
             Self::CsrInvalid => "CSR_INVALID",
+            Self::AudienceInvalid => "AUDIENCE_INVALID",
             Self::EntryNotFound => "ENTRY_NOT_FOUND",
             Self::IssuerEndsTooSoon => "ISSUER_ENDS_TOO_SOON",
             Self::TtlAboveMax => "TTL_ABOVE_MAX",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::NotReady => "NOT_READY",
+            Self::NoCredential => "NO_CREDENTIAL",
+            Self::CredentialInvalid => "CREDENTIAL_INVALID",
+            Self::NotRenewable => "NOT_RENEWABLE",
+            Self::LineEnded => "LINE_ENDED",
+            Self::NoLongerGranted => "NO_LONGER_GRANTED",
+            Self::RequestInvalid => "REQUEST_INVALID",
+            Self::TtlTooShort => "TTL_TOO_SHORT",
+            Self::RateExceeded => "RATE_EXCEEDED",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
         }
     }
 }
@@ -47,4 +73,9 @@ impl ErrorReason {
 pub(crate) trait Told: std::error::Error {
     /// The stable reason; `None` is a bug of ours, told as INTERNAL without detail.
     fn reason(&self) -> Option<ErrorReason>;
+
+    /// How long the peer should wait at least before it tries again, where the error itself knows.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }

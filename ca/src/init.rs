@@ -9,21 +9,25 @@ mod maker;
 use std::path::{Path, PathBuf};
 
 use pki::{
-    AuthorityRole, Certificate, KeyAlgorithm, PrivateKey, PublicKeyAlgorithm, SerialNumber, Sha256Digest, Timestamp,
-    certificates_from_pem, certificates_to_pem,
+    AuthorityRole, Certificate, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, SerialNumber, Sha256Digest,
+    Timestamp, certificates_from_pem, certificates_to_pem,
 };
 use runtime::clock::Clock;
-use runtime::entropy::Entropy;
+use runtime::entropy::{self, Entropy};
 use runtime::private_files::{
     DirLock, Overwrite, check_private_dir, ensure_private_dir, read_bounded, read_private, write_private, write_public,
 };
 use zeroize::Zeroizing;
 
 use crate::config::CaConfig;
+use crate::jwt::key as jwt_key_file;
+use crate::key_file;
 use crate::keystore::{Keystore, KeystoreError, generations};
+use crate::oidc;
+use crate::provisioning;
 use crate::report::warnings_of;
 use crate::store::SqliteStore;
-pub use error::InitError;
+pub use error::{CheckError, InitError};
 use maker::Maker;
 
 /// The root's files in the state directory, or the key's in the directory of `--root-key-out`.
@@ -57,6 +61,10 @@ pub struct InitReport {
     pub root_not_after: Timestamp,
     /// The issuing CA's last second.
     pub issuer_not_after: Timestamp,
+    /// The file of the key that signs JWT-SVIDs.
+    pub jwt_key: PathBuf,
+    /// Its name, the `kid` of those.
+    pub jwt_key_id: KeyId,
 }
 
 /// What `signet ca issuer renew` made.
@@ -72,7 +80,7 @@ pub struct RenewReport {
     pub not_after: Timestamp,
 }
 
-/// What `signet ca check` says: of the authority, as a start would use it.
+/// What `signet ca check` says: of the authority and of the JWT key, as a start would use them.
 #[derive(Clone, Debug)]
 pub struct CheckReport {
     /// Where the authority lies.
@@ -87,11 +95,13 @@ pub struct CheckReport {
     pub root_not_after: Timestamp,
     /// SHA-256 of the root's DER.
     pub root_fingerprint: Sha256Digest,
+    /// The name of the key that signs JWT-SVIDs; `None`: the next start makes one.
+    pub jwt_key_id: Option<KeyId>,
     /// What will soon hurt; empty when all is well.
     pub warnings: Vec<String>,
 }
 
-/// Makes a root and under it an issuing CA in the state directory, which is made when missing.
+/// Makes a root, under it an issuing CA, and the key that signs JWT-SVIDs in the state directory, which is made when missing.
 ///
 /// Nothing is ever overwritten. The generation comes last, so a run that was cut short leaves nothing that the CA would load; the
 /// next run then tells the way out of it.
@@ -114,6 +124,7 @@ pub async fn init(
         ensure_private_dir(directory)?;
     }
 
+    let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
     let now = Timestamp::from(clock.now());
     let store = SqliteStore::open(&config.store_path())?;
     let maker = Maker { config, store: &store, entropy, caller: "signet ca init", now };
@@ -122,9 +133,11 @@ pub async fn init(
     let issuer_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &issuer_key, Some(&root), &root_key).await?;
 
-    write_private(&root_key_file, root_key.to_pkcs8_pem().as_bytes(), Overwrite::Refuse)?;
+    let root_key_pem = root_key.to_protected_pem(&protection, &entropy::bytes(entropy));
+    write_private(&root_key_file, root_key_pem.as_bytes(), Overwrite::Refuse)?;
     write_public(&root_certificate, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
-    let generation = maker.write_generation(1, &issuer, &issuer_key, &root)?;
+    let jwt_key = jwt_key_file::load_or_make(config, entropy).map_err(KeystoreError::JwtKey)?;
+    let generation = maker.write_generation(1, &issuer, &issuer_key, &root, &protection)?;
     Ok(InitReport {
         root_certificate,
         root_key: root_key_file,
@@ -132,6 +145,8 @@ pub async fn init(
         root_fingerprint: root.fingerprint(),
         root_not_after: root.not_after(),
         issuer_not_after: issuer.not_after(),
+        jwt_key: config.jwt_key_path(),
+        jwt_key_id: jwt_key.key_id().clone(),
     })
 }
 
@@ -151,7 +166,8 @@ pub async fn issuer_renew(
     let root_file = config.state_dir.join(STATE_ROOT_CERT);
     let root = read_root(&root_file)?;
     let root_key_file = root_key.unwrap_or_else(|| config.state_dir.join(ROOT_KEY));
-    let root_key = read_root_key(&root_key_file)?;
+    let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
+    let root_key = read_root_key(&root_key_file, &protection)?;
     if root_key.public_key() != root.public_key() {
         return Err(InitError::RootKeyMismatch { key_file: root_key_file, certificate_file: root_file });
     }
@@ -166,22 +182,26 @@ pub async fn issuer_renew(
     };
     let key = PrivateKey::generate(algorithm).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &key, Some(&root), &root_key).await?;
-    let generation = maker.write_generation(newest.saturating_add(1), &issuer, &key, &root)?;
+    let generation = maker.write_generation(newest.saturating_add(1), &issuer, &key, &root, &protection)?;
     Ok(RenewReport { generation, subject: issuer.subject(), serial: issuer.serial().clone(), not_after: issuer.not_after() })
 }
 
-/// Checks what a start would check, without the state directory's lock: the directory's owner and mode, and the authority whole.
+/// Checks what a start would check, without the state directory's lock: the directory's owner and mode, the authority whole, the
+/// key behind JWT-SVIDs, and what the rules for tokens need.
 ///
 /// # Errors
-/// [`KeystoreError`], naming the file and the reason.
-pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, KeystoreError> {
+/// [`CheckError`], naming the file and the reason.
+pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, CheckError> {
     let now = Timestamp::from(clock.now());
     if config.state_dir.exists() {
-        check_private_dir(&config.state_dir)?;
+        check_private_dir(&config.state_dir).map_err(KeystoreError::from)?;
     }
+    drop(provisioning::load(&config.provisioning)?);
     let (keystore, authority) = Keystore::open(config, now)?;
+    let jwt_key = jwt_key_file::load(config).map_err(KeystoreError::JwtKey)?;
     let mut warnings = warnings_of(&authority, now);
     warnings.extend(authority.check_ready(&config.leaf, now).err().map(|why| why.to_string()));
+    warnings.extend(oidc::check(&config.oidc)?);
     Ok(CheckReport {
         directory: keystore.directory().to_owned(),
         subject: authority.certificate().subject(),
@@ -189,6 +209,7 @@ pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, Keysto
         half_life: authority.half_life(),
         root_not_after: authority.root().not_after(),
         root_fingerprint: authority.root().fingerprint(),
+        jwt_key_id: jwt_key.map(|key| key.key_id().clone()),
         warnings,
     })
 }
@@ -233,14 +254,14 @@ fn read_root(path: &Path) -> Result<Certificate, InitError> {
     }
 }
 
-fn read_root_key(path: &Path) -> Result<PrivateKey, InitError> {
+fn read_root_key(path: &Path, protection: &KeyProtection) -> Result<PrivateKey, InitError> {
     let pem = match read_private(path, MAX_FILE_BYTES) {
         Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {
             return Err(InitError::NoRootKey { path: path.to_owned() });
         }
         read => Zeroizing::new(read?),
     };
-    PrivateKey::from_pem(&pem).map_err(|cause| InitError::RootKey { path: path.to_owned(), cause })
+    PrivateKey::from_protected_pem(&pem, protection).map_err(|cause| InitError::RootKey { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use pki::{
 
 use crate::admission::Admitted;
 use crate::authority::SigningAuthority;
-use crate::records::Reason;
+use crate::records::{Provenance, Reason};
 
 /// One signature in this many is verified after it was made.
 const VERIFY_ONE_IN: u8 = 64;
@@ -36,6 +36,8 @@ pub struct Intent {
     pub caller: String,
     /// Why.
     pub reason: Reason,
+    /// The line that it belongs to; `None` when its holder cannot renew it.
+    pub provenance: Option<Provenance>,
     /// The last second of the certificate.
     pub not_after: Timestamp,
     /// The time of issuance.
@@ -191,7 +193,7 @@ pub fn lint(
         dns_names: &subject.dns_names,
         ip_addresses: &subject.ip_addresses,
         public_key: request.public_key(),
-        ttl: subject.ttl,
+        ttl: Some(subject.within_grounds(subject.ttl.unwrap_or(profile.default_ttl()), now)),
         serial: serial.clone(),
         now,
     };
@@ -204,6 +206,7 @@ pub fn lint(
         subject: subject.id.clone(),
         caller: admitted.caller().to_owned(),
         reason: admitted.reason().clone(),
+        provenance: admitted.provenance().cloned(),
         not_after: unsigned.dummy_signed().not_after(),
         now,
     };
@@ -223,6 +226,7 @@ pub fn lint_authority(spec: &AuthoritySpec<'_>, issuer: Option<&Certificate>, ca
         subject: spec.trust_domain.id(),
         caller: caller.to_owned(),
         reason: Reason::Authority,
+        provenance: None,
         not_after: unsigned.dummy_signed().not_after(),
         now: spec.now,
     };
@@ -263,4 +267,4 @@ fn list(findings: &[LintFinding]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,11 +2,12 @@
 //!
 //! Owns which authority signs now and what a refusal is called. What is checked is `admission`'s, how it is made `issuance`'s.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, future};
-use identity::{DnsName, NodeName, ReplicaName, SpiffeId, TrustDomain};
+use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, TrustDomain};
 use pki::{Certificate, CsrError, LeafProfile, ReplicaByte, SerialNumber, Timestamp, VerifiedRequest};
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
@@ -121,13 +122,21 @@ impl Desk {
         self.issue(Purpose::Agent, admitted, Ok(request)).await
     }
 
-    /// A certificate for an entry, asked for by the agent of `caller`, authenticated in this very call. `csr` is DER.
+    /// A certificate for an entry, asked for by the agent of `caller`, authenticated in this very call; `aliases` are those of its
+    /// node, as the store holds them. `csr` is DER.
     ///
     /// # Errors
     /// [`IssuingError`].
-    pub(crate) async fn issue_entry(&self, caller: &NodeRecord, entry: &Entry, csr: &[u8]) -> Result<IssuedSvid, IssuingError> {
+    pub(crate) async fn issue_entry(
+        &self,
+        caller: &NodeRecord,
+        aliases: &BTreeSet<AliasName>,
+        entry: &Entry,
+        csr: &[u8],
+    ) -> Result<IssuedSvid, IssuingError> {
         // Admission first: who may not have the name costs no signature verification.
-        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, entry);
+        let now = Timestamp::from(self.parts.clock.now());
+        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now);
         let request = match &admitted {
             Ok(_) => VerifiedRequest::parse(csr),
             Err(refused) => {
@@ -139,6 +148,33 @@ impl Desk {
             Ok(request) => self.issue(Purpose::Workload, admitted, Ok(&request)).await,
             Err(error) => self.issue(Purpose::Workload, admitted, Err(error)).await,
         }
+    }
+
+    /// Whether the agent of `caller`, authenticated in this very call, may have a JWT-SVID of an entry: exactly when it may have
+    /// a certificate.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub(crate) fn admit_jwt(
+        &self,
+        caller: &NodeRecord,
+        aliases: &BTreeSet<AliasName>,
+        entry: &Entry,
+    ) -> Result<Admitted, IssuingError> {
+        let now = Timestamp::from(self.parts.clock.now());
+        Ok(Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?)
+    }
+
+    /// A certificate for a caller that was admitted in this very call.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub(crate) async fn issue_to_caller(
+        &self,
+        admitted: Admitted,
+        request: &VerifiedRequest,
+    ) -> Result<IssuedSvid, IssuingError> {
+        self.issue(Purpose::Caller, Ok(admitted), Ok(request)).await
     }
 
     /// The CA's own serving certificate.

@@ -14,10 +14,13 @@ use std::time::Duration;
 use identity::TrustDomain;
 use pki::Timestamp;
 use runtime::private_files::{PrivateFileError, check_private_dir, read_bounded, read_private};
+use runtime::secret_source::{SecretSource, SecretSourceError};
 use zeroize::Zeroizing;
 
 use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem, SigningAuthority};
 use crate::config::CaConfig;
+use crate::jwt::JwtKeyFileError;
+use crate::key_file;
 
 /// Names in a generation, and in a plugged-in directory of Istio's `cacerts` layout.
 pub(crate) const CA_CERT: &str = "ca-cert.pem";
@@ -66,9 +69,15 @@ pub enum KeystoreError {
     /// A file or directory is not safe to use.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// The passphrase of its key.
+    #[error("the passphrase of the private keys ([keys]): {0}")]
+    Passphrase(#[from] SecretSourceError),
     /// The set is not valid.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The key behind JWT-SVIDs.
+    #[error(transparent)]
+    JwtKey(#[from] JwtKeyFileError),
     /// A running CA does not change its root: certificates under the old one would stop working at once.
     #[error(
         "{}: the newer authority does not keep the root {}; the authority in use goes on. A change of root needs a restart, and every \
@@ -93,7 +102,7 @@ enum Place {
 }
 
 /// What tells one content of a file from another without reading it; `None` when there is no such file.
-type Stamp = Option<(u64, u64, i64, i64, i64, i64, u64)>;
+pub(crate) type Stamp = Option<(u64, u64, i64, i64, i64, i64, u64)>;
 
 /// A set as it was seen: where, and the state of each of its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +117,7 @@ pub struct Keystore {
     source: Source,
     trust_domain: TrustDomain,
     root: pki::Sha256Digest,
+    passphrase: Option<SecretSource>,
     in_use: Sighting,
     failed: Option<(Sighting, Timestamp)>,
     before: Option<Sighting>,
@@ -130,10 +140,11 @@ impl Keystore {
             None => Source::Generations(config.generations_dir()),
         };
         let in_use = source.look()?;
-        let authority = in_use.place.load(&config.trust_domain, now)?;
+        let passphrase = config.key_passphrase.clone();
+        let authority = in_use.place.load(passphrase.as_ref(), &config.trust_domain, now)?;
         let root = authority.root().fingerprint();
         let trust_domain = config.trust_domain.clone();
-        Ok((Self { source, trust_domain, root, in_use, failed: None, before: None }, authority))
+        Ok((Self { source, trust_domain, root, passphrase, in_use, failed: None, before: None }, authority))
     }
 
     /// The newer authority, when there is one since the last answer and it verifies. Meant to be called every second: it looks at
@@ -149,7 +160,7 @@ impl Keystore {
         if self.failed.as_ref().is_some_and(|(failed, at)| *failed == found && now.since(*at) < RETRY) {
             return Ok(None);
         }
-        let loaded = found.place.load(&self.trust_domain, now).and_then(|authority| {
+        let loaded = found.place.load(self.passphrase.as_ref(), &self.trust_domain, now).and_then(|authority| {
             if authority.root().fingerprint() == self.root {
                 Ok(authority)
             } else {
@@ -212,20 +223,28 @@ impl Place {
         }
     }
 
-    fn load(&self, trust_domain: &TrustDomain, now: Timestamp) -> Result<SigningAuthority, KeystoreError> {
+    fn load(
+        &self,
+        passphrase: Option<&SecretSource>,
+        trust_domain: &TrustDomain,
+        now: Timestamp,
+    ) -> Result<SigningAuthority, KeystoreError> {
         let directory = self.directory();
+        let protection = key_file::protection(passphrase)?;
         let files = match self {
             Self::Four(_) => AuthorityFiles {
                 certificate: read_certificates(&directory.join(CA_CERT))?,
                 key: read_key(&directory.join(CA_KEY))?,
                 chain: Some(read_certificates(&directory.join(CERT_CHAIN))?),
                 roots: read_certificates(&directory.join(ROOT_CERT))?,
+                protection,
             },
             Self::Tls(_) => AuthorityFiles {
                 certificate: read_certificates(&directory.join(TLS_CERT))?,
                 key: read_key(&directory.join(TLS_KEY))?,
                 chain: None,
                 roots: read_certificates(&directory.join(TLS_ROOTS))?,
+                protection,
             },
         };
         Ok(SigningAuthority::verify(files, trust_domain, now)?)
@@ -270,7 +289,8 @@ fn layout_of(directory: &Path) -> Result<Place, KeystoreError> {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+/// The state of a file as it is now.
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let metadata = fs::metadata(path).ok()?;
     Some((
         metadata.dev(),

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::error_reason::ErrorReason;
+use crate::oidc::OidcMetrics;
 use crate::store::Store;
 
 type OneLabel = [(&'static str, &'static str); 1];
@@ -36,10 +37,21 @@ pub(crate) enum Role {
 pub(crate) enum Purpose {
     /// An entry.
     Workload,
+    /// A caller in Istio's way.
+    Caller,
     /// An agent SVID.
     Agent,
     /// The CA's own serving certificate.
     Serving,
+}
+
+/// What is called in Istio's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IstioMethod {
+    /// `IstioCertificateService/CreateCertificate`.
+    CreateCertificate,
+    /// `IstioCAService/HandleCSR`.
+    HandleCsr,
 }
 
 /// How a node attests.
@@ -47,6 +59,8 @@ pub(crate) enum Purpose {
 pub(crate) enum AttestationKind {
     /// By join token.
     JoinToken,
+    /// By a certificate of a provisioning authority.
+    Certificate,
     /// By its registered node key.
     Reattestation,
 }
@@ -67,8 +81,10 @@ pub(crate) enum ConnectionOutcome {
 pub(crate) struct Metrics {
     expiry: Family<OneLabel, Gauge>,
     issuance: Family<ThreeLabels, Counter>,
+    jwt_issuance: Family<TwoLabels, Counter>,
     attestations: Family<TwoLabels, Counter>,
     peer_refusals: Family<OneLabel, Counter>,
+    istio_calls: Family<ThreeLabels, Counter>,
     handshakes: Family<OneLabel, Counter>,
     connections: Family<OneLabel, Counter>,
     sync_streams: Gauge,
@@ -77,6 +93,8 @@ pub(crate) struct Metrics {
     entries: Gauge,
     bundle_sequence: Gauge,
     issuer_past_half_life: Gauge,
+    /// Of the part that judges tokens.
+    pub(crate) oidc: OidcMetrics,
 }
 
 impl Metrics {
@@ -86,8 +104,10 @@ impl Metrics {
         let metrics = Self {
             expiry: Family::default(),
             issuance: Family::default(),
+            jwt_issuance: Family::default(),
             attestations: Family::default(),
             peer_refusals: Family::default(),
+            istio_calls: Family::default(),
             handshakes: Family::default(),
             connections: Family::default(),
             sync_streams: Gauge::default(),
@@ -96,6 +116,7 @@ impl Metrics {
             entries: Gauge::default(),
             bundle_sequence: Gauge::default(),
             issuer_past_half_life: Gauge::default(),
+            oidc: OidcMetrics::register(registry),
         };
         registry.register(
             "certificate_expiry_timestamp_seconds",
@@ -103,8 +124,14 @@ impl Metrics {
             metrics.expiry.clone(),
         );
         registry.register("issuance", "Certificates asked for, by what became of it", metrics.issuance.clone());
+        registry.register("jwt_issuance", "JWT-SVIDs asked for, by what became of it", metrics.jwt_issuance.clone());
         registry.register("attestations", "Node attestations, by kind and outcome", metrics.attestations.clone());
         registry.register("peer_refusals", "Calls and messages refused for who the peer is", metrics.peer_refusals.clone());
+        registry.register(
+            "istio_calls",
+            "Calls of istio.v1.auth, by credential and by what became of them",
+            metrics.istio_calls.clone(),
+        );
         registry.register("handshakes", "TLS handshakes of agents, by how they ended", metrics.handshakes.clone());
         registry.register("connections", "Finished TLS handshakes, by what became of them", metrics.connections.clone());
         registry.register("sync_streams", "Sync streams that are open", metrics.sync_streams.clone());
@@ -123,16 +150,23 @@ impl Metrics {
 
     /// A counter that is not there cannot be told from one that never counted, and its first event from a restart.
     fn begin_at_zero(&self) {
-        for purpose in [Purpose::Workload, Purpose::Agent, Purpose::Serving] {
+        for purpose in [Purpose::Workload, Purpose::Caller, Purpose::Agent, Purpose::Serving] {
             drop(self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", "issued"), ("reason", "NONE")]));
         }
-        for kind in [AttestationKind::JoinToken, AttestationKind::Reattestation] {
+        drop(self.jwt_issuance.get_or_create(&[("outcome", "issued"), ("reason", "NONE")]));
+        for kind in [AttestationKind::JoinToken, AttestationKind::Certificate, AttestationKind::Reattestation] {
             for outcome in ["attested", "refused"] {
                 drop(self.attestations.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome)]));
             }
         }
         for reason in [ErrorReason::MustReattest, ErrorReason::Banned, ErrorReason::NotAnAgent] {
             drop(self.peer_refusals.get_or_create(&[("reason", reason.as_str())]));
+        }
+        for method in [IstioMethod::CreateCertificate, IstioMethod::HandleCsr] {
+            for credential in ["token", "certificate"] {
+                let labels = [("method", method.as_str()), ("credential", credential), ("reason", "NONE")];
+                drop(self.istio_calls.get_or_create(&labels));
+            }
         }
         for outcome in [ConnectionOutcome::Identified, ConnectionOutcome::Anonymous, ConnectionOutcome::Unserved] {
             drop(self.connections.get_or_create(&[("outcome", outcome.as_str())]));
@@ -153,13 +187,14 @@ impl Metrics {
 
     /// A certificate left, or did not: `refusal` is `None` for success.
     pub(crate) fn issuance(&self, purpose: Purpose, outcome: Result<(), Option<ErrorReason>>) {
-        let (outcome, reason) = match outcome {
-            Ok(()) => ("issued", "NONE"),
-            Err(Some(reason @ (ErrorReason::StoreUnavailable | ErrorReason::IssuerEndsTooSoon))) => ("failed", reason.as_str()),
-            Err(Some(reason)) => ("refused", reason.as_str()),
-            Err(None) => ("failed", "INTERNAL"),
-        };
+        let (outcome, reason) = labels(outcome);
         self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", outcome), ("reason", reason)]).inc();
+    }
+
+    /// A JWT-SVID was issued, or why not; `None` is a bug of ours.
+    pub(crate) fn jwt_issuance(&self, outcome: Result<(), Option<ErrorReason>>) {
+        let (outcome, reason) = labels(outcome);
+        self.jwt_issuance.get_or_create(&[("outcome", outcome), ("reason", reason)]).inc();
     }
 
     /// A node attested (`Ok`), or was refused.
@@ -171,6 +206,15 @@ impl Metrics {
     /// A peer may not speak.
     pub(crate) fn peer_refused(&self, reason: Option<ErrorReason>) {
         self.peer_refusals.get_or_create(&[("reason", reason.map_or("INTERNAL", ErrorReason::as_str))]).inc();
+    }
+
+    /// A call in Istio's way was answered: by a certificate, or for a reason.
+    pub(crate) fn istio_call(&self, method: IstioMethod, credential: &'static str, outcome: Result<(), Option<ErrorReason>>) {
+        let reason = match outcome {
+            Ok(()) => "NONE",
+            Err(reason) => reason.map_or("INTERNAL", ErrorReason::as_str),
+        };
+        self.istio_calls.get_or_create(&[("method", method.as_str()), ("credential", credential), ("reason", reason)]).inc();
     }
 
     /// A handshake has finished.
@@ -199,6 +243,16 @@ impl Metrics {
     /// From when on the issuing CA should be renewed.
     pub(crate) fn issuer_half_life(&self, half_life: Timestamp, now: Timestamp) {
         self.issuer_past_half_life.set(i64::from(half_life <= now));
+    }
+}
+
+/// Outcome and reason of an issuance: whose fault it was.
+fn labels(outcome: Result<(), Option<ErrorReason>>) -> (&'static str, &'static str) {
+    match outcome {
+        Ok(()) => ("issued", "NONE"),
+        Err(Some(reason @ (ErrorReason::StoreUnavailable | ErrorReason::IssuerEndsTooSoon))) => ("failed", reason.as_str()),
+        Err(Some(reason)) => ("refused", reason.as_str()),
+        Err(None) => ("failed", "INTERNAL"),
     }
 }
 
@@ -274,8 +328,18 @@ impl Purpose {
     fn as_str(self) -> &'static str {
         match self {
             Self::Workload => "workload",
+            Self::Caller => "caller",
             Self::Agent => "agent",
             Self::Serving => "serving",
+        }
+    }
+}
+
+impl IstioMethod {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateCertificate => "create_certificate",
+            Self::HandleCsr => "handle_csr",
         }
     }
 }
@@ -284,6 +348,7 @@ impl AttestationKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::JoinToken => "join_token",
+            Self::Certificate => "certificate",
             Self::Reattestation => "reattestation",
         }
     }

@@ -1,21 +1,19 @@
 //! What the store keeps, as domain values. Conversions to wire messages are in `rpc::wire`, to rows in `store::sqlite`.
 
+mod entry;
+mod provenance;
+
 use std::fmt;
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use identity::{DnsName, NodeName, Selector, SpiffeId};
+use identity::{NodeName, SpiffeId};
 use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use zeroize::Zeroizing;
 
-/// Names an entry: 16 random bytes in lower-case hex, chosen by the CA.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryId(String);
-
-/// Why a text names no entry.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an entry id has 32 characters of 0-9 and a-f")]
-pub struct EntryIdError;
+pub use entry::{
+    Entry, EntryEdit, EntryId, EntryIdError, Hint, HintError, NewEntry, NodeAlias, NodeEntries, Outstanding, Parent,
+};
+pub use provenance::{GroundsError, MAX_GROUNDS_BYTES, Provenance, RenewalGrounds};
 
 /// A join token as the operator gets it: 128 random bits as 32 characters of lower-case hex. A secret: it cannot be printed by
 /// accident and is wiped when dropped.
@@ -26,32 +24,6 @@ pub struct JoinToken(Zeroizing<String>);
 #[error("a join token has 32 characters of 0-9 and a-f")]
 pub struct JoinTokenError;
 
-/// What an operator asks for with `entry create`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewEntry {
-    /// Of the CA's own trust domain, with a path, not reserved.
-    pub spiffe_id: SpiffeId,
-    /// What the process must show: all of them; 1 to 64. The store keeps them sorted and without repeats.
-    pub selectors: Vec<Selector>,
-    /// The node whose agent may hold the identity. It need not have attested yet.
-    pub parent: NodeName,
-    /// How long certificates live; none: the CA's default.
-    pub ttl: Option<Duration>,
-    /// DNS names that go into the certificate beside the SPIFFE ID.
-    pub dns_names: Vec<DnsName>,
-}
-
-/// A registration entry: who may hold which identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name.
-    pub id: EntryId,
-    /// What was asked for.
-    pub spec: NewEntry,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
 /// A join token as it is kept: its text is known to the operator alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
@@ -61,6 +33,19 @@ pub struct TokenRecord {
     pub node: NodeName,
     /// From here on it is not redeemed.
     pub expires_at: Timestamp,
+}
+
+/// A provisioning certificate, as far as its one use must be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisioningCertificate {
+    /// SHA-256 of the issuer's Name (DER): with the serial it names the certificate (RFC 5280 section 4.1.2.2).
+    pub issuer: Sha256Digest,
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// The node that it names.
+    pub node: NodeName,
+    /// Its last second: from then on it needs not be remembered.
+    pub not_after: Timestamp,
 }
 
 /// An agent SVID, as far as sessions must know it.
@@ -76,7 +61,7 @@ pub struct AgentSvidRecord {
 /// banned or replaced while the certificate was made ends up on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SvidGrounds {
-    /// A token redeemed by this key.
+    /// A token or a certificate redeemed by this key.
     Attestation {
         /// SubjectPublicKeyInfo (DER) of the node key.
         node_key_spki: Vec<u8>,
@@ -130,36 +115,33 @@ pub enum Reason {
     AgentRenewal,
     /// The CA's own serving certificate.
     Serving,
+    /// A bearer token proved who the caller is.
+    Token {
+        /// The claim `iss`.
+        issuer: String,
+        /// The claim `sub`.
+        subject: String,
+    },
+    /// The holder of a certificate that was issued by token asked for the next one.
+    Renewal {
+        /// The serial of the certificate that it presented.
+        presented: SerialNumber,
+    },
     /// A root or an issuing CA, made by `signet ca init` or `signet ca issuer renew`.
     Authority,
 }
 
-impl EntryId {
-    /// The name made of 16 random bytes.
-    #[must_use]
-    pub fn from_random(random: [u8; 16]) -> Self {
-        Self(HEXLOWER.encode(&random))
-    }
-
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// [`EntryIdError`] when the text is not 32 characters of lower-case hex.
-    pub fn parse(text: &str) -> Result<Self, EntryIdError> {
-        if is_hex_128(text) { Ok(Self(text.to_owned())) } else { Err(EntryIdError) }
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// A certificate as the ledger has it, as far as its renewal must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedRecord {
+    /// The to-be-signed bytes: a serial alone would not tell it from another CA's under the same root.
+    pub tbs_der: Vec<u8>,
+    /// Its identity.
+    pub subject: SpiffeId,
+    /// Why it was made, as text for people.
+    pub reason: String,
+    /// Its line; `None` for a certificate that its holder cannot renew.
+    pub provenance: Option<Provenance>,
 }
 
 impl JoinToken {
@@ -217,15 +199,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_and_entry_ids_are_32_lower_case_hex_digits_and_nothing_else() {
+    fn tokens_are_32_lower_case_hex_digits_and_nothing_else() {
         let token = JoinToken::from_random([0xa7; 16]);
         assert_eq!(token.expose(), "a7".repeat(16));
         assert_eq!(JoinToken::parse(token.expose()).unwrap().hash(), token.hash());
         assert_eq!(format!("{token:?}"), "JoinToken(redacted)");
-        assert_eq!(EntryId::parse(&"0f".repeat(16)).unwrap(), EntryId::from_random([0x0f; 16]));
         for bad in ["", "a7", &"A7".repeat(16), &"a7".repeat(17), &"é".repeat(16), &"g".repeat(32)] {
             assert!(JoinToken::parse(bad).is_err(), "{bad}");
-            assert!(EntryId::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use identity::ReplicaName;
-use pki::{Certificate, LeafProfile, Timestamp, TrustBundle, X509Svid};
+use pki::{Certificate, KeyId, LeafProfile, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use tokio::sync::watch;
 
 use crate::authority::SigningAuthority;
+use crate::oidc::TokenJudge;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
 use crate::sync::SyncHub;
@@ -31,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
     pub(crate) serving: watch::Receiver<Arc<X509Svid>>,
     pub(crate) hub: Arc<SyncHub>,
+    pub(crate) jwt_key_id: KeyId,
+    pub(crate) judge: Arc<TokenJudge>,
 }
 
 impl Report {
@@ -50,8 +53,9 @@ impl Report {
 
     /// What will soon hurt; empty when all is well.
     pub(crate) fn warnings(&self, now: Timestamp) -> Vec<String> {
-        let authority = self.authority.borrow();
-        warnings_of(&authority, now)
+        let mut warnings = warnings_of(&self.authority.borrow(), now);
+        warnings.extend(self.judge.warnings());
+        warnings
     }
 }
 
@@ -93,7 +97,12 @@ impl StatusSource for Report {
             root_fingerprint: authority.root().fingerprint(),
             connected: u32::try_from(self.hub.connected()).unwrap_or(u32::MAX),
             address: self.address.clone(),
+            jwt_key_id: self.jwt_key_id.clone(),
         }
+    }
+
+    fn bundle(&self) -> Arc<TrustBundle> {
+        Arc::clone(&self.bundle.borrow())
     }
 }
 

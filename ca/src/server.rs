@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls::{ClientAuthentication, ServerTls};
-use pki::Timestamp;
+use pki::{JwtKey, Timestamp};
 use prometheus_client::registry::Registry;
 use runtime::admin_http::{AdminBindError, AdminHttp};
 use runtime::clock::Clock;
@@ -25,18 +25,25 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::attestation::Attestation;
 use crate::authority::SigningAuthority;
-use crate::config::CaConfig;
+use crate::config::{CaConfig, IstioConfig};
 use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
+use crate::istio::{CallerParts, IstioCallers, RateLimit};
+use crate::jwt::desk::JwtDesk;
+use crate::jwt::key as jwt_key_file;
 use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::{Metrics, StoreCollector};
+use crate::oidc::{KeyRefresher, OidcStartError, TokenJudge};
+use crate::provisioning::{self, ProvisioningRootsError, ProvisioningSource};
 use crate::report::{ISSUING, Report, SERVING, STORE};
+use crate::revocation::NothingRevoked;
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::AttestService;
 use crate::rpc::callers::Callers;
-use crate::rpc::listen::{self, AgentServices};
+use crate::rpc::entry_wire::EntryLimits;
+use crate::rpc::istio::IstioService;
+use crate::rpc::listen::{self, AgentServices, IstioServices};
 use crate::rpc::node::NodeService;
 use crate::rpc::sync_stream::SyncParts;
-use crate::rpc::wire::EntryLimits;
 use crate::serving::{Credentials, ServingCertificate};
 use crate::sessions::Sessions;
 use crate::store::{Change, OpenError, SqliteStore, Store};
@@ -63,6 +70,9 @@ pub enum StartError {
     /// The authority.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The roots of a provisioning authority.
+    #[error(transparent)]
+    Provisioning(#[from] ProvisioningRootsError),
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -72,6 +82,9 @@ pub enum StartError {
     /// The serving certificate.
     #[error("{0}")]
     Serving(String),
+    /// The rules for tokens.
+    #[error(transparent)]
+    Oidc(#[from] OidcStartError),
     /// The address for agents.
     #[error("cannot listen at {address} (key \"listen\"): {cause}; is it this machine's address, and free?")]
     Listen {
@@ -124,6 +137,13 @@ struct Ground {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     store: Arc<dyn Store>,
+    provisioning: Vec<ProvisioningSource>,
+}
+
+/// What signs.
+struct Keys {
+    authority: SigningAuthority,
+    jwt: JwtKey,
 }
 
 /// What the tasks are made of.
@@ -134,11 +154,14 @@ struct Parts {
     credentials: Credentials,
     hub: Arc<SyncHub>,
     desk: Arc<Desk>,
+    jwt: Arc<JwtDesk>,
+    judge: Arc<TokenJudge>,
     results: ResultWriter,
     report: Arc<Report>,
     metrics: Metrics,
     tls: ServerTls,
     upkeep: Upkeep,
+    key_refreshers: Vec<KeyRefresher>,
     health: HealthServer<HealthService>,
 }
 
@@ -158,6 +181,8 @@ impl Server {
         let lock = DirLock::acquire(&config.state_dir)?;
         let now = Timestamp::from(clock.now());
         let (keystore, authority) = Keystore::open(&config, now)?;
+        let jwt_key = jwt_key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::JwtKey)?;
+        let provisioning = provisioning::load(&config.provisioning)?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path())?);
         let listener = bind_tcp(config.listen).await?;
         let listening = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
@@ -174,8 +199,8 @@ impl Server {
         let mut registry = telemetry::registry();
         let metrics = Metrics::register(&mut registry);
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
-        let ground = Ground { config, clock, entropy, store };
-        let parts = assemble(ground, keystore, authority, listening, metrics).await?;
+        let ground = Ground { config, clock, entropy, store, provisioning };
+        let parts = assemble(ground, keystore, Keys { authority, jwt: jwt_key }, listening, metrics).await?;
         Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
     }
 }
@@ -189,6 +214,12 @@ impl BoundServer {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// What `/readyz` tells.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.parts.report.readiness
     }
 
     /// Serves until `shutdown` fires, then drains for at most 4 seconds. The first task that fails ends all: a store whose sync
@@ -216,35 +247,41 @@ impl Parts {
     fn spawn(self, group: &mut TaskGroup, listener: TcpListener, admin_socket: BoundSocket) {
         let shutdown = group.shutdown();
         let (node, admin) = (self.node_service(&shutdown), self.admin_service(&shutdown));
+        let istio = self.istio_services();
         let attest = AttestService {
             attestation: Arc::clone(&node.attestation),
             credentials: self.credentials,
             entropy: self.ground.entropy,
             metrics: self.metrics.clone(),
         };
-        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), health: self.health };
+        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health };
         group.spawn("agents", listen::agents(listener, self.tls, services, self.metrics, shutdown.clone()));
         group.spawn("admin", listen::operators(admin_socket, admin, shutdown.clone()));
         group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
+        for refresher in self.key_refreshers {
+            group.spawn("keys of an OIDC issuer", refresher.run(shutdown.clone()));
+        }
         group.spawn("store", store_failure(self.ground.store.failure(), shutdown.clone()));
         group.spawn("sync hub", endless(self.hub.run(self.changes, shutdown)));
         group.spawn("result rows", endless(self.results.run()));
     }
 
     fn node_service(&self, shutdown: &Shutdown) -> NodeService {
-        let Ground { config, clock, entropy: _, store } = &self.ground;
+        let Ground { config, clock, entropy: _, store, provisioning } = &self.ground;
         let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
         let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
         NodeService {
             callers: callers.clone(),
             store: Arc::clone(store),
             desk: Arc::clone(&self.desk),
+            jwt: Arc::clone(&self.jwt),
             attestation: Arc::new(Attestation {
                 store: Arc::clone(store),
                 desk: Arc::clone(&self.desk),
                 clock: Arc::clone(clock),
                 window: config.reattest_window,
                 slots: Attestation::slots(),
+                provisioning: provisioning.clone(),
             }),
             sync: Arc::new(SyncParts {
                 callers,
@@ -256,8 +293,30 @@ impl Parts {
         }
     }
 
+    fn istio_services(&self) -> IstioServices {
+        let Ground { config, clock, entropy: _, store, provisioning: _ } = &self.ground;
+        let IstioConfig { create_certificate, handle_csr, max_renewal_age, rate_per_minute, rate_burst } = config.istio;
+        let callers = IstioCallers::new(CallerParts {
+            credentials: self.credentials.clone(),
+            store: Arc::clone(store),
+            judge: Arc::clone(&self.judge),
+            revocation: Arc::new(NothingRevoked),
+            clock: Arc::clone(clock),
+            max_renewal_age,
+            rate: RateLimit { per_minute: rate_per_minute, burst: rate_burst },
+        });
+        let service = IstioService {
+            callers,
+            desk: Arc::clone(&self.desk),
+            credentials: self.credentials.clone(),
+            metrics: self.metrics.clone(),
+            slots: IstioService::slots(),
+        };
+        IstioServices { service: Arc::new(service), create_certificate, handle_csr }
+    }
+
     fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
-        let Ground { config, clock, entropy, store } = &self.ground;
+        let Ground { config, clock, entropy, store, provisioning: _ } = &self.ground;
         AdminService {
             store: Arc::clone(store),
             fleet: self.hub.clone(),
@@ -275,13 +334,15 @@ impl Parts {
 async fn assemble(
     ground: Ground,
     keystore: Keystore,
-    authority: SigningAuthority,
+    keys: Keys,
     listening: SocketAddr,
     metrics: Metrics,
 ) -> Result<Parts, StartError> {
-    let Ground { config, clock, entropy, store } = &ground;
+    let Ground { config, clock, entropy, store, provisioning: _ } = &ground;
+    let Keys { authority, jwt: jwt_key } = keys;
+    let jwt_authority = jwt_key.authority().clone();
     let now = Timestamp::from(clock.now());
-    let bundle = bundle_of(&authority, &config.trust_domain, &**store, now)
+    let bundle = bundle_of(&authority, &jwt_authority, &config.trust_domain, &**store, now)
         .await
         .map_err(|error| StartError::Bundle(error.to_string()))?;
     let (bundle, bundle_changes) = watch::channel(Arc::new(bundle));
@@ -299,6 +360,13 @@ async fn assemble(
         metrics: metrics.clone(),
     });
     let desk = Arc::new(desk);
+    let jwt = Arc::new(JwtDesk {
+        ttl: config.jwt_ttl,
+        key: Arc::new(jwt_key),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        metrics: metrics.clone(),
+    });
     let names = ServingNames {
         replica: config.replica.clone(),
         dns_names: config.server_dns_names.clone(),
@@ -310,6 +378,8 @@ async fn assemble(
     let tls =
         ServerTls::new(serving.subscribe(), bundle_changes.clone(), ClientAuthentication::Optional, ALPN, Arc::clone(clock))
             .sending_root();
+    let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
+    let judge = Arc::new(judge);
     let readiness = Readiness::default();
     for condition in [ISSUING, SERVING, STORE] {
         readiness.require(condition, "not judged yet");
@@ -325,12 +395,15 @@ async fn assemble(
         bundle: bundle_changes,
         serving: serving.subscribe(),
         hub: Arc::clone(&hub),
+        jwt_key_id: jwt_authority.key_id().clone(),
+        judge: Arc::clone(&judge),
     });
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let upkeep = Upkeep {
         trust_domain: config.trust_domain.clone(),
         keystore,
+        jwt_authority,
         authority,
         bundle,
         serving,
@@ -345,7 +418,22 @@ async fn assemble(
         entropy: Arc::clone(entropy),
     };
     let changes = store.changes();
-    Ok(Parts { ground, changes, credentials, hub, desk, results, report, metrics, tls, upkeep, health })
+    Ok(Parts {
+        ground,
+        changes,
+        credentials,
+        hub,
+        desk,
+        jwt,
+        judge,
+        results,
+        report,
+        metrics,
+        tls,
+        upkeep,
+        key_refreshers,
+        health,
+    })
 }
 
 /// Fails as soon as a commit or its sync has failed.

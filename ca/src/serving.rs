@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use identity::{SystemIdentity, TrustDomain};
 use pki::{
-    Certificate, KeyAlgorithm, KeyError, PrivateKey, Sha256Hasher, SvidError, Timestamp, TrustBundle, VerifiedRequest, X509Svid,
+    Certificate, JwtAuthority, KeyAlgorithm, KeyError, PrivateKey, Sha256Hasher, SvidError, Timestamp, TrustBundle,
+    VerifiedRequest, X509Svid,
 };
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
@@ -49,12 +50,26 @@ impl Credentials {
 }
 
 /// Names the content of a bundle: the same authorities in any order have the same name, whatever the sequence.
-pub(crate) fn bundle_content(authorities: &[Certificate]) -> pki::Sha256Digest {
+pub(crate) fn bundle_content(authorities: &[Certificate], jwt_authorities: &[JwtAuthority]) -> pki::Sha256Digest {
     let mut fingerprints: Vec<_> = authorities.iter().map(Certificate::fingerprint).collect();
     fingerprints.sort_unstable();
     fingerprints.dedup();
     let mut hasher = Sha256Hasher::new();
     fingerprints.iter().for_each(|fingerprint| hasher.update(fingerprint));
+    let mut keys: Vec<_> = jwt_authorities.iter().map(jwt_authority_content).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.iter().for_each(|key| hasher.update(key));
+    hasher.finish()
+}
+
+/// Name and key of a JWT authority; no certificate has this digest.
+fn jwt_authority_content(authority: &JwtAuthority) -> pki::Sha256Digest {
+    let mut hasher = Sha256Hasher::new();
+    hasher.update(b"signet jwt authority\0");
+    hasher.update(authority.key_id().as_str().as_bytes());
+    hasher.update(b"\0");
+    hasher.update(&authority.public_key().fingerprint());
     hasher.finish()
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use identity::NodeName;
+use pki::Timestamp;
 use runtime::clock::Clock;
 use runtime::shutdown::Shutdown;
 use tokio::sync::{broadcast, watch};
@@ -34,6 +35,8 @@ struct Stream {
     unacknowledged: VecDeque<(u64, Duration)>,
     /// The bundle sequence that the agent acknowledged last; 0 before the first.
     bundle_sequence: u64,
+    /// When the first of the entries ends that the agent was told of.
+    entry_ends_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -60,7 +63,7 @@ impl SyncHub {
         let mut state = self.state();
         state.next_id += 1;
         let id = state.next_id;
-        let stream = Stream { id, wake, unacknowledged: VecDeque::new(), bundle_sequence: 0 };
+        let stream = Stream { id, wake, unacknowledged: VecDeque::new(), bundle_sequence: 0, entry_ends_at: None };
         if let Some(older) = state.streams.insert(node.clone(), stream) {
             older.wake.send_modify(|wake| wake.replaced = true);
         }
@@ -77,7 +80,8 @@ impl SyncHub {
                 change = changes.recv() => change,
             };
             match change {
-                Ok(Change::Entries(node) | Change::Node(node)) => self.wake(&node),
+                Ok(Change::Entries(nodes)) => nodes.iter().for_each(|node| self.wake(node)),
+                Ok(Change::Node(node)) => self.wake(&node),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "changes came faster than they were passed on: every sync stream looks again");
                     self.wake_all();
@@ -98,6 +102,17 @@ impl SyncHub {
         let state = self.state();
         let oldest = state.streams.values().filter_map(|stream| stream.unacknowledged.front()).map(|(_, sent)| *sent).min();
         oldest.map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest))
+    }
+
+    /// Wakes the streams whose agents were told of an entry that has ended by now. To be called by the clock.
+    pub(crate) fn wake_for_ends(&self, now: Timestamp) {
+        for stream in self.state().streams.values_mut() {
+            if stream.entry_ends_at.is_some_and(|end| now >= end) {
+                // The stream looks at the store and says when it is next.
+                stream.entry_ends_at = None;
+                stream.wake.send_modify(|wake| wake.changes += 1);
+            }
+        }
     }
 
     fn wake(&self, node: &NodeName) {
@@ -172,6 +187,13 @@ impl OpenStream {
         drop(state);
         self.sequence = next;
         Some(next)
+    }
+
+    /// When the first of the entries ends that are in force for this agent; `None`: none of them does.
+    pub(crate) fn entry_ends_at(&self, end: Option<Timestamp>) {
+        if let Some(stream) = self.hub.state().streams.get_mut(&self.node).filter(|stream| stream.id == self.id) {
+            stream.entry_ends_at = end;
+        }
     }
 
     /// Takes an acknowledgement of everything up to `sequence`, with the bundle sequence in use.
@@ -262,6 +284,23 @@ mod tests {
         assert_eq!(stream.next_sequence(), Some(17));
     }
 
+    #[test]
+    fn an_entry_that_ends_wakes_its_own_stream_once() {
+        let (hub, _) = hub();
+        let at = Timestamp::from_unix_seconds;
+        let (mut one, mut two) = (hub.open(node("n1")), hub.open(node("n2")));
+        one.entry_ends_at(Some(at(10)));
+        two.entry_ends_at(Some(at(20)));
+        hub.wake_for_ends(at(9));
+        assert_eq!((one.seen().changes, two.seen().changes), (0, 0));
+        hub.wake_for_ends(at(10));
+        hub.wake_for_ends(at(11));
+        assert_eq!((one.seen().changes, two.seen().changes), (1, 0));
+        one.entry_ends_at(Some(at(12)));
+        hub.wake_for_ends(at(25));
+        assert_eq!((one.seen().changes, two.seen().changes), (2, 1));
+    }
+
     #[tokio::test]
     async fn changes_wake_the_streams_that_they_concern() {
         let (hub, _) = hub();
@@ -270,7 +309,7 @@ mod tests {
         let (mut one, mut two) = (hub.open(node("n1")), hub.open(node("n2")));
         let run = Arc::clone(&hub).run(changes, shutdown);
         let script = async {
-            sender.send(Change::Entries(node("n1"))).unwrap();
+            sender.send(Change::Entries(Arc::from([node("n1")]))).unwrap();
             one.woken().await;
             assert_eq!((one.seen().changes, two.seen().changes), (1, 0));
             sender.send(Change::Node(node("n1"))).unwrap();

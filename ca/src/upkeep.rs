@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::TrustDomain;
-use pki::{Timestamp, TrustBundle};
+use pki::{JwtAuthority, Timestamp, TrustBundle};
 use runtime::clock::{Clock, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::shutdown::Shutdown;
@@ -21,12 +21,16 @@ use crate::metrics::{Metrics, Role};
 use crate::records::NodeState;
 use crate::report::{Report, STORE};
 use crate::serving::{ServingCertificate, bundle_content};
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Change, EntryFilter, Store, StoreError};
 use crate::sync::SyncHub;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Ticks between two looks at the store: each is a query.
 const STORE_EVERY: u64 = 5;
+/// Ticks between two looks for entries to forget.
+const PURGE_EVERY: u64 = 10;
+/// How long an entry is shown after its end, so that an operator who looks why something stopped finds it.
+const EXPIRED_ENTRIES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ticks between two log lines of a warning that stands.
 const WARN_EVERY: u64 = 3600;
 
@@ -41,25 +45,28 @@ pub(crate) enum BundleUpkeepError {
     Store(#[from] StoreError),
 }
 
-/// The bundle of an authority's roots, with the sequence that the store gives its content.
+/// The bundle of an authority's roots and of the key behind JWT-SVIDs, with the sequence that the store gives its content.
 ///
 /// # Errors
 /// [`BundleUpkeepError`].
 pub(crate) async fn bundle_of(
     authority: &SigningAuthority,
+    jwt_authority: &JwtAuthority,
     trust_domain: &TrustDomain,
     store: &dyn Store,
     now: Timestamp,
 ) -> Result<TrustBundle, BundleUpkeepError> {
-    let content = bundle_content(authority.roots());
+    let jwt_authorities = vec![jwt_authority.clone()];
+    let content = bundle_content(authority.roots(), &jwt_authorities);
     let sequence = store.bundle_sequence(trust_domain.clone(), content, now).await?;
-    Ok(TrustBundle::new(trust_domain.clone(), authority.roots().to_vec(), sequence)?)
+    Ok(TrustBundle::new(trust_domain.clone(), authority.roots().to_vec(), sequence)?.with_jwt_authorities(jwt_authorities)?)
 }
 
 /// What is looked after.
 pub(crate) struct Upkeep {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) keystore: Keystore,
+    pub(crate) jwt_authority: JwtAuthority,
     pub(crate) authority: watch::Sender<Arc<SigningAuthority>>,
     pub(crate) bundle: watch::Sender<Arc<TrustBundle>>,
     pub(crate) serving: ServingCertificate,
@@ -102,9 +109,13 @@ impl Upkeep {
     async fn tick(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
         let now = Timestamp::from(self.clock.now());
         self.take_up_newer_authority(now).await;
+        self.hub.wake_for_ends(now);
         self.serving.renew_if_due(self.random()).await;
         if tick.is_multiple_of(STORE_EVERY) {
             self.look_at_store(tick, changes).await;
+        }
+        if tick.is_multiple_of(PURGE_EVERY) {
+            self.purge_expired_entries(now).await;
         }
         self.report.judge(now);
         self.tell_health().await;
@@ -129,7 +140,7 @@ impl Upkeep {
                 return;
             }
         };
-        let bundle = match bundle_of(&newer, &self.trust_domain, &*self.store, now).await {
+        let bundle = match bundle_of(&newer, &self.jwt_authority, &self.trust_domain, &*self.store, now).await {
             Ok(bundle) => bundle,
             Err(error) => {
                 tracing::error!(%error, "the bundle of a newer authority cannot be pushed; the authority in use goes on");
@@ -159,9 +170,18 @@ impl Upkeep {
         while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = changes.try_recv() {
             changed = true;
         }
-        if changed && let (Ok(nodes), Ok(entries)) = (self.store.nodes().await, self.store.entries(None).await) {
+        if changed && let (Ok(nodes), Ok(entries)) = (self.store.nodes().await, self.store.entries(EntryFilter::All).await) {
             let banned = nodes.iter().filter(|record| record.state == NodeState::Banned).count();
             self.metrics.fleet(nodes.len() - banned, banned, entries.len());
+        }
+    }
+
+    /// Some at a time: what is left waits for the next time.
+    async fn purge_expired_entries(&self, now: Timestamp) {
+        match self.store.purge_expired_entries(now.minus(EXPIRED_ENTRIES_KEPT), now).await {
+            Ok(0) => {}
+            Ok(purged) => tracing::info!(purged, "forgot entries that ended a day ago or more"),
+            Err(error) => tracing::warn!(%error, "expired entries could not be forgotten; they grant nothing either way"),
         }
     }
 
@@ -183,7 +203,7 @@ impl Upkeep {
         self.metrics.issuer_half_life(authority.half_life(), now);
         if tick.is_multiple_of(WARN_EVERY) {
             for warning in self.report.warnings(now) {
-                tracing::warn!(warning, "something of this CA will end");
+                tracing::warn!(warning, "something of this CA needs attention");
             }
         }
     }

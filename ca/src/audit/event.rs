@@ -1,14 +1,14 @@
 //! The events: each a typed value with a kind and a body in canonical JSON. No secret can get in: a token is named by the start of
 //! its hash, a key by the hash of its public part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
-use identity::{NodeName, SpiffeId, TrustDomain};
-use pki::{SerialNumber, Sha256Digest, Timestamp};
+use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
+use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
 use serde::Serialize;
 
-use crate::records::{Entry, TokenRecord};
+use crate::records::{Entry, NodeAlias, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
 
 /// How many bytes of a token's hash name it in the log.
 const TOKEN_NAME_BYTES: usize = 8;
@@ -36,10 +36,10 @@ pub struct AuditEvent {
     pub action: Action,
 }
 
-/// Whether a token was redeemed for the first time.
+/// Whether a token or certificate was redeemed for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {
-    /// The first time: the token is bound to the key now.
+    /// The first time: it is bound to the key now.
     First,
     /// Again by the same key, whose first reply was lost.
     Retry,
@@ -56,6 +56,21 @@ pub enum TokenRefusal {
     Banned,
     /// The key belongs to a node of another name.
     KeyOfAnotherNode,
+}
+
+/// Why a provisioning certificate was not redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateRefusal {
+    /// Another key had used it, or the same too long ago, or its node was evicted or banned since.
+    Used,
+    /// It was used for a node of another name.
+    OtherName,
+    /// The node is on record with another key.
+    NodeOfAnotherKey,
+    /// The key belongs to a node of another name.
+    KeyOfAnotherNode,
+    /// The node or the key is banned.
+    Banned,
 }
 
 /// What the redemption did to the key on record.
@@ -79,6 +94,28 @@ pub enum Action {
     EntryCreated(Entry),
     /// An entry was removed; this is what it said.
     EntryDeleted(Entry),
+    /// An entry was changed.
+    EntryUpdated {
+        /// What it said.
+        before: Entry,
+        /// What it says.
+        after: Entry,
+    },
+    /// An entry was forgotten some time after its end.
+    EntryExpired(Entry),
+    /// A node alias was made.
+    AliasCreated(NodeAlias),
+    /// Members of a node alias came or went.
+    AliasChanged {
+        /// Which.
+        alias: AliasName,
+        /// Who came.
+        added: BTreeSet<NodeName>,
+        /// Who went.
+        removed: BTreeSet<NodeName>,
+    },
+    /// A node alias was removed; this is what it was.
+    AliasDeleted(NodeAlias),
     /// A join token was made.
     TokenCreated(TokenRecord),
     /// A join token was redeemed.
@@ -101,7 +138,27 @@ pub enum Action {
         /// Why.
         why: TokenRefusal,
     },
-    /// A node has its first agent SVID after redeeming a token.
+    /// A provisioning certificate was redeemed.
+    CertificateRedeemed {
+        /// Which.
+        certificate: ProvisioningCertificate,
+        /// By which key.
+        node_key: Sha256Digest,
+        /// Whether for the first time.
+        used: TokenUse,
+        /// What became of the key on record.
+        change: NodeKeyChange,
+    },
+    /// A valid provisioning certificate was not redeemed.
+    CertificateRefused {
+        /// Which.
+        certificate: ProvisioningCertificate,
+        /// For which key.
+        node_key: Sha256Digest,
+        /// Why.
+        why: CertificateRefusal,
+    },
+    /// A node has its first agent SVID after redeeming a token or a certificate.
     NodeAttested {
         /// Which.
         node: NodeName,
@@ -161,6 +218,8 @@ pub enum Action {
         caller: String,
         /// Why it is made.
         reason: String,
+        /// The line that it belongs to, when its holder may renew it.
+        provenance: Option<Provenance>,
         /// Its end.
         not_after: Timestamp,
         /// SHA-256 of the bytes that will be signed.
@@ -172,6 +231,23 @@ pub enum Action {
         serial: SerialNumber,
         /// SHA-256 of the certificate.
         certificate: Sha256Digest,
+    },
+    /// A JWT-SVID is about to be signed.
+    JwtSvidIntended {
+        /// Whom it names.
+        subject: SpiffeId,
+        /// Whom it is for.
+        audiences: AudienceSet,
+        /// The key that signs.
+        key_id: KeyId,
+        /// Its end.
+        expires_at: Timestamp,
+        /// SHA-256 of the bytes that will be signed.
+        signing_input: Sha256Digest,
+        /// Who asked.
+        caller: String,
+        /// Why it is made.
+        reason: String,
     },
     /// A trust bundle with new content got its sequence.
     BundlePublished {
@@ -191,6 +267,7 @@ enum Field {
     Text(String),
     Number(u64),
     List(Vec<String>),
+    Object(Body),
 }
 
 /// A sorted map, so that one event has one text whatever the order in which it was filled.
@@ -203,9 +280,16 @@ impl AuditEvent {
         match self.action {
             Action::EntryCreated(_) => "entry_created",
             Action::EntryDeleted(_) => "entry_deleted",
+            Action::EntryUpdated { .. } => "entry_updated",
+            Action::EntryExpired(_) => "entry_expired",
+            Action::AliasCreated(_) => "node_alias_created",
+            Action::AliasChanged { .. } => "node_alias_changed",
+            Action::AliasDeleted(_) => "node_alias_deleted",
             Action::TokenCreated(_) => "token_created",
             Action::TokenRedeemed { .. } => "token_redeemed",
             Action::TokenRefused { .. } => "token_refused",
+            Action::CertificateRedeemed { .. } => "provisioning_certificate_redeemed",
+            Action::CertificateRefused { .. } => "provisioning_certificate_refused",
             Action::NodeAttested { .. } => "node_attested",
             Action::NodeReattested { .. } => "node_reattested",
             Action::AgentRenewed { .. } => "agent_renewed",
@@ -214,6 +298,7 @@ impl AuditEvent {
             Action::NodeUnbanned { .. } => "node_unbanned",
             Action::CertificateIntended { .. } => "certificate_intended",
             Action::CertificateSigned { .. } => "certificate_signed",
+            Action::JwtSvidIntended { .. } => "jwt_svid_intended",
             Action::BundlePublished { .. } => "bundle_published",
         }
     }
@@ -241,32 +326,49 @@ impl AuditEvent {
 impl Action {
     fn describe(&self, body: &mut Body) {
         match self {
-            Self::EntryCreated(entry) | Self::EntryDeleted(entry) => describe_entry(entry, body),
+            Self::EntryCreated(entry) | Self::EntryDeleted(entry) | Self::EntryExpired(entry) => describe_entry(entry, body),
+            Self::EntryUpdated { before, after } => {
+                body.text("entry", after.id.as_str());
+                for (key, entry) in [("before", before), ("after", after)] {
+                    let mut object = Body::new();
+                    describe_entry(entry, &mut object);
+                    body.insert(key, Field::Object(object));
+                }
+            }
+            Self::AliasCreated(alias) | Self::AliasDeleted(alias) => {
+                body.text("alias", &alias.name);
+                body.list("nodes", &alias.nodes);
+            }
+            Self::AliasChanged { alias, added, removed } => {
+                body.text("alias", alias);
+                body.list("added", added);
+                body.list("removed", removed);
+            }
             Self::TokenCreated(token) => {
                 describe_token(token, body);
                 body.text("expires_at", token.expires_at);
             }
             Self::TokenRedeemed { token, node_key, used, change } => {
                 describe_token(token, body);
+                describe_use(node_key, *used, change, body);
+            }
+            Self::CertificateRedeemed { certificate, node_key, used, change } => {
+                describe_certificate(certificate, body);
+                describe_use(node_key, *used, change, body);
+            }
+            Self::CertificateRefused { certificate, node_key, why } => {
+                describe_certificate(certificate, body);
                 body.text("node_key", HEXLOWER.encode(node_key));
                 body.text(
-                    "use",
-                    match used {
-                        TokenUse::First => "first",
-                        TokenUse::Retry => "retry",
+                    "why",
+                    match why {
+                        CertificateRefusal::Used => "used",
+                        CertificateRefusal::OtherName => "used_for_another_name",
+                        CertificateRefusal::NodeOfAnotherKey => "node_of_another_key",
+                        CertificateRefusal::KeyOfAnotherNode => "key_of_another_node",
+                        CertificateRefusal::Banned => "banned",
                     },
                 );
-                body.text(
-                    "record",
-                    match change {
-                        NodeKeyChange::Registered => "registered",
-                        NodeKeyChange::Kept => "kept",
-                        NodeKeyChange::Replaced { .. } => "key_replaced",
-                    },
-                );
-                if let NodeKeyChange::Replaced { former } = change {
-                    body.text("former_node_key", HEXLOWER.encode(former));
-                }
             }
             Self::TokenRefused { token, node_key, why } => {
                 describe_token(token, body);
@@ -300,17 +402,35 @@ impl Action {
                     body.text("node_key", HEXLOWER.encode(node_key));
                 }
             }
-            Self::CertificateIntended { serial, subject, caller, reason, not_after, tbs } => {
+            Self::CertificateIntended { serial, subject, caller, reason, provenance, not_after, tbs } => {
                 body.text("serial", serial);
                 body.text("subject", subject);
                 body.text("caller", caller);
                 body.text("reason", reason);
                 body.text("not_after", not_after);
                 body.text("tbs_sha256", HEXLOWER.encode(tbs));
+                if let Some(Provenance { grounds, line_start }) = provenance {
+                    body.text("line_start", line_start);
+                    match grounds {
+                        RenewalGrounds::Token(source) => {
+                            body.text("token_issuer", &source.issuer);
+                            body.text("token_subject", source.subject());
+                        }
+                    }
+                }
             }
             Self::CertificateSigned { serial, certificate } => {
                 body.text("serial", serial);
                 body.text("certificate_sha256", HEXLOWER.encode(certificate));
+            }
+            Self::JwtSvidIntended { subject, audiences, key_id, expires_at, signing_input, caller, reason } => {
+                body.text("subject", subject);
+                body.insert("audiences", Field::List(audiences.iter().map(ToString::to_string).collect()));
+                body.text("kid", key_id);
+                body.text("expires_at", expires_at);
+                body.text("signing_input_sha256", HEXLOWER.encode(signing_input));
+                body.text("caller", caller);
+                body.text("reason", reason);
             }
             Self::BundlePublished { trust_domain, sequence, content } => {
                 body.text("trust_domain", trust_domain);
@@ -324,12 +444,51 @@ impl Action {
 fn describe_entry(entry: &Entry, body: &mut Body) {
     body.text("entry", entry.id.as_str());
     body.text("spiffe_id", &entry.spec.spiffe_id);
-    body.text("parent", &entry.spec.parent);
-    body.insert("selectors", Field::List(entry.spec.selectors.iter().map(ToString::to_string).collect()));
-    body.insert("dns_names", Field::List(entry.spec.dns_names.iter().map(ToString::to_string).collect()));
+    match &entry.spec.parent {
+        Parent::Node(node) => body.text("parent", node),
+        Parent::Alias(alias) => body.text("parent_alias", alias),
+    }
+    body.list("selectors", &entry.spec.selectors);
+    body.list("dns_names", &entry.spec.dns_names);
     if let Some(ttl) = entry.spec.ttl {
         body.number("ttl_seconds", ttl.as_secs());
     }
+    if !entry.spec.hint.as_str().is_empty() {
+        body.text("hint", entry.spec.hint.as_str());
+    }
+    if let Some(end) = entry.spec.expires_at {
+        body.text("expires_at", end);
+    }
+}
+
+fn describe_use(node_key: &Sha256Digest, used: TokenUse, change: &NodeKeyChange, body: &mut Body) {
+    body.text("node_key", HEXLOWER.encode(node_key));
+    body.text(
+        "use",
+        match used {
+            TokenUse::First => "first",
+            TokenUse::Retry => "retry",
+        },
+    );
+    body.text(
+        "record",
+        match change {
+            NodeKeyChange::Registered => "registered",
+            NodeKeyChange::Kept => "kept",
+            NodeKeyChange::Replaced { .. } => "key_replaced",
+        },
+    );
+    if let NodeKeyChange::Replaced { former } = change {
+        body.text("former_node_key", HEXLOWER.encode(former));
+    }
+}
+
+fn describe_certificate(certificate: &ProvisioningCertificate, body: &mut Body) {
+    let ProvisioningCertificate { issuer, serial, node, not_after } = certificate;
+    body.text("issuer_sha256", HEXLOWER.encode(issuer));
+    body.text("serial", serial);
+    body.text("node", node);
+    body.text("not_after", not_after);
 }
 
 fn describe_token(token: &TokenRecord, body: &mut Body) {
@@ -341,6 +500,7 @@ fn describe_token(token: &TokenRecord, body: &mut Body) {
 trait Fill {
     fn text(&mut self, key: &'static str, value: impl ToString);
     fn number(&mut self, key: &'static str, value: u64);
+    fn list<T: ToString>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>);
 }
 
 impl Fill for Body {
@@ -350,6 +510,10 @@ impl Fill for Body {
 
     fn number(&mut self, key: &'static str, value: u64) {
         self.insert(key, Field::Number(value));
+    }
+
+    fn list<T: ToString>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>) {
+        self.insert(key, Field::List(values.into_iter().map(|value| value.to_string()).collect()));
     }
 }
 

@@ -12,7 +12,7 @@ mod chain;
 mod event;
 
 pub use chain::{AuditRecord, ChainFault, ChainHead, ChainWalk, GENESIS};
-pub use event::{Action, Actor, AuditEvent, NodeKeyChange, TokenRefusal, TokenUse};
+pub use event::{Action, Actor, AuditEvent, CertificateRefusal, NodeKeyChange, TokenRefusal, TokenUse};
 
 /// What a walk over the whole chain found.
 #[derive(Clone, Debug)]

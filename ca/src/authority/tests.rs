@@ -85,6 +85,7 @@ fn files(ca: &Pair, roots: &[&Certificate]) -> AuthorityFiles {
         },
         chain: Some(file("cert-chain.pem", Some(Vec::new()))),
         roots: file("root-cert.pem", pem(roots)),
+        protection: KeyProtection::Plain,
     }
 }
 
@@ -292,6 +293,7 @@ fn sets_made_elsewhere_load() {
             key: AuthorityFile { path: name.into(), content: Some(PrivatePem(Zeroizing::new(key.to_vec()))) },
             chain: Some(file(b"")),
             roots: file(include_bytes!("../../testdata/openssl-root-cert.pem")),
+            protection: KeyProtection::Plain,
         };
         let authority = SigningAuthority::verify(files, &domain(), at).unwrap();
         let key: &PublicKey = authority.certificate().public_key();
@@ -310,6 +312,7 @@ fn ca_certificates_with_faults_made_elsewhere_are_refused() {
             key: AuthorityFile { path: "ca-key.pem".into(), content: Some(PrivatePem(Zeroizing::new(key))) },
             chain: Some(file("cert-chain.pem", b"")),
             roots: file("root-cert.pem", include_bytes!("../../testdata/openssl-root-cert.pem")),
+            protection: KeyProtection::Plain,
         };
         SigningAuthority::verify(files, &domain(), at).map(|_| ()).unwrap_err()
     };

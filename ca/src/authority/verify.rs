@@ -29,7 +29,7 @@ pub(super) fn verify(
     trust_domain: &TrustDomain,
     now: Timestamp,
 ) -> Result<SigningAuthority, AuthorityError> {
-    let AuthorityFiles { certificate, key, chain, roots } = files;
+    let AuthorityFiles { certificate, key, chain, roots, protection } = files;
     // Presence first, so that a half-copied set is told as that, whatever else is wrong with it.
     let certificate = require(certificate)?;
     let (key_file, key) = require(key)?;
@@ -43,7 +43,8 @@ pub(super) fn verify(
     let chain = chain.map_or(Ok(Vec::new()), read_certificates)?;
     let roots_file = roots.0.clone();
     let roots = read_some(roots)?;
-    let key = PrivateKey::from_pem(&key.0).map_err(|cause| AuthorityError::Key { file: key_file.clone(), cause })?;
+    let key = PrivateKey::from_protected_pem(&key.0, &protection)
+        .map_err(|cause| AuthorityError::Key { file: key_file.clone(), cause })?;
 
     check_ca(ca, now)?;
     check_trust_domain(ca, trust_domain)?;

@@ -8,6 +8,8 @@ use runtime::private_files::PrivateFileError;
 use crate::authority::AuthorityError;
 use crate::issuance::{IssuanceError, LedgerError};
 use crate::keystore::KeystoreError;
+use crate::oidc::OidcStartError;
+use crate::provisioning::ProvisioningRootsError;
 use crate::store::{OpenError, StoreError};
 
 /// Why no authority was made.
@@ -130,6 +132,20 @@ pub enum InitError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a start would be refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The state directory or the authority.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The rules for tokens.
+    #[error(transparent)]
+    Oidc(#[from] OidcStartError),
+    /// The roots of a provisioning authority.
+    #[error(transparent)]
+    Provisioning(#[from] ProvisioningRootsError),
 }
 
 impl From<LedgerError> for InitError {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, PrivateKey, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp, certificates_to_pem,
+    AuthorityRole, AuthoritySpec, Certificate, KeyProtection, PrivateKey, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp,
+    certificates_to_pem,
 };
 use runtime::entropy::{self, Entropy};
 use runtime::private_files::{DirLock, Overwrite, ensure_private_dir, sync_dir, write_private, write_public};
@@ -69,11 +70,13 @@ impl Maker<'_> {
         issuer: &Certificate,
         key: &PrivateKey,
         root: &Certificate,
+        protection: &KeyProtection,
     ) -> Result<PathBuf, InitError> {
         let directory = self.config.generations_dir();
         let generation = directory.join(generation_name(number));
-        let (issuer_pem, root_pem, key_pem) = (certificates_to_pem([issuer]), certificates_to_pem([root]), key.to_pkcs8_pem());
-        self.verify(&generation, &issuer_pem, &root_pem, &key_pem)?;
+        let (issuer_pem, root_pem) = (certificates_to_pem([issuer]), certificates_to_pem([root]));
+        let key_pem = key.to_protected_pem(protection, &entropy::bytes(self.entropy));
+        self.verify(&generation, &issuer_pem, &root_pem, &key_pem, protection)?;
 
         ensure_private_dir(&directory)?;
         // One writer at a time, so that what lies there unfinished is nobody's: a run that was cut short left it, with a key in it.
@@ -98,7 +101,14 @@ impl Maker<'_> {
     }
 
     /// What is about to be written is what a start would accept.
-    fn verify(&self, generation: &Path, issuer_pem: &str, root_pem: &str, key_pem: &str) -> Result<(), AuthorityError> {
+    fn verify(
+        &self,
+        generation: &Path,
+        issuer_pem: &str,
+        root_pem: &str,
+        key_pem: &str,
+        protection: &KeyProtection,
+    ) -> Result<(), AuthorityError> {
         let file = |name: &str, pem: &str| AuthorityFile { path: generation.join(name), content: Some(pem.as_bytes().to_vec()) };
         let files = AuthorityFiles {
             certificate: file(CA_CERT, issuer_pem),
@@ -108,6 +118,7 @@ impl Maker<'_> {
             },
             chain: Some(file(CERT_CHAIN, "")),
             roots: file(ROOT_CERT, root_pem),
+            protection: protection.clone(),
         };
         SigningAuthority::verify(files, &self.config.trust_domain, self.now).map(|_| ())
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use identity::{DnsName, NodeName, ReplicaName, TrustDomain};
-use pki::{AuthorityRole, KeyAlgorithm, build_request, certificates_to_pem};
+use pki::{AuthorityRole, KeyAlgorithm, TrustBundle, build_request, certificates_to_pem};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -32,11 +32,11 @@ impl Ledger for FakeLedger {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_seconds(1_795_172_400)
 }
 
-fn domain() -> TrustDomain {
+pub(crate) fn domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
 }
 
@@ -84,6 +84,7 @@ async fn authority(lifetime: Duration) -> SigningAuthority {
         },
         chain: None,
         roots: file(&root),
+        protection: pki::KeyProtection::Plain,
     };
     SigningAuthority::verify(files, &domain, now()).unwrap()
 }
@@ -119,6 +120,15 @@ async fn issue(
     let profile = profile();
     let issuance = Issuance { profile: &profile, authority, ledger, replica: replica() };
     issuance.issue(admitted, request, [0x55; SERIAL_RANDOM_BYTES], now()).await
+}
+
+/// A certificate for whoever was admitted, what the ledger has of it, and the bundle that it stands under.
+pub(crate) async fn issued_to(admitted: Admitted) -> (Issued, Intent, TrustBundle) {
+    let authority = authority(YEAR).await;
+    let ledger = FakeLedger::default();
+    let issued = issue(&authority, &ledger, admitted, &request(None)).await.unwrap();
+    let intent = ledger.intents.into_inner().unwrap().remove(0);
+    (issued, intent, TrustBundle::new(domain(), authority.roots().to_vec(), 1).unwrap())
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use identity::NodeName;
-use pki::Timestamp;
+use pki::{JwksContent, Timestamp};
 use proto::v1;
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
@@ -21,8 +21,9 @@ use crate::records::{EntryId, JoinToken, NodeState, TokenRecord};
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::admin_tail::{Until, tail};
-use crate::rpc::wire::{self, EntryLimits, StoreCounts};
-use crate::store::Store;
+use crate::rpc::entry_wire::{self, EntryLimits};
+use crate::rpc::wire::{self, StoreCounts};
+use crate::store::{EntryFilter, Store};
 
 /// The longest life of a join token: it is made to be used now.
 pub(crate) const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,7 +52,7 @@ pub(crate) struct AdminService {
 }
 
 impl AdminService {
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now().into()
     }
 
@@ -81,7 +82,7 @@ impl AdminService {
     async fn counts(&self) -> Result<StoreCounts, AdminError> {
         let nodes = self.store.nodes().await?;
         let attested = nodes.iter().filter(|record| record.state == NodeState::Attested).count();
-        let entries = self.store.entries(None).await?.len();
+        let entries = self.store.entries(EntryFilter::All).await?.len();
         Ok(StoreCounts {
             attested: u32::try_from(attested).unwrap_or(u32::MAX),
             entries: u32::try_from(entries).unwrap_or(u32::MAX),
@@ -94,32 +95,80 @@ impl AdminService {
 impl v1::admin_server::Admin for AdminService {
     async fn create_entry(&self, request: Request<v1::CreateEntryRequest>) -> Result<Response<v1::Entry>, Status> {
         let actor = operator(request.extensions())?;
-        let entry = wire::new_entry(request.into_inner(), &self.limits).map_err(AdminError::Entry)?;
-        let id = EntryId::from_random(entropy::bytes(self.entropy.as_ref()));
-        let entry = self.store.create_entry(id, entry, actor, self.now()).await.map_err(AdminError::Store)?;
-        Ok(Response::new(wire::entry(&entry)))
+        Ok(Response::new(self.make_entry(request.into_inner(), actor).await?))
     }
 
-    async fn list_entries(&self, request: Request<v1::ListEntriesRequest>) -> Result<Response<v1::ListEntriesResponse>, Status> {
+    type ListEntriesStream = BoxStream<'static, Result<v1::ListEntriesResponse, Status>>;
+
+    async fn list_entries(&self, request: Request<v1::ListEntriesRequest>) -> Result<Response<Self::ListEntriesStream>, Status> {
         operator(request.extensions())?;
-        let v1::ListEntriesRequest { parent_node } = request.into_inner();
-        let parent = if parent_node.is_empty() { None } else { Some(node_name(&parent_node)?) };
-        let entries = self.store.entries(parent).await.map_err(AdminError::Store)?;
-        Ok(Response::new(v1::ListEntriesResponse { entries: entries.iter().map(wire::entry).collect() }))
+        let pages = self.pages_of_entries(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream::iter(pages.map(Ok)))))
     }
 
     async fn get_entry(&self, request: Request<v1::GetEntryRequest>) -> Result<Response<v1::Entry>, Status> {
         operator(request.extensions())?;
         let v1::GetEntryRequest { id } = request.into_inner();
         let entry = self.store.entry(entry_id(&id)?).await.map_err(AdminError::Store)?;
-        Ok(Response::new(wire::entry(&entry)))
+        Ok(Response::new(entry_wire::entry(&entry)))
+    }
+
+    async fn update_entry(&self, request: Request<v1::UpdateEntryRequest>) -> Result<Response<v1::Entry>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.change_entry(request.into_inner(), actor).await?))
     }
 
     async fn delete_entry(&self, request: Request<v1::DeleteEntryRequest>) -> Result<Response<v1::DeleteEntryResponse>, Status> {
         let actor = operator(request.extensions())?;
         let v1::DeleteEntryRequest { id } = request.into_inner();
-        self.store.delete_entry(entry_id(&id)?, actor, self.now()).await.map_err(AdminError::Store)?;
-        Ok(Response::new(v1::DeleteEntryResponse {}))
+        let deleted = self.store.delete_entry(entry_id(&id)?, actor, self.now()).await;
+        let (entry, outstanding) = deleted.map_err(AdminError::Store)?;
+        let outstanding = outstanding.map(entry_wire::outstanding);
+        Ok(Response::new(v1::DeleteEntryResponse { entry: Some(entry_wire::entry(&entry)), outstanding }))
+    }
+
+    async fn apply_entries(
+        &self,
+        request: Request<v1::ApplyEntriesRequest>,
+    ) -> Result<Response<v1::ApplyEntriesResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.apply_document(request.into_inner(), actor).await?))
+    }
+
+    async fn create_node_alias(&self, request: Request<v1::CreateNodeAliasRequest>) -> Result<Response<v1::NodeAlias>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.make_alias(request.into_inner(), actor).await?))
+    }
+
+    async fn list_node_aliases(
+        &self,
+        request: Request<v1::ListNodeAliasesRequest>,
+    ) -> Result<Response<v1::ListNodeAliasesResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::ListNodeAliasesRequest {} = request.into_inner();
+        let aliases = self.store.aliases().await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::ListNodeAliasesResponse { aliases: aliases.iter().map(entry_wire::alias).collect() }))
+    }
+
+    async fn change_node_alias(&self, request: Request<v1::ChangeNodeAliasRequest>) -> Result<Response<v1::NodeAlias>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.change_alias(request.into_inner(), actor).await?))
+    }
+
+    async fn delete_node_alias(
+        &self,
+        request: Request<v1::DeleteNodeAliasRequest>,
+    ) -> Result<Response<v1::DeleteNodeAliasResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.delete_alias(request.into_inner(), actor).await?))
+    }
+
+    async fn get_bundle(&self, request: Request<v1::GetBundleRequest>) -> Result<Response<v1::GetBundleResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::GetBundleRequest {} = request.into_inner();
+        let bundle = self.status.bundle();
+        let (trust_domain, document) = (bundle.trust_domain().to_string(), bundle.to_jwks(JwksContent::All));
+        Ok(Response::new(v1::GetBundleResponse { trust_domain, document }))
     }
 
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenResponse>, Status> {
@@ -197,11 +246,11 @@ fn may_operate(uid: u32, own: u32) -> bool {
     uid == 0 || uid == own
 }
 
-fn node_name(text: &str) -> Result<NodeName, AdminError> {
+pub(super) fn node_name(text: &str) -> Result<NodeName, AdminError> {
     Ok(NodeName::parse(text)?)
 }
 
-fn entry_id(text: &str) -> Result<EntryId, AdminError> {
+pub(super) fn entry_id(text: &str) -> Result<EntryId, AdminError> {
     Ok(EntryId::parse(text)?)
 }
 

@@ -1,7 +1,9 @@
 //! What the Admin service asks of the rest of the CA: who is connected, and how the CA is.
 
+use std::sync::Arc;
+
 use identity::{NodeName, ReplicaName};
-use pki::{SerialNumber, Sha256Digest, Timestamp};
+use pki::{SerialNumber, Sha256Digest, Timestamp, TrustBundle};
 
 /// What an open sync stream tells of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +77,15 @@ pub(crate) struct CaStatus {
     pub(crate) connected: u32,
     /// Where agents reach it, as host and port.
     pub(crate) address: String,
+    /// The key that signs JWT-SVIDs.
+    pub(crate) jwt_key_id: pki::KeyId,
 }
 
 /// Where the status comes from.
 pub(crate) trait StatusSource: Send + Sync + 'static {
     /// How the CA is now. Cheap: no I/O.
     fn status(&self) -> CaStatus;
+
+    /// The bundle that agents are given now.
+    fn bundle(&self) -> Arc<TrustBundle>;
 }

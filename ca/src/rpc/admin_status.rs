@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use identity::NodeName;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::entry_plan::PlanError;
 use crate::records::EntryIdError;
+use crate::rpc::entry_wire::EntryFault;
 use crate::rpc::status::ERROR_DOMAIN;
-use crate::rpc::wire::EntryFault;
-use crate::store::StoreError;
+use crate::store::{ApplyError, StoreError};
 
 /// Why an operator's request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +30,46 @@ pub(crate) enum AdminError {
     /// The name of a node cannot be one.
     #[error("the node is refused: {0}")]
     Node(#[from] identity::NodeNameError),
+    /// The name of a node alias cannot be one.
+    #[error("the node alias is refused: {0}")]
+    Alias(identity::NodeNameError),
+    /// Too many members.
+    #[error("{found} nodes are named, at most {max} are taken at once")]
+    TooManyMembers { found: usize, max: usize },
+    /// A node is to come and to go.
+    #[error("node {node} is to be added and removed at once; name it in one of the two")]
+    AddedAndRemoved { node: NodeName },
+    /// A document names too much.
+    #[error("the document has {found} entries, at most {max} are applied at once; cut it by scopes")]
+    TooManyEntries { found: usize, max: usize },
+    /// A document does not say what it speaks for.
+    #[error("the scope of the document is refused: {0}")]
+    Scope(&'static str),
+    /// An entry of a document has faults.
+    #[error("entry {number} of the document is refused: {}", list(.faults))]
+    WantedEntry { number: usize, faults: Vec<EntryFault> },
+    /// The scope of a document is not as the caller knows it.
+    #[error("the entries in the scope of the document have changed since it was planned: look at the changes anew")]
+    ScopeChanged,
+    /// A document does not fit itself or what there is.
+    #[error("the document is refused: {0}")]
+    Plan(#[from] PlanError),
     /// The token would live too long.
     #[error("a join token of {} s is refused: it may live at most {} s; make it when it is needed", .asked.as_secs(), .max.as_secs())]
     TokenTtl { asked: Duration, max: Duration },
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ApplyError> for AdminError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Plan(error) => Self::Plan(error),
+            ApplyError::Store(StoreError::Changed { what: "scope", .. }) => Self::ScopeChanged,
+            ApplyError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<AdminError> for Status {
@@ -47,6 +83,14 @@ impl From<AdminError> for Status {
             AdminError::Entry(_) => (Code::InvalidArgument, "ENTRY_INVALID", text),
             AdminError::EntryId(_) => (Code::InvalidArgument, "ENTRY_ID_INVALID", text),
             AdminError::Node(_) => (Code::InvalidArgument, "NODE_NAME_INVALID", text),
+            AdminError::Alias(_) => (Code::InvalidArgument, "NODE_ALIAS_INVALID", text),
+            AdminError::TooManyMembers { .. } | AdminError::AddedAndRemoved { .. } => {
+                (Code::InvalidArgument, "NODE_ALIAS_INVALID", text)
+            }
+            AdminError::TooManyEntries { .. } | AdminError::Scope(_) | AdminError::WantedEntry { .. } | AdminError::Plan(_) => {
+                (Code::InvalidArgument, "DOCUMENT_INVALID", text)
+            }
+            AdminError::ScopeChanged => (Code::Aborted, "ENTRIES_CHANGED", text),
             AdminError::TokenTtl { .. } => (Code::InvalidArgument, "TTL_ABOVE_MAX", text),
             AdminError::Store(StoreError::NotFound { what: "entry", .. }) => {
                 (Code::NotFound, "ENTRY_NOT_FOUND", format!("{text}; `signet entry list` shows those that do"))
@@ -55,15 +99,31 @@ impl From<AdminError> for Status {
                 let message = format!("node {name} is not banned; `signet node list` shows those that are");
                 (Code::NotFound, "NODE_NOT_FOUND", message)
             }
+            AdminError::Store(StoreError::NotFound { what: "node alias", .. }) => {
+                (Code::NotFound, "NODE_ALIAS_NOT_FOUND", format!("{text}; `signet node alias list` shows those that do"))
+            }
             AdminError::Store(StoreError::NotFound { .. }) => {
                 (Code::NotFound, "NODE_NOT_FOUND", format!("{text}; `signet node list` shows those that do"))
             }
+            AdminError::Store(StoreError::Exists { what: "node alias", .. }) => (
+                Code::AlreadyExists,
+                "ALREADY_EXISTS",
+                format!("{text}; `signet node alias add` and `remove` change its members"),
+            ),
             AdminError::Store(StoreError::Exists { .. }) => (
                 Code::AlreadyExists,
                 "ALREADY_EXISTS",
                 format!("{text}; delete that one first (`signet entry delete`) to make it anew"),
             ),
             AdminError::Store(StoreError::Banned { .. }) => (Code::FailedPrecondition, "NODE_BANNED", text),
+            AdminError::Store(StoreError::Changed { .. }) => {
+                (Code::Aborted, "ENTRIES_CHANGED", format!("{text}; look at it anew, then decide again"))
+            }
+            AdminError::Store(StoreError::InUse { .. }) => (
+                Code::FailedPrecondition,
+                "NODE_ALIAS_IN_USE",
+                format!("{text}; delete those first, or with it by `--with-entries`"),
+            ),
             AdminError::Store(StoreError::Superseded { .. }) => (Code::Aborted, "SUPERSEDED", text),
             AdminError::Store(StoreError::Unavailable(cause)) => {
                 // What the database said stays here.

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::attestation::{Attestation, Attested, NONCE_BYTES, Proof};
 use crate::error_reason::ErrorReason;
 use crate::metrics::{AttestationKind, Metrics};
+use crate::rpc::attest_certificate::{self, CertificateAttestation};
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::credential;
 use crate::rpc::hello;
@@ -22,8 +23,8 @@ use crate::serving::Credentials;
 
 /// Largest message taken: a CSR of 16 KiB, a token, a proof and a hello.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// How long each step of a re-attestation may take.
-const STEP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long each step of an attestation by stream may take.
+pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(crate) struct AttestService {
@@ -34,7 +35,7 @@ pub(crate) struct AttestService {
 }
 
 impl AttestService {
-    fn check_hello(&self, theirs: Option<v1::Hello>) -> Result<(), Status> {
+    pub(super) fn check_hello(&self, theirs: Option<v1::Hello>) -> Result<(), Status> {
         hello::check(theirs, self.credentials.trust_domain(), self.credentials.now()).map_err(|error| told(&error))
     }
 
@@ -47,7 +48,8 @@ impl AttestService {
         }
     }
 
-    fn concluded(
+    /// Counts an attestation, and logs a refusal.
+    pub(super) fn concluded(
         &self,
         kind: AttestationKind,
         info: &ConnectInfo,
@@ -138,6 +140,7 @@ pub(crate) struct SharedAttestService(pub(crate) Arc<AttestService>);
 
 #[tonic::async_trait]
 impl NodeAttestation for SharedAttestService {
+    type AttestCertificateStream = Pin<Box<dyn Stream<Item = Result<v1::AttestCertificateResponse, Status>> + Send>>;
     type ReattestStream = Pin<Box<dyn Stream<Item = Result<v1::ReattestResponse, Status>> + Send>>;
 
     async fn attest_join_token(
@@ -155,6 +158,20 @@ impl NodeAttestation for SharedAttestService {
         let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
         let outcome = service.attestation.redeem(&token, proof).await.map_err(|error| told(&error));
         service.concluded(AttestationKind::JoinToken, &info, outcome).map(Response::new)
+    }
+
+    async fn attest_certificate(
+        &self,
+        request: Request<Streaming<v1::AttestCertificateRequest>>,
+    ) -> Result<Response<Self::AttestCertificateStream>, Status> {
+        let info = ConnectInfo::of(request.extensions())?;
+        let (service, inbound) = (Arc::clone(&self.0), request.into_inner());
+        let attestation = CertificateAttestation { service, info, inbound, dialogue: attest_certificate::Dialogue::Begin };
+        let answers = stream::unfold(attestation, |mut attestation| async move {
+            let answer = attestation.step().await?;
+            Some((answer, attestation))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn reattest(&self, request: Request<Streaming<v1::ReattestRequest>>) -> Result<Response<Self::ReattestStream>, Status> {

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +26,19 @@ pub(crate) struct ConnectInfo {
     pub(crate) exporter: [u8; EXPORTER_BYTES],
     /// Where the client is, for the log.
     pub(crate) remote: SocketAddr,
+    /// The place that the connection takes while nobody is known to be behind it; `None` with a client certificate.
+    anonymous: Option<Arc<AnonymousPlace>>,
 }
+
+/// A place among the connections without a client certificate.
+#[derive(Debug)]
+struct AnonymousPlace {
+    slot: Mutex<Option<OwnedSemaphorePermit>>,
+    calls: AtomicUsize,
+}
+
+/// A call that is worked on: its connection is not closed under it.
+pub(crate) struct CallInProgress(Option<Arc<AnonymousPlace>>);
 
 impl ConnectInfo {
     /// The connection of a request.
@@ -35,6 +48,32 @@ impl ConnectInfo {
     pub(crate) fn of(extensions: &Extensions) -> Result<Self, Status> {
         let info = extensions.get::<Self>();
         info.cloned().ok_or_else(|| Status::internal("the connection is not known"))
+    }
+
+    /// The connection carries a call until the answer is dropped: one without a client certificate whose time is over meanwhile is
+    /// closed after it.
+    #[must_use]
+    pub(crate) fn begin_call(&self) -> CallInProgress {
+        if let Some(place) = &self.anonymous {
+            place.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        CallInProgress(self.anonymous.clone())
+    }
+
+    /// A call on this connection has shown who is behind it, by another credential than a client certificate. Its place is free for
+    /// others from now on; its time stays as it is.
+    pub(crate) fn vouched_for(&self) {
+        if let Some(place) = &self.anonymous {
+            drop(place.slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl Drop for CallInProgress {
+    fn drop(&mut self) {
+        if let Some(place) = &self.0 {
+            place.calls.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -72,8 +111,28 @@ pub(crate) struct Connection<S = TlsStream<TcpStream>> {
 
 struct Anonymous {
     deadline: Pin<Box<tokio::time::Sleep>>,
-    _slot: OwnedSemaphorePermit,
+    /// From here on a call in progress is no reason to go on.
+    last: tokio::time::Instant,
+    place: Arc<AnonymousPlace>,
 }
+
+impl Anonymous {
+    /// Whether the connection had its time.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            std::task::ready!(self.deadline.as_mut().poll(cx));
+            let next = self.deadline.deadline() + CALL_CHECK;
+            if self.place.calls.load(Ordering::Relaxed) == 0 || next > self.last {
+                return Poll::Ready(());
+            }
+            self.deadline.as_mut().reset(next);
+        }
+    }
+}
+
+/// How often a connection whose time is over is looked at while a call is in progress, and for how long at most.
+const CALL_CHECK: Duration = Duration::from_millis(500);
+const LONGEST_CALL: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Takes over a finished handshake.
@@ -83,18 +142,22 @@ impl Connection {
     pub(crate) fn new(accepted: Accepted, limit: &AnonymousLimit) -> Result<Self, Unserved> {
         let Accepted { stream, remote } = accepted;
         let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL)?;
-        let info = ConnectInfo { peer: stream.peer().cloned(), exporter, remote };
+        let info = ConnectInfo { peer: stream.peer().cloned(), exporter, remote, anonymous: None };
         Self::over(stream, info, limit)
     }
 }
 
 impl<S> Connection<S> {
-    fn over(stream: S, info: ConnectInfo, limit: &AnonymousLimit) -> Result<Self, Unserved> {
+    fn over(stream: S, mut info: ConnectInfo, limit: &AnonymousLimit) -> Result<Self, Unserved> {
         let anonymous = match info.peer {
             Some(_) => None,
             None => {
                 let slot = Arc::clone(&limit.slots).try_acquire_owned().map_err(|_| Unserved::TooManyAnonymous)?;
-                Some(Anonymous { deadline: Box::pin(tokio::time::sleep(limit.lifetime)), _slot: slot })
+                let place = Arc::new(AnonymousPlace { slot: Mutex::new(Some(slot)), calls: AtomicUsize::new(0) });
+                info.anonymous = Some(Arc::clone(&place));
+                let deadline = tokio::time::sleep(limit.lifetime);
+                let last = deadline.deadline() + LONGEST_CALL;
+                Some(Anonymous { deadline: Box::pin(deadline), last, place })
             }
         };
         Ok(Self { stream, info, anonymous })
@@ -117,7 +180,7 @@ impl<S> Connected for Connection<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(anonymous) = &mut self.anonymous
-            && anonymous.deadline.as_mut().poll(cx).is_ready()
+            && anonymous.poll_over(cx).is_ready()
         {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -152,7 +215,8 @@ mod tests {
         stream: tokio::io::DuplexStream,
         limit: &AnonymousLimit,
     ) -> Result<Connection<tokio::io::DuplexStream>, Unserved> {
-        let info = ConnectInfo { peer: None, exporter: [0; EXPORTER_BYTES], remote: SocketAddr::from(([127, 0, 0, 1], 1)) };
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let info = ConnectInfo { peer: None, exporter: [0; EXPORTER_BYTES], remote, anonymous: None };
         Connection::over(stream, info, limit)
     }
 
@@ -177,5 +241,39 @@ mod tests {
         assert!(matches!(open(), Err(Unserved::TooManyAnonymous)));
         drop(one);
         assert!(open().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_showed_a_token_gives_its_place_to_others() {
+        let limit = AnonymousLimit::new(1, Duration::from_secs(60));
+        let open = || anonymous(tokio::io::duplex(64).0, &limit);
+        let known = open().unwrap();
+        assert!(matches!(open(), Err(Unserved::TooManyAnonymous)));
+        known.connect_info().vouched_for();
+        let _newcomer = open().unwrap();
+        known.connect_info().vouched_for();
+        assert!(matches!(open(), Err(Unserved::TooManyAnonymous)), "a place is given back once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_time_is_over_ends_after_the_call_that_it_carries_or_a_minute_later() {
+        let limit = AnonymousLimit::new(2, Duration::from_secs(60));
+        let mut bytes = [0; 1];
+        for (call, seconds) in [(Duration::from_secs(70), 70), (Duration::from_secs(1000), 120)] {
+            let (here, _there) = tokio::io::duplex(64);
+            let mut connection = anonymous(here, &limit).unwrap();
+            let in_progress = connection.connect_info().begin_call();
+            let ended = async {
+                let early = tokio::time::timeout(Duration::from_secs(seconds - 1), connection.read_exact(&mut bytes)).await;
+                assert!(early.is_err(), "{call:?}: it ended early");
+                let end = tokio::time::timeout(Duration::from_secs(2), connection.read_exact(&mut bytes)).await;
+                assert_eq!(end.expect("it ends in time").unwrap_err().kind(), io::ErrorKind::TimedOut);
+            };
+            let answered = async {
+                tokio::time::sleep(call).await;
+                drop(in_progress);
+            };
+            tokio::join!(ended, answered);
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Certificates and bundles as messages.
+//! Certificates, JWT-SVIDs and bundles as messages.
 
-use pki::TrustBundle;
+use pki::{JwtSvid, TrustBundle};
 use proto::v1;
 
 use crate::issuing::IssuedSvid;
@@ -15,11 +15,28 @@ pub(crate) fn svid(svid: &IssuedSvid) -> v1::X509Svid {
     }
 }
 
+/// An issued JWT-SVID.
+pub(crate) fn jwt_svid(svid: &JwtSvid) -> v1::IssueJwtSvidResponse {
+    v1::IssueJwtSvidResponse {
+        token: svid.token().to_owned(),
+        issued_at: Some(std::time::SystemTime::from(svid.issued_at()).into()),
+        expires_at: Some(std::time::SystemTime::from(svid.expires_at()).into()),
+    }
+}
+
 /// A trust bundle with its sequence.
 pub(crate) fn bundle(bundle: &TrustBundle) -> v1::Bundle {
     v1::Bundle {
         trust_domain: bundle.trust_domain().to_string(),
         x509_authorities: bundle.authorities().iter().map(|authority| authority.der().to_vec()).collect(),
         sequence: bundle.sequence(),
+        jwt_authorities: bundle
+            .jwt_authorities()
+            .iter()
+            .map(|authority| v1::JwtAuthority {
+                key_id: authority.key_id().to_string(),
+                public_key: authority.public_key().spki_der().to_vec(),
+            })
+            .collect(),
     }
 }

@@ -8,7 +8,7 @@ use proto::v1;
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Features of protocol 1 that this CA understands. A peer may require these and no others.
-const FEATURES: [&str; 3] = ["join-token", "reattest", "batch-issue"];
+const FEATURES: [&str; 5] = ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid"];
 
 /// Most features that a peer may name, of each sort; before authentication everything is counted.
 const MAX_FEATURES: usize = 64;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use mtls::{HandshakeLimits, MtlsListener, ServerTls};
+use proto::istio::istio_ca_service_server::IstioCaServiceServer;
+use proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use proto::v1;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::node_attestation_server::NodeAttestationServer;
@@ -21,6 +23,7 @@ use crate::metrics::{ConnectionOutcome, Metrics};
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{self, AttestService, SharedAttestService};
 use crate::rpc::connection::{AnonymousLimit, Connection};
+use crate::rpc::istio::{self, IstioService, SharedIstioService};
 use crate::rpc::node::{self, NodeService, SharedNodeService};
 use crate::rpc::only_agents::OnlyAgents;
 
@@ -40,14 +43,22 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const MAX_PENDING_RESETS: usize = 20;
 /// Largest answer: a full update of a node with thousands of entries, or a batch of 500 RSA chains.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Largest message of an operator's program.
-const MAX_ADMIN_MESSAGE_BYTES: usize = 256 * 1024;
+/// Largest message of an operator's program: a document of entries.
+const MAX_ADMIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What agents may call.
 pub(crate) struct AgentServices {
     pub(crate) attest: Arc<AttestService>,
     pub(crate) node: Arc<NodeService>,
+    pub(crate) istio: IstioServices,
     pub(crate) health: HealthServer<HealthService>,
+}
+
+/// What callers in Istio's way may call: as configured.
+pub(crate) struct IstioServices {
+    pub(crate) service: Arc<IstioService>,
+    pub(crate) create_certificate: bool,
+    pub(crate) handle_csr: bool,
 }
 
 /// Why a server ended.
@@ -70,9 +81,10 @@ pub(crate) async fn agents(
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> Result<(), ListenError> {
-    let AgentServices { attest, node, health } = services;
+    let AgentServices { attest, node, istio, health } = services;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(proto::istio::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     // Reflection tells how to speak to a service, so it is for those who may.
@@ -83,9 +95,16 @@ pub(crate) async fn agents(
     let node = NodeServer::new(SharedNodeService(node))
         .max_decoding_message_size(node::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_ANSWER_BYTES);
+    let IstioServices { service, create_certificate, handle_csr } = istio;
+    let service = SharedIstioService(service);
+    let create_certificate = create_certificate
+        .then(|| IstioCertificateServiceServer::new(service.clone()).max_decoding_message_size(istio::MAX_MESSAGE_BYTES));
+    let handle_csr = handle_csr.then(|| IstioCaServiceServer::new(service).max_decoding_message_size(istio::MAX_MESSAGE_BYTES));
     bounded()
         .add_service(attest)
         .add_service(node)
+        .add_optional_service(create_certificate)
+        .add_optional_service(handle_csr)
         .add_service(health)
         .add_service(reflection)
         .serve_with_incoming_shutdown(connections(listener, tls, metrics), async move { shutdown.fired().await })

@@ -1,11 +1,12 @@
 //! The service `Node`: what an attested agent may call. Every call begins with the question whether its caller still stands.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
-use pki::VerifiedRequest;
+use identity::AliasName;
+use pki::{JwtSvid, VerifiedRequest};
 use proto::v1;
 use proto::v1::node_server::Node;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,7 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::attestation::{AttestError, Attestation};
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuing::{Desk, IssuingError};
-use crate::records::{Entry, NodeRecord};
+use crate::jwt::desk::{JwtDesk, JwtIssuingError};
+use crate::records::{Entry, NodeEntries, NodeRecord};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::credential;
@@ -34,6 +36,7 @@ pub(crate) struct NodeService {
     pub(crate) callers: Callers,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) jwt: Arc<JwtDesk>,
     pub(crate) attestation: Arc<Attestation>,
     pub(crate) sync: Arc<SyncParts>,
 }
@@ -42,13 +45,14 @@ impl NodeService {
     async fn issue_item(
         &self,
         caller: &NodeRecord,
+        aliases: &BTreeSet<AliasName>,
         entries: &HashMap<String, Entry>,
         item: v1::batch_issue_request::Item,
     ) -> v1::batch_issue_response::Item {
         let v1::batch_issue_request::Item { entry_id, csr } = item;
         let outcome = match entries.get(&entry_id) {
-            Some(entry) => self.desk.issue_entry(caller, entry, &csr).await,
-            None => Err(IssuingError::EntryNotFound { entry: entry_id.chars().take(64).collect(), node: caller.node.clone() }),
+            Some(entry) => self.desk.issue_entry(caller, aliases, entry, &csr).await,
+            None => Err(not_found(&entry_id, caller)),
         };
         let outcome = match outcome {
             Ok(issued) => v1::batch_issue_response::item::Outcome::Svid(credential::svid(&issued)),
@@ -64,6 +68,20 @@ impl NodeService {
         };
         v1::batch_issue_response::Item { outcome: Some(outcome) }
     }
+
+    async fn issue_jwt(&self, caller: &NodeRecord, request: v1::IssueJwtSvidRequest) -> Result<JwtSvid, JwtIssuingError> {
+        let v1::IssueJwtSvidRequest { entry_id, audiences } = request;
+        let NodeEntries { aliases, entries } = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
+        let admitted = match entries.iter().find(|entry| entry.id.as_str() == entry_id) {
+            Some(entry) => self.desk.admit_jwt(caller, &aliases, entry),
+            None => Err(not_found(&entry_id, caller)),
+        };
+        self.jwt.issue(admitted, &audiences).await
+    }
+}
+
+fn not_found(entry_id: &str, caller: &NodeRecord) -> IssuingError {
+    IssuingError::EntryNotFound { entry: entry_id.chars().take(64).collect(), node: caller.node.clone() }
 }
 
 /// The service behind an `Arc`, as its streams outlive the call.
@@ -96,6 +114,23 @@ impl Node for SharedNodeService {
         Ok(Response::new(Box::pin(messages)))
     }
 
+    async fn issue_jwt_svid(
+        &self,
+        request: Request<v1::IssueJwtSvidRequest>,
+    ) -> Result<Response<v1::IssueJwtSvidResponse>, Status> {
+        let service = &self.0;
+        let info = ConnectInfo::of(request.extensions())?;
+        let record = service.callers.check(&info).await?;
+        let svid = service.issue_jwt(&record, request.into_inner()).await.map_err(|error| {
+            let status = told(&error);
+            tracing::warn!(node = %record.node, reason = error.reason().map(ErrorReason::as_str), why = status.message(), "JWT-SVID refused");
+            status
+        })?;
+        // An eviction during the call: the token is in the ledger, but does not leave.
+        service.callers.check(&info).await?;
+        Ok(Response::new(credential::jwt_svid(&svid)))
+    }
+
     async fn batch_issue(&self, request: Request<v1::BatchIssueRequest>) -> Result<Response<v1::BatchIssueResponse>, Status> {
         let service = &self.0;
         let info = ConnectInfo::of(request.extensions())?;
@@ -104,11 +139,11 @@ impl Node for SharedNodeService {
         if items.len() > MAX_BATCH {
             return Err(Status::invalid_argument(format!("{} items; at most {MAX_BATCH} are allowed in a batch", items.len())));
         }
-        let entries =
-            service.store.entries(Some(record.node.clone())).await.map_err(|error| told(&IssuingError::Store(error)))?;
+        let NodeEntries { aliases, entries } =
+            service.store.node_entries(record.node.clone()).await.map_err(|error| told(&IssuingError::Store(error)))?;
         let entries: HashMap<_, _> = entries.into_iter().map(|entry| (entry.id.as_str().to_owned(), entry)).collect();
         let items = stream::iter(items)
-            .map(|item| service.issue_item(&record, &entries, item))
+            .map(|item| service.issue_item(&record, &aliases, &entries, item))
             .buffered(BATCH_CONCURRENCY)
             .collect()
             .await;

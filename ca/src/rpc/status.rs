@@ -2,6 +2,8 @@
 //!
 //! Internal detail never leaves: what concerns the store or a bug goes to the log, the peer learns that it happened.
 
+use std::time::Duration;
+
 use pki::TemplateError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -13,7 +15,7 @@ use crate::issuance::IssuanceError;
 use crate::issuing::IssuingError;
 use crate::rpc::hello::HelloError;
 use crate::sessions::StandingError;
-use crate::store::{RedeemError, StoreError};
+use crate::store::{CertificateUseError, RedeemError, StoreError};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that Signet sends.
 pub(crate) const ERROR_DOMAIN: &str = "signet";
@@ -22,14 +24,25 @@ impl ErrorReason {
     /// The gRPC code that goes with it, always the same.
     pub(crate) fn code(self) -> Code {
         match self {
-            Self::MustReattest => Code::Unauthenticated,
-            Self::Banned | Self::NotAnAgent | Self::TokenUnknown | Self::TokenExpired | Self::TokenUsed | Self::ProofInvalid => {
-                Code::PermissionDenied
-            }
+            Self::MustReattest | Self::NoCredential | Self::CredentialInvalid => Code::Unauthenticated,
+            Self::Banned
+            | Self::NotAnAgent
+            | Self::TokenUnknown
+            | Self::TokenExpired
+            | Self::TokenUsed
+            | Self::ProofInvalid
+            | Self::CertificateRefused
+            | Self::CertificateUsed
+            | Self::NotRenewable
+            | Self::LineEnded
+            | Self::NoLongerGranted => Code::PermissionDenied,
             Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
-            Self::CsrInvalid | Self::TtlAboveMax => Code::InvalidArgument,
+            Self::CsrInvalid | Self::AudienceInvalid | Self::TtlAboveMax | Self::TtlTooShort | Self::RequestInvalid => {
+                Code::InvalidArgument
+            }
             Self::EntryNotFound => Code::NotFound,
-            Self::StoreUnavailable | Self::NotReady => Code::Unavailable,
+            Self::StoreUnavailable | Self::NotReady | Self::KeysUnavailable => Code::Unavailable,
+            Self::RateExceeded => Code::ResourceExhausted,
         }
     }
 
@@ -55,6 +68,31 @@ pub(crate) fn told(error: &impl Told) -> Status {
     }
 }
 
+/// The same, with advice on when to try again (`google.rpc.RetryInfo`) wherever another try may help. `caller` spreads those who are
+/// refused at the same moment: the same caller is always told the same, others something else.
+pub(crate) fn told_with_retry(error: &impl Told, caller: &str) -> Status {
+    let status = told(error);
+    let base = match error.retry_after() {
+        Some(wait) => wait,
+        None if status.code() == Code::Unavailable => UNAVAILABLE_WAIT,
+        None => return status,
+    };
+    let mut details = status.get_error_details();
+    details.set_retry_info(Some(base.saturating_add(spread(caller, SPREAD))));
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+/// A part of `width` that belongs to this caller.
+fn spread(caller: &str, width: Duration) -> Duration {
+    let [first, second, ..] = pki::sha256(caller.as_bytes());
+    width * u32::from(u16::from_be_bytes([first, second])) / (1 << 16)
+}
+
+/// What makes the CA unavailable seldom passes in less.
+const UNAVAILABLE_WAIT: Duration = Duration::from_secs(2);
+/// Over how much time the next tries are spread.
+const SPREAD: Duration = Duration::from_secs(8);
+
 /// As `set_agent_svid` and the reads of a session mean it: a record that is gone or has moved on sends the agent to attestation.
 impl Told for StoreError {
     fn reason(&self) -> Option<ErrorReason> {
@@ -62,7 +100,7 @@ impl Told for StoreError {
             Self::NotFound { .. } | Self::Superseded { .. } => Some(ErrorReason::MustReattest),
             Self::Banned { .. } => Some(ErrorReason::Banned),
             Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
-            Self::Exists { .. } => None,
+            Self::Exists { .. } | Self::Changed { .. } | Self::InUse { .. } => None,
         }
     }
 }
@@ -92,8 +130,17 @@ impl Told for StandingError {
 impl Told for AttestError {
     fn reason(&self) -> Option<ErrorReason> {
         match self {
-            Self::NodeKey(_) | Self::Proof => Some(ErrorReason::ProofInvalid),
-            Self::NodeKeyReused => Some(ErrorReason::CsrInvalid),
+            Self::NodeKey(_) | Self::Proof | Self::CertificateProof => Some(ErrorReason::ProofInvalid),
+            Self::Certificate(_) => Some(ErrorReason::CertificateRefused),
+            Self::CertificateUse(error) => Some(match error {
+                CertificateUseError::Used | CertificateUseError::OtherName { .. } => ErrorReason::CertificateUsed,
+                CertificateUseError::NodeOfAnotherKey { .. } | CertificateUseError::KeyOfAnotherNode { .. } => {
+                    ErrorReason::CertificateRefused
+                }
+                CertificateUseError::Banned => ErrorReason::Banned,
+                CertificateUseError::Store(_) => ErrorReason::StoreUnavailable,
+            }),
+            Self::NodeKeyReused | Self::CertificateKeyReused => Some(ErrorReason::CsrInvalid),
             Self::Redeem(error) => Some(match error {
                 RedeemError::Unknown => ErrorReason::TokenUnknown,
                 RedeemError::Expired { .. } => ErrorReason::TokenExpired,
@@ -115,12 +162,15 @@ impl Told for IssuingError {
     fn reason(&self) -> Option<ErrorReason> {
         match self {
             Self::Csr(_) | Self::Issuance(IssuanceError::Request(_)) => Some(ErrorReason::CsrInvalid),
-            Self::EntryNotFound { .. } | Self::Admission(AdmissionError::OtherNode { .. }) => Some(ErrorReason::EntryNotFound),
+            Self::EntryNotFound { .. } | Self::Admission(AdmissionError::OtherNode { .. } | AdmissionError::Ended { .. }) => {
+                Some(ErrorReason::EntryNotFound)
+            }
             Self::Admission(AdmissionError::Banned { .. }) => Some(ErrorReason::Banned),
             Self::Issuance(IssuanceError::Template(TemplateError::TtlAboveMax { .. })) => Some(ErrorReason::TtlAboveMax),
             Self::Issuance(IssuanceError::Template(TemplateError::IssuerEndsTooSoon { .. })) => {
                 Some(ErrorReason::IssuerEndsTooSoon)
             }
+            Self::Issuance(IssuanceError::Template(TemplateError::TtlTooShort { .. })) => Some(ErrorReason::TtlTooShort),
             Self::Issuance(IssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
             Self::Store(error) => error.reason(),
             Self::Admission(AdmissionError::NotAWorkload { .. })
@@ -145,6 +195,23 @@ mod tests {
         assert_eq!(status.code(), Code::Unauthenticated);
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("MUST_REATTEST", "signet"));
+    }
+
+    #[test]
+    fn whoever_may_try_again_is_told_when_each_at_a_time_of_its_own() {
+        let unavailable = StandingError::Store(StoreError::Unavailable("x".to_owned()));
+        let wait = |caller: &str| {
+            let status = told_with_retry(&unavailable, caller);
+            assert_eq!(status.get_details_error_info().unwrap().reason, "STORE_UNAVAILABLE");
+            status.get_details_retry_info().unwrap().retry_delay.unwrap()
+        };
+        assert_eq!(wait("a"), wait("a"));
+        assert_ne!(wait("a"), wait("b"));
+        for caller in ["a", "b", "c", "d"] {
+            assert!((UNAVAILABLE_WAIT..UNAVAILABLE_WAIT + SPREAD).contains(&wait(caller)), "{:?}", wait(caller));
+        }
+        // Trying again does not help who may not speak.
+        assert!(told_with_retry(&StandingError::NoCertificate, "a").get_details_retry_info().is_none());
     }
 
     #[test]

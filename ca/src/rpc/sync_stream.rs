@@ -2,7 +2,7 @@
 //!
 //! The stream is driven by whoever reads it: nothing is prepared before the agent can take it, so nothing is queued.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use tonic::{Status, Streaming};
 
 use crate::error_reason::ErrorReason;
 use crate::issuing::IssuingError;
-use crate::records::EntryId;
+use crate::records::{Entry, EntryId};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::status::told;
-use crate::rpc::{credential, hello, wire};
+use crate::rpc::{credential, entry_wire, hello};
 use crate::serving::Credentials;
 use crate::store::Store;
 use crate::sync::{OpenStream, SyncHub};
@@ -69,7 +69,8 @@ enum View {
 }
 
 struct Sent {
-    entries: BTreeSet<EntryId>,
+    /// With the revision that it was told of.
+    entries: BTreeMap<EntryId, u64>,
     bundle_sequence: u64,
 }
 
@@ -189,14 +190,19 @@ impl SyncStream {
 
     /// What the agent does not know yet; `None` when that is nothing, or too many updates wait for acknowledgement.
     async fn update(&self, live: &mut Live, bundle: &TrustBundle) -> Result<Option<v1::SyncUpdate>, Status> {
-        let entries =
-            self.shared.store.entries(Some(self.node.clone())).await.map_err(|error| told(&IssuingError::Store(error)))?;
+        let held = self.shared.store.node_entries(self.node.clone()).await.map_err(|error| told(&IssuingError::Store(error)))?;
+        let in_force: Vec<_> = held.in_force(self.shared.credentials.now()).collect();
+        // Before the comparison: also when there is nothing to send, the next end must wake us.
+        live.open.entry_ends_at(in_force.iter().filter_map(|entry| entry.spec.expires_at).min());
         let known = live.sent.as_ref();
-        let new = |id: &EntryId| known.is_none_or(|sent| !sent.entries.contains(id));
-        let upserted: Vec<_> = entries.iter().filter(|entry| new(&entry.id)).map(wire::entry).collect();
-        let now_there: BTreeSet<_> = entries.iter().map(|entry| entry.id.clone()).collect();
-        let removed: Vec<_> =
-            known.map(|sent| sent.entries.difference(&now_there).map(|id| id.as_str().to_owned()).collect()).unwrap_or_default();
+        let is_new = |entry: &Entry| known.is_none_or(|sent| sent.entries.get(&entry.id) != Some(&entry.revision));
+        let upserted: Vec<_> =
+            in_force.iter().filter(|entry| is_new(entry)).map(|entry| entry_wire::entry_for(&self.node, entry)).collect();
+        let now_there: BTreeMap<_, _> = in_force.iter().map(|entry| (entry.id.clone(), entry.revision)).collect();
+        let gone = |sent: &Sent| {
+            sent.entries.keys().filter(|id| !now_there.contains_key(id)).map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let removed = known.map(gone).unwrap_or_default();
         let new_bundle = known.is_none_or(|sent| sent.bundle_sequence != bundle.sequence());
         if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle {
             live.view = View::Fresh;

@@ -1,7 +1,9 @@
 //! Why the store did not do what was asked.
 
-use identity::NodeName;
+use identity::{AliasName, NodeName};
 use pki::Timestamp;
+
+use crate::entry_plan::PlanError;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +11,7 @@ pub enum StoreError {
     /// Nothing of that name.
     #[error("{what} {name} does not exist")]
     NotFound {
-        /// `entry`, `node`, `banned node`, `certificate`.
+        /// `entry`, `node`, `node alias`, `banned node`, `certificate`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -17,7 +19,7 @@ pub enum StoreError {
     /// It is there already.
     #[error("{what} {name} already exists")]
     Exists {
-        /// `entry`, `join token`, `certificate`.
+        /// `entry`, `node alias`, `join token`, `certificate`.
         what: &'static str,
         /// The name of the one that is there.
         name: String,
@@ -34,9 +36,36 @@ pub enum StoreError {
         /// Which.
         node: NodeName,
     },
+    /// It is not as the caller knew it: somebody else changed it meanwhile.
+    #[error("the {what} {name} has changed meanwhile")]
+    Changed {
+        /// `entry`, `scope`.
+        what: &'static str,
+        /// The name of the entry, or the version of the scope now.
+        name: String,
+    },
+    /// Entries hang on the alias.
+    #[error("node alias {alias} is the parent of {entries} entries")]
+    InUse {
+        /// Which.
+        alias: AliasName,
+        /// How many entries.
+        entries: usize,
+    },
     /// The disk or the database failed, or had failed before. For the log, not for callers.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+}
+
+/// Why a document of entries is not applied. Nothing of it is then.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The document does not fit itself or what there is.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a token is not redeemed.
@@ -68,6 +97,46 @@ pub enum RedeemError {
         /// Whose key it is.
         node: NodeName,
     },
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a provisioning certificate is not redeemed.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateUseError {
+    /// Its one use is over.
+    #[error(
+        "the certificate was already used to attest a node: one that is on record comes back by its node key, any other needs a new \
+         certificate or a join token; if the certificate was not used by you, find out who did"
+    )]
+    Used,
+    /// It attested a node of another name before.
+    #[error("the certificate was already used for node {node}: find out what changed the name")]
+    OtherName {
+        /// Which.
+        node: NodeName,
+    },
+    /// The node's name is taken by another key.
+    #[error(
+        "node {node} is on record with another node key, and a certificate does not replace that: if its state was lost, an operator \
+         evicts it first (signet node evict {node})"
+    )]
+    NodeOfAnotherKey {
+        /// Which.
+        node: NodeName,
+    },
+    /// The key is registered for a node of another name.
+    #[error(
+        "this node key already belongs to node {node}: evict that node first, or start the agent with a fresh state directory"
+    )]
+    KeyOfAnotherNode {
+        /// Whose key it is.
+        node: NodeName,
+    },
+    /// The node's name or the key is banned.
+    #[error("the node or its key is banned; `signet node unban NAME` lifts that")]
+    Banned,
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),

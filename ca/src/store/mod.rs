@@ -7,33 +7,68 @@
 mod error;
 mod sqlite;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
-use identity::{NodeName, TrustDomain};
+use identity::{AliasName, NodeName, TrustDomain};
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 pub use crate::audit::Actor;
 use crate::audit::{AuditRecord, AuditVerdict};
+use crate::entry_plan::{EntryPlan, Scope, ScopeVersion, Wanted};
 use crate::issuance::Ledger;
-use crate::records::{AgentSvidRecord, Entry, EntryId, NewEntry, NodeRecord, SvidGrounds, TokenRecord};
-pub use error::{RedeemError, StoreError};
+use crate::jwt::issuance::JwtLedger;
+use crate::records::{
+    AgentSvidRecord, Entry, EntryEdit, EntryId, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
+    ProvisioningCertificate, SvidGrounds, TokenRecord,
+};
+pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
 pub use sqlite::{OpenError, SqliteStore};
 
 /// What changed, for whoever pushes. Sent after the commit. A receiver that lagged has to look at everything anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The entries of this node.
-    Entries(NodeName),
+    /// What these nodes may hold: an entry of theirs, or their membership of an alias.
+    Entries(Arc<[NodeName]>),
     /// The record of this node: attested, renewed, evicted, banned or unbanned. Open streams re-check at once.
     Node(NodeName),
 }
 
+/// Which entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryFilter {
+    /// All of them.
+    All,
+    /// What this node has, by its name or by an alias.
+    Node(NodeName),
+    /// What has this alias as parent.
+    Alias(AliasName),
+}
+
+/// A document of entries, to be made so.
+#[derive(Clone, Debug)]
+pub struct Apply {
+    /// What it speaks for.
+    pub scope: Scope,
+    /// What there shall be.
+    pub wanted: Vec<Wanted>,
+    /// Whether what is not wanted goes.
+    pub prune: bool,
+    /// Only while the scope has this version.
+    pub expected_version: Option<ScopeVersion>,
+    /// Names for new entries: as many as there are wanted ones.
+    pub new_ids: Vec<EntryId>,
+}
+
 /// Registration entries.
 pub trait EntryStore: Send + Sync {
-    /// Adds an entry.
+    /// Adds an entry. One that says the same and has ended gives way.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] naming the entry that already has this SPIFFE ID, these selectors and this parent.
+    /// [`StoreError::Exists`] naming the entry that already has this SPIFFE ID, these selectors and this parent;
+    /// [`StoreError::NotFound`] without the alias that is to be its parent.
     fn create_entry(
         &self,
         id: EntryId,
@@ -42,8 +77,11 @@ pub trait EntryStore: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Entry, StoreError>>;
 
-    /// The entries of a node, or all of them, in the order in which they were made.
-    fn entries(&self, parent: Option<NodeName>) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+    /// Entries, expired ones among them, in the order in which they were made.
+    fn entries(&self, filter: EntryFilter) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+
+    /// What a node has, with the aliases by which it has it, of one moment.
+    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<NodeEntries, StoreError>>;
 
     /// One entry.
     ///
@@ -51,11 +89,93 @@ pub trait EntryStore: Send + Sync {
     /// [`StoreError::NotFound`].
     fn entry(&self, id: EntryId) -> BoxFuture<'_, Result<Entry, StoreError>>;
 
-    /// Removes an entry.
+    /// Changes an entry, while it has the revision expected if one is; what is so already is no change.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Changed`], and [`StoreError::Exists`] when another entry says that already.
+    fn update_entry(
+        &self,
+        id: EntryId,
+        expected_revision: Option<u64>,
+        edit: EntryEdit,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Entry, StoreError>>;
+
+    /// Removes an entry; says what it said, and what was issued for it and lives on.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    fn delete_entry(&self, id: EntryId, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn delete_entry(
+        &self,
+        id: EntryId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(Entry, Option<Outstanding>), StoreError>>;
+
+    /// What a document would change.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    fn plan_entries(
+        &self,
+        scope: Scope,
+        wanted: Vec<Wanted>,
+        prune: bool,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<EntryPlan, ApplyError>>;
+
+    /// Makes what a document says so, in one transaction; says what that changed.
+    ///
+    /// # Errors
+    /// [`ApplyError`], [`StoreError::Changed`] among them when the scope has not the version expected.
+    fn apply_entries(&self, document: Apply, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<EntryPlan, ApplyError>>;
+
+    /// Forgets some entries that ended at `ended_by` or before; says how many.
+    fn purge_expired_entries(&self, ended_by: Timestamp, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>>;
+}
+
+/// Node aliases.
+pub trait AliasStore: Send + Sync {
+    /// Adds an alias.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`].
+    fn create_alias(
+        &self,
+        name: AliasName,
+        nodes: BTreeSet<NodeName>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeAlias, StoreError>>;
+
+    /// All aliases, by name.
+    fn aliases(&self) -> BoxFuture<'_, Result<Vec<NodeAlias>, StoreError>>;
+
+    /// Adds and removes members; what is so already is no change.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    fn change_alias(
+        &self,
+        name: AliasName,
+        add: BTreeSet<NodeName>,
+        remove: BTreeSet<NodeName>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeAlias, StoreError>>;
+
+    /// Removes an alias, and the entries that hang on it if it may; says which those were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::InUse`] when entries hang on it and must stay.
+    fn delete_alias(
+        &self,
+        name: AliasName,
+        with_entries: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 }
 
 /// Join tokens.
@@ -80,6 +200,25 @@ pub trait TokenStore: Send + Sync {
         node_key_spki: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<NodeRecord, RedeemError>>;
+}
+
+/// Provisioning certificates.
+pub trait ProvisioningStore: Send + Sync {
+    /// Binds the certificate to the node key and registers the node, in one transaction: of any number of callers with different
+    /// keys one succeeds. The same key may call again for ten minutes, as its first answer may have been lost; when its node is
+    /// evicted or banned, the certificate stays used.
+    ///
+    /// The caller has validated the certificate, and the proofs by its key and the node key. Unlike a token, a certificate gives
+    /// no name away that another key has: no operator meant that.
+    ///
+    /// # Errors
+    /// [`CertificateUseError`]. Refusals are audited, the first 16 of each certificate.
+    fn redeem_certificate(
+        &self,
+        certificate: ProvisioningCertificate,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, CertificateUseError>>;
 }
 
 /// Nodes and their standing.
@@ -123,8 +262,9 @@ pub trait NodeStore: Send + Sync {
     fn unban_node(&self, node: NodeName, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// Issued certificates. What comes before a signature is [`Ledger::persist`].
-pub trait IssuanceStore: Ledger {
+/// Issued certificates. What comes before a signature is [`Ledger::persist`], and before that on a JWT-SVID
+/// [`JwtLedger::persist_jwt`].
+pub trait IssuanceStore: Ledger + JwtLedger {
     /// Adds the signed certificate to the intent; may follow the answer to the caller.
     ///
     /// # Errors
@@ -135,6 +275,9 @@ pub trait IssuanceStore: Ledger {
         certificate_der: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What was recorded of this serial before it was signed; `None` when it is none of ours.
+    fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>>;
 
     /// How many certificates were signed, as far as their results are recorded.
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
@@ -177,6 +320,30 @@ pub trait StoreHealth: Send + Sync {
 }
 
 /// All of it.
-pub trait Store: EntryStore + TokenStore + NodeStore + IssuanceStore + BundleStore + AuditLog + StoreHealth + 'static {}
+pub trait Store:
+    EntryStore
+    + AliasStore
+    + TokenStore
+    + ProvisioningStore
+    + NodeStore
+    + IssuanceStore
+    + BundleStore
+    + AuditLog
+    + StoreHealth
+    + 'static
+{
+}
 
-impl<T: EntryStore + TokenStore + NodeStore + IssuanceStore + BundleStore + AuditLog + StoreHealth + 'static> Store for T {}
+impl<T> Store for T where
+    T: EntryStore
+        + AliasStore
+        + TokenStore
+        + ProvisioningStore
+        + NodeStore
+        + IssuanceStore
+        + BundleStore
+        + AuditLog
+        + StoreHealth
+        + 'static
+{
+}

@@ -11,7 +11,7 @@ use crate::test_ca::{TestCa, eventually};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The last second of the certificate that plays `role`.
-async fn end_of(ca: &TestCa, role: &str) -> Timestamp {
+pub(crate) async fn end_of(ca: &TestCa, role: &str) -> Timestamp {
     let certificates = ca.status().await.certificates;
     let found = certificates.into_iter().find(|certificate| certificate.role == role).unwrap();
     Timestamp::from_unix_seconds(found.not_after.unwrap().seconds.try_into().unwrap())

@@ -3,9 +3,17 @@
 #[cfg(test)]
 mod attestation;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
+mod entries;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod issuer_end;
+#[cfg(test)]
+mod istio;
+#[cfg(test)]
+mod jwt;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]

@@ -42,17 +42,29 @@ pub(crate) struct TestCa {
 impl TestCa {
     /// A fresh CA with leaves of an hour.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| String::new()).await
+    }
+
+    /// The same with more configuration, made where its directory is known.
+    pub(crate) async fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = TestClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let config = config(directory.path(), "");
+        let more = more(directory.path());
+        let config = config(directory.path(), &more);
         let options = ca::InitOptions { algorithm: pki::KeyAlgorithm::EcdsaP256, root_key_out: None };
         ca::init(&config, options, &*clock, &SystemEntropy).await.unwrap();
-        Self::over(Arc::new(directory), clock).await
+        Self::with(config, Arc::new(directory), clock).await
     }
 
     /// A CA over a state directory that is there.
     pub(crate) async fn over(directory: Arc<tempfile::TempDir>, clock: Arc<TestClock>) -> Self {
         let config = config(directory.path(), "");
+        Self::with(config, directory, clock).await
+    }
+
+    /// A CA over a state directory that is there, with more in its configuration.
+    pub(crate) async fn over_with(more: &str, directory: Arc<tempfile::TempDir>, clock: Arc<TestClock>) -> Self {
+        let config = config(directory.path(), more);
         Self::with(config, directory, clock).await
     }
 
@@ -145,7 +157,7 @@ impl TestCa {
             selectors: vec!["unix:uid:1000".to_owned()],
             parent_node: node.to_owned(),
             ttl_seconds,
-            dns_names: Vec::new(),
+            ..v1::CreateEntryRequest::default()
         };
         Ok(self.operator().await.create_entry(request).await?.into_inner())
     }

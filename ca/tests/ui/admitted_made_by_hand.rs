@@ -3,7 +3,7 @@ use ca::admission::{Admitted, LeafSubject};
 use ca::records::Reason;
 
 fn claims(subject: LeafSubject) -> Admitted {
-    Admitted { subject, caller: String::new(), reason: Reason::Serving }
+    Admitted { subject, caller: String::new(), reason: Reason::Serving, provenance: None }
 }
 
 fn main() {}

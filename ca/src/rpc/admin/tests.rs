@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
-use identity::ReplicaName;
-use pki::SerialNumber;
+use identity::{ReplicaName, TrustDomain};
+use pki::{AuthorityRole, AuthoritySpec, KeyAlgorithm, PrivateKey, SerialNumber, TrustBundle};
 use proto::v1::admin_server::Admin;
 use runtime::clock::TestClock;
 use runtime::shutdown::{self, ShutdownTrigger};
@@ -53,7 +53,23 @@ impl StatusSource for Healthy {
             root_fingerprint: [0xcd; 32],
             connected: 1,
             address: "ca.example.org:8443".to_owned(),
+            jwt_key_id: "kid-1".parse().unwrap(),
         }
+    }
+
+    fn bundle(&self) -> Arc<TrustBundle> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let spec = AuthoritySpec {
+            role: AuthorityRole::Root,
+            trust_domain: &trust_domain,
+            public_key: key.public_key(),
+            lifetime: Duration::from_secs(3600),
+            serial: SerialNumber::from_bytes(&[1, 2]).unwrap(),
+            now: Timestamp::from_unix_seconds(1_000),
+        };
+        let root = pki::prepare_authority(&spec, None).unwrap().sign(&key).unwrap();
+        Arc::new(TrustBundle::new(trust_domain, vec![root], 4).unwrap())
     }
 }
 
@@ -101,7 +117,7 @@ fn entry_request() -> v1::CreateEntryRequest {
         selectors: vec!["unix:uid:1000".to_owned()],
         parent_node: "n1".to_owned(),
         ttl_seconds: 60,
-        dns_names: vec![],
+        ..v1::CreateEntryRequest::default()
     }
 }
 
@@ -120,8 +136,9 @@ async fn an_entry_is_made_shown_listed_and_deleted() {
     assert_eq!((made.id.as_str(), made.ttl_seconds), ("a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0", 60));
     assert_eq!(made.created_at.unwrap().seconds, 1_000);
     let list = async |node: &str| {
-        let request = from_us(v1::ListEntriesRequest { parent_node: node.to_owned() });
-        service.list_entries(request).await.unwrap().into_inner().entries
+        let request = from_us(v1::ListEntriesRequest { parent_node: node.to_owned(), parent_alias: String::new() });
+        let pages = service.list_entries(request).await.unwrap().into_inner();
+        pages.map(|page| page.unwrap().entries).concat().await
     };
     assert_eq!(list("").await, std::slice::from_ref(&made));
     assert_eq!(list("n1").await, std::slice::from_ref(&made));
@@ -203,6 +220,12 @@ async fn a_caller_whom_the_kernel_does_not_name_is_refused_everything() {
         service.list_entries(Request::new(v1::ListEntriesRequest::default())).await.err(),
         service.get_entry(Request::new(v1::GetEntryRequest::default())).await.err(),
         service.delete_entry(Request::new(v1::DeleteEntryRequest::default())).await.err(),
+        service.update_entry(Request::new(v1::UpdateEntryRequest::default())).await.err(),
+        service.apply_entries(Request::new(v1::ApplyEntriesRequest::default())).await.err(),
+        service.create_node_alias(Request::new(v1::CreateNodeAliasRequest::default())).await.err(),
+        service.list_node_aliases(Request::new(v1::ListNodeAliasesRequest {})).await.err(),
+        service.change_node_alias(Request::new(v1::ChangeNodeAliasRequest::default())).await.err(),
+        service.delete_node_alias(Request::new(v1::DeleteNodeAliasRequest::default())).await.err(),
         service.create_token(Request::new(token_request(0))).await.err(),
         service.list_nodes(Request::new(v1::ListNodesRequest {})).await.err(),
         service.evict_node(Request::new(v1::EvictNodeRequest { node: name() })).await.err(),
@@ -298,4 +321,14 @@ async fn verify_and_status_tell_what_there_is() {
     let broken = verify().await;
     assert_eq!(broken.broken_at, 1);
     assert!(broken.fault.contains("event 1 was edited"), "{}", broken.fault);
+}
+
+#[tokio::test]
+async fn the_bundle_is_told_whole_as_a_jwks_document() {
+    let Fixture { service, directory: _directory, .. } = fixture();
+    let answer = service.get_bundle(from_us(v1::GetBundleRequest {})).await.unwrap().into_inner();
+    assert_eq!(answer.trust_domain, "example.org");
+    let bundle = TrustBundle::from_jwks(TrustDomain::parse("example.org").unwrap(), answer.document.as_bytes()).unwrap();
+    assert_eq!((bundle.authorities().len(), bundle.sequence()), (1, 4));
+    assert!(service.get_bundle(Request::new(v1::GetBundleRequest {})).await.is_err(), "only for an operator");
 }

@@ -1,28 +1,42 @@
 //! The ledger of certificates: what was to be signed, before it is signed, and what came of it.
 
+use identity::SpiffeId;
 use pki::{SerialNumber, Timestamp, sha256};
 use rusqlite::Connection;
 
-use super::columns::{first, number, seconds};
+use super::columns::{first, number, parsed, seconds, time, unreadable};
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance::Intent;
-use crate::records::Reason;
+use crate::records::{EntryId, IssuedRecord, Outstanding, Provenance, Reason, RenewalGrounds};
 use crate::store::StoreError;
 
 pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreError> {
-    let Intent { serial, tbs_der, subject, caller, reason, not_after, now } = intent;
+    let Intent { serial, tbs_der, subject, caller, reason, provenance, not_after, now } = intent;
     if find(unit.connection(), &serial)?.is_some() {
         return Err(StoreError::Exists { what: "certificate", name: serial.to_string() });
     }
     let reason = reason_text(&reason);
+    let grounds = provenance.as_ref().map(|provenance| provenance.grounds.to_json()).transpose();
+    let grounds = grounds.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let line_start = provenance.as_ref().map(|provenance| seconds(provenance.line_start));
     unit.connection().execute(
-        "INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (serial.as_bytes(), &tbs_der, subject.as_str(), &caller, &reason, seconds(not_after), seconds(now)),
+        "INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at, grounds, line_start)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        rusqlite::params![
+            serial.as_bytes(),
+            &tbs_der,
+            subject.as_str(),
+            &caller,
+            &reason,
+            seconds(not_after),
+            seconds(now),
+            &grounds,
+            line_start
+        ],
     )?;
     let tbs = sha256(&tbs_der);
-    let action = Action::CertificateIntended { serial, subject, caller, reason, not_after, tbs };
+    let action = Action::CertificateIntended { serial, subject, caller, reason, provenance, not_after, tbs };
     unit.audit(&AuditEvent { actor: Actor::System, action }, now)
 }
 
@@ -52,17 +66,52 @@ pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
     Ok(first(connection, sql, [], |row| number(row, "answered"))?.unwrap_or(0))
 }
 
+/// What was issued for this entry and has not ended at `now`.
+pub(super) fn outstanding(connection: &Connection, entry: &EntryId, now: Timestamp) -> Result<Option<Outstanding>, StoreError> {
+    let reason = reason_text(&Reason::Entry(entry.clone()));
+    let sql = "SELECT count(*) AS count, max(not_after) AS until FROM issuance WHERE reason = ?1 AND not_after >= ?2";
+    let found = first(connection, sql, (&reason, seconds(now)), |row| {
+        let count = number(row, "count")?;
+        // Without rows there is no maximum.
+        if count == 0 { Ok(None) } else { Ok(Some(Outstanding { count, until: time(row, "until")? })) }
+    })?;
+    Ok(found.flatten())
+}
+
+/// What is recorded of this serial, if anything is.
+pub(super) fn record(connection: &Connection, serial: &SerialNumber) -> Result<Option<IssuedRecord>, StoreError> {
+    let sql = "SELECT tbs_der, subject, reason, grounds, line_start FROM issuance WHERE serial = ?1";
+    first(connection, sql, [serial.as_bytes()], |row| {
+        let grounds: Option<String> = row.get("grounds")?;
+        let provenance = match grounds {
+            Some(grounds) => Some(Provenance {
+                grounds: RenewalGrounds::from_json(&grounds).map_err(|error| unreadable("grounds", error))?,
+                line_start: time(row, "line_start")?,
+            }),
+            None => None,
+        };
+        Ok(IssuedRecord {
+            tbs_der: row.get("tbs_der")?,
+            subject: parsed(row, "subject", SpiffeId::parse)?,
+            reason: row.get("reason")?,
+            provenance,
+        })
+    })
+}
+
 /// The certificate recorded for this serial, if one is, of an intent that is, if one is.
 fn find(connection: &Connection, serial: &SerialNumber) -> Result<Option<Option<Vec<u8>>>, StoreError> {
     let sql = "SELECT certificate_der FROM issuance WHERE serial = ?1";
     first(connection, sql, [serial.as_bytes()], |row| Ok(row.get("certificate_der")?))
 }
 
-fn reason_text(reason: &Reason) -> String {
+pub(super) fn reason_text(reason: &Reason) -> String {
     match reason {
         Reason::Entry(id) => format!("entry {id}"),
         Reason::Attestation => "attestation".to_owned(),
         Reason::AgentRenewal => "agent_renewal".to_owned(),
+        Reason::Token { .. } => "token".to_owned(),
+        Reason::Renewal { presented } => format!("renewal {presented}"),
         Reason::Serving => "serving".to_owned(),
         Reason::Authority => "authority".to_owned(),
     }

@@ -3,30 +3,40 @@
 //! Owns the file, its schema and its threads. A write goes to the writer through a bounded queue and resolves after the commit that
 //! carries it; a read runs on a blocking thread against a snapshot. Neither blocks the async runtime.
 
+mod aliases;
 mod audit;
 mod bundles;
+mod certificates;
 mod columns;
 mod entries;
 mod issuance;
+mod jwt;
 mod nodes;
 mod open;
 mod reader;
 mod tokens;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
-use identity::{NodeName, TrustDomain};
+use identity::{AliasName, NodeName, TrustDomain};
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AuditLog, BundleStore, Change, EntryStore, IssuanceStore, NodeStore, RedeemError, StoreError, StoreHealth, TokenStore,
+    AliasStore, Apply, ApplyError, AuditLog, BundleStore, CertificateUseError, Change, EntryFilter, EntryStore, IssuanceStore,
+    NodeStore, ProvisioningStore, RedeemError, StoreError, StoreHealth, TokenStore,
 };
 use crate::audit::{Actor, AuditRecord, AuditVerdict};
+use crate::entry_plan::{EntryPlan, Scope, Wanted};
 use crate::issuance::{Intent, Ledger, LedgerError};
-use crate::records::{AgentSvidRecord, Entry, EntryId, NewEntry, NodeRecord, SvidGrounds, TokenRecord};
+use crate::jwt::issuance::{JwtIntent, JwtLedger};
+use crate::records::{
+    AgentSvidRecord, Entry, EntryEdit, EntryId, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
+    ProvisioningCertificate, SvidGrounds, TokenRecord,
+};
 pub use open::OpenError;
 use reader::Readers;
 use writer::Writer;
@@ -63,16 +73,93 @@ impl EntryStore for SqliteStore {
         Box::pin(self.writer.write(move |unit| entries::create(unit, id, entry, actor, now)))
     }
 
-    fn entries(&self, parent: Option<NodeName>) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
-        Box::pin(self.readers.read(move |connection| entries::list(connection, parent.as_ref())))
+    fn entries(&self, filter: EntryFilter) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| entries::list(connection, &filter)))
+    }
+
+    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<NodeEntries, StoreError>> {
+        Box::pin(self.readers.read(move |connection| entries::of_node(connection, &node)))
     }
 
     fn entry(&self, id: EntryId) -> BoxFuture<'_, Result<Entry, StoreError>> {
         Box::pin(self.readers.read(move |connection| entries::find(connection, &id)))
     }
 
-    fn delete_entry(&self, id: EntryId, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn update_entry(
+        &self,
+        id: EntryId,
+        expected_revision: Option<u64>,
+        edit: EntryEdit,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Entry, StoreError>> {
+        Box::pin(self.writer.write(move |unit| entries::update(unit, &id, expected_revision, edit, actor, now)))
+    }
+
+    fn delete_entry(
+        &self,
+        id: EntryId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(Entry, Option<Outstanding>), StoreError>> {
         Box::pin(self.writer.write(move |unit| entries::delete(unit, &id, actor, now)))
+    }
+
+    fn plan_entries(
+        &self,
+        scope: Scope,
+        wanted: Vec<Wanted>,
+        prune: bool,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<EntryPlan, ApplyError>> {
+        Box::pin(async move {
+            self.readers.read(move |connection| Ok(entries::dry_run(connection, &scope, wanted, prune, now))).await?
+        })
+    }
+
+    fn apply_entries(&self, document: Apply, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<EntryPlan, ApplyError>> {
+        Box::pin(self.writer.write(move |unit| entries::apply(unit, document, &actor, now)))
+    }
+
+    fn purge_expired_entries(&self, ended_by: Timestamp, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(self.writer.write(move |unit| entries::purge(unit, ended_by, now)))
+    }
+}
+
+impl AliasStore for SqliteStore {
+    fn create_alias(
+        &self,
+        name: AliasName,
+        nodes: BTreeSet<NodeName>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeAlias, StoreError>> {
+        Box::pin(self.writer.write(move |unit| aliases::create(unit, name, nodes, actor, now)))
+    }
+
+    fn aliases(&self) -> BoxFuture<'_, Result<Vec<NodeAlias>, StoreError>> {
+        Box::pin(self.readers.read(aliases::list))
+    }
+
+    fn change_alias(
+        &self,
+        name: AliasName,
+        add: BTreeSet<NodeName>,
+        remove: BTreeSet<NodeName>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeAlias, StoreError>> {
+        Box::pin(self.writer.write(move |unit| aliases::change(unit, &name, add, remove, actor, now)))
+    }
+
+    fn delete_alias(
+        &self,
+        name: AliasName,
+        with_entries: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
+        Box::pin(self.writer.write(move |unit| aliases::delete(unit, &name, with_entries, actor, now)))
     }
 }
 
@@ -89,6 +176,20 @@ impl TokenStore for SqliteStore {
     ) -> BoxFuture<'_, Result<NodeRecord, RedeemError>> {
         // A refusal is a success of the transaction: its audit event stays.
         Box::pin(async move { self.writer.write(move |unit| tokens::redeem(unit, &hash, &node_key_spki, now)).await? })
+    }
+}
+
+impl ProvisioningStore for SqliteStore {
+    fn redeem_certificate(
+        &self,
+        certificate: ProvisioningCertificate,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, CertificateUseError>> {
+        // A refusal is a success of the transaction: its audit event stays.
+        Box::pin(
+            async move { self.writer.write(move |unit| certificates::redeem(unit, certificate, &node_key_spki, now)).await? },
+        )
     }
 }
 
@@ -137,6 +238,15 @@ impl Ledger for SqliteStore {
     }
 }
 
+impl JwtLedger for SqliteStore {
+    fn persist_jwt(&self, intent: JwtIntent) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let written: Result<(), StoreError> = self.writer.write(move |unit| jwt::intend(unit, intent)).await;
+            written.map_err(|error| LedgerError(error.to_string()))
+        })
+    }
+}
+
 impl IssuanceStore for SqliteStore {
     fn record_result(
         &self,
@@ -145,6 +255,10 @@ impl IssuanceStore for SqliteStore {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.writer.write(move |unit| issuance::answer(unit, serial, certificate_der, now)))
+    }
+
+    fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| issuance::record(connection, &serial)))
     }
 
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -4,6 +4,7 @@ use identity::NodeName;
 use pki::{Sha256Digest, Timestamp, sha256};
 use rusqlite::{Connection, Row};
 
+use super::certificates;
 use super::columns::{all, first, parsed, seconds, serial, time, unreadable};
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent, NodeKeyChange};
@@ -135,10 +136,10 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<NodeRecord>, StoreErro
     all(connection, "SELECT * FROM nodes ORDER BY node", [], read)
 }
 
-/// A used token lets the key that used it attest again, which it must not once its node is evicted or banned.
+/// A used token or certificate lets the key that used it attest again, which it must not once its node is evicted or banned.
 fn forget_used_tokens(unit: &Unit<'_>, node: &NodeName) -> Result<(), StoreError> {
     unit.connection().execute("DELETE FROM tokens WHERE node = ?1 AND bound_key IS NOT NULL", [node.as_str()])?;
-    Ok(())
+    certificates::spend(unit, node)
 }
 
 fn forget(unit: &mut Unit<'_>, node: &NodeName) -> Result<(), StoreError> {

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The schema, as steps from one version to the next. `user_version` counts the steps taken. A step that was released is never
 /// changed: a new one is added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
 
 /// How long a statement waits for a lock: only a foreign tool that looks at the file can hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -76,3 +76,25 @@ async fn the_store_is_used_as_one_object() {
     assert_eq!(store.audit_after(0, 9).await.unwrap().len(), 1);
     assert_eq!(*store.failure().borrow(), None);
 }
+
+#[tokio::test]
+async fn the_line_of_a_certificate_is_kept_and_audited_and_one_that_does_not_read_back_is_an_error() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.store.issued(serial(1)).await.unwrap(), None);
+    let reason = Reason::Renewal { presented: serial(9) };
+    fixture.store.persist(Intent { provenance: Some(provenance()), reason, ..intent(1) }).await.unwrap();
+    fixture.store.persist(intent(2)).await.unwrap();
+    let fixture = fixture.reopened();
+    let known = fixture.store.issued(serial(1)).await.unwrap().unwrap();
+    assert_eq!((known.provenance, known.tbs_der), (Some(provenance()), intent(1).tbs_der));
+    assert_eq!(known.reason, format!("renewal {}", serial(9)));
+    assert_eq!(fixture.store.issued(serial(2)).await.unwrap().unwrap().provenance, None);
+    let events = fixture.events().await;
+    for part in ["\"token_issuer\":\"https://issuer.example\"", "\"token_subject\":\"s\"", "\"line_start\":"] {
+        assert!(events[0].body.contains(part), "{}", events[0].body);
+        assert!(!events[1].body.contains(part), "{}", events[1].body);
+    }
+    let connection = rusqlite::Connection::open(fixture.path()).unwrap();
+    connection.execute_batch("UPDATE issuance SET grounds = '{}' WHERE grounds IS NOT NULL").unwrap();
+    assert!(matches!(fixture.store.issued(serial(1)).await, Err(StoreError::Unavailable(_))));
+}

@@ -1,9 +1,13 @@
 //! The store's behaviour on a real file.
 
+mod aliases;
+mod apply;
+mod certificates;
 mod chain;
 mod entries;
 mod file;
 mod issuance;
+mod migration;
 mod nodes;
 mod tokens;
 
@@ -15,7 +19,10 @@ use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use super::SqliteStore;
 use crate::audit::{Actor, AuditRecord};
 use crate::issuance::{Intent, Ledger};
-use crate::records::{AgentSvidRecord, EntryId, NewEntry, NodeRecord, Reason, SvidGrounds, TokenRecord};
+use crate::oidc::AdmissionSource;
+use crate::records::{
+    AgentSvidRecord, EntryId, Hint, NewEntry, NodeRecord, Parent, Provenance, Reason, RenewalGrounds, SvidGrounds, TokenRecord,
+};
 use crate::store::{AuditLog, RedeemError, StoreError, TokenStore};
 
 const OPERATOR: Actor = Actor::Operator { uid: 1000 };
@@ -96,9 +103,11 @@ fn entry(path: &str, parent: &str, selectors: &[&str]) -> NewEntry {
     NewEntry {
         spiffe_id: SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap(),
         selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
-        parent: node(parent),
+        parent: Parent::Node(node(parent)),
         ttl: None,
         dns_names: vec![],
+        hint: Hint::default(),
+        expires_at: None,
     }
 }
 
@@ -109,7 +118,18 @@ fn intent(number: u64) -> Intent {
         subject: SpiffeId::parse("spiffe://example.org/web").unwrap(),
         caller: "n1".to_owned(),
         reason: Reason::Attestation,
+        provenance: None,
         not_after: at(3600),
         now: at(0),
     }
+}
+
+/// A line that began at 0.
+fn provenance() -> Provenance {
+    let source = AdmissionSource {
+        issuer: "https://issuer.example".to_owned(),
+        audiences: vec!["signet".to_owned()],
+        claims: [("sub".to_owned(), "s".to_owned())].into(),
+    };
+    Provenance { grounds: RenewalGrounds::Token(source), line_start: at(0) }
 }

@@ -1,0 +1,16 @@
+//! Callers in Istio's way: a bearer token or a certificate of ours, a PEM request, a certificate for whoever they proved to be.
+//!
+//! Owns what a request may say, who its caller is, whether that caller may have a certificate now, and how often. Knows no wire: the
+//! services are in `rpc::istio`.
+
+mod callers;
+mod credential;
+mod error;
+mod rate;
+mod request;
+
+pub(crate) use callers::{CallerParts, IstioCallers};
+pub(crate) use credential::Credential;
+pub(crate) use error::CallError;
+pub(crate) use rate::RateLimit;
+pub(crate) use request::{Metadata, SigningRequest};

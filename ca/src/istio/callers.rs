@@ -1,0 +1,121 @@
+//! Who calls, whether that caller may have a certificate now, and whether it has had enough of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use identity::SpiffeId;
+use pki::{Timestamp, Usage, ValidatedSvid};
+use runtime::clock::Clock;
+
+use super::credential::Credential;
+use super::error::CallError;
+use super::rate::{RateLimit, Rates, TooFast};
+use crate::admission::{Admitted, Renewable, RenewalFacts};
+use crate::oidc::{TokenError, TokenJudge, TokenSubject};
+use crate::records::RenewalGrounds;
+use crate::revocation::RevocationSource;
+use crate::serving::Credentials;
+use crate::store::Store;
+
+/// Who a caller proved to be, by what.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Authenticated {
+    /// A token, under the rules of now.
+    Token(TokenSubject),
+    /// A certificate, validated anew.
+    Certificate(ValidatedSvid),
+}
+
+/// What callers are judged with.
+pub(crate) struct CallerParts {
+    pub(crate) credentials: Credentials,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) judge: Arc<TokenJudge>,
+    pub(crate) revocation: Arc<dyn RevocationSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_renewal_age: Duration,
+    pub(crate) rate: RateLimit,
+}
+
+/// The judge of callers. One for the process.
+pub(crate) struct IstioCallers {
+    parts: CallerParts,
+    rates: Mutex<Rates>,
+}
+
+impl Authenticated {
+    /// Whose rate it counts against.
+    pub(crate) fn id(&self) -> &SpiffeId {
+        match self {
+            Self::Token(subject) => &subject.id,
+            Self::Certificate(svid) => svid.id(),
+        }
+    }
+}
+
+impl IstioCallers {
+    /// With full rates.
+    pub(crate) fn new(parts: CallerParts) -> Self {
+        let rates = Mutex::new(Rates::new(parts.rate));
+        Self { parts, rates }
+    }
+
+    /// Who shows this. The certificate of a connection is judged anew by each call.
+    ///
+    /// # Errors
+    /// [`CallError`]: it is not good now, or whether it is cannot be told.
+    pub(crate) async fn authenticate(&self, credential: Credential<'_>) -> Result<Authenticated, CallError> {
+        let now = self.now();
+        match credential {
+            Credential::Token(token) => match self.parts.judge.judge(token, now).await {
+                Ok(subject) => Ok(Authenticated::Token(subject)),
+                Err(TokenError::Unauthenticated(why)) => Err(CallError::Token(why)),
+                Err(TokenError::Unavailable(why)) => Err(CallError::KeysUnavailable(why)),
+            },
+            Credential::Certificate(peer) => {
+                let validated = peer.validate_again(&self.parts.credentials.bundle(), Usage::Client, now);
+                validated.map(Authenticated::Certificate).map_err(CallError::Certificate)
+            }
+        }
+    }
+
+    /// Counts one call of this caller.
+    ///
+    /// # Errors
+    /// [`CallError::TooFast`].
+    pub(crate) fn charge(&self, caller: &Authenticated) -> Result<(), CallError> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.take(caller.id(), self.parts.clock.boottime()).map_err(|TooFast { wait }| CallError::TooFast { wait })
+    }
+
+    /// Whether the caller may have a certificate of this life, now.
+    ///
+    /// # Errors
+    /// [`CallError::Admission`], or [`CallError::Store`] when the ledger cannot say.
+    pub(crate) async fn admit(&self, caller: Authenticated, ttl: Option<Duration>) -> Result<Admitted, CallError> {
+        let now = self.now();
+        let trust_domain = self.parts.credentials.trust_domain();
+        let presented = match caller {
+            Authenticated::Token(subject) => return Ok(Admitted::for_token(trust_domain, subject, ttl, now)?),
+            Authenticated::Certificate(presented) => presented,
+        };
+        let record = self.parts.store.issued(presented.serial().clone()).await?;
+        let renewable = Renewable::check(RenewalFacts {
+            trust_domain,
+            presented: &presented,
+            is_revoked: self.parts.revocation.is_revoked(presented.serial()),
+            record: record.as_ref(),
+            max_age: self.parts.max_renewal_age,
+            now,
+        })?;
+        let granted = match renewable.grounds() {
+            RenewalGrounds::Token(source) => self.parts.judge.still_grants(source),
+        };
+        Ok(Admitted::for_renewal(renewable, granted, ttl)?)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now().into()
+    }
+}

@@ -1,0 +1,87 @@
+//! The desk where JWT-SVIDs are asked for: audiences read, issuance driven, counted and logged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::{AudienceError, AudienceSet, JwtKey, JwtMintError, JwtSvid, Timestamp};
+use runtime::clock::Clock;
+
+use super::issuance::{JwtIssuanceError, issue};
+use crate::admission::{AdmissionError, Admitted};
+use crate::error_reason::{ErrorReason, Told};
+use crate::issuing::IssuingError;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// Why no JWT-SVID is answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JwtIssuingError {
+    /// The audiences asked for.
+    #[error("the audiences are refused: {0}")]
+    Audiences(#[from] AudienceError),
+    /// No such entry for this caller, or not for this caller, or the store: as with certificates.
+    #[error(transparent)]
+    Grounds(#[from] IssuingError),
+    /// The script stopped.
+    #[error(transparent)]
+    Issuance(#[from] JwtIssuanceError),
+}
+
+impl From<AdmissionError> for JwtIssuingError {
+    fn from(refused: AdmissionError) -> Self {
+        Self::Grounds(refused.into())
+    }
+}
+
+impl Told for JwtIssuingError {
+    fn reason(&self) -> Option<ErrorReason> {
+        match self {
+            Self::Audiences(_) | Self::Issuance(JwtIssuanceError::Mint(JwtMintError::TooLong)) => {
+                Some(ErrorReason::AudienceInvalid)
+            }
+            Self::Grounds(error) => error.reason(),
+            Self::Issuance(JwtIssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
+            Self::Issuance(JwtIssuanceError::Mint(_) | JwtIssuanceError::Signing { .. }) => None,
+        }
+    }
+}
+
+/// The desk. One for the process.
+pub(crate) struct JwtDesk {
+    /// The life of each token.
+    pub(crate) ttl: Duration,
+    pub(crate) key: Arc<JwtKey>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+}
+
+impl JwtDesk {
+    /// A JWT-SVID for whom the caller was admitted to be, for the audiences that it asks for.
+    ///
+    /// # Errors
+    /// [`JwtIssuingError`].
+    pub(crate) async fn issue(
+        &self,
+        admitted: Result<Admitted, IssuingError>,
+        audiences: &[String],
+    ) -> Result<JwtSvid, JwtIssuingError> {
+        let outcome = self.run(admitted, audiences).await;
+        match &outcome {
+            Ok(svid) => {
+                tracing::info!(id = %svid.id(), audiences = %svid.audiences(), expires_at = %svid.expires_at(), "JWT-SVID issued");
+                self.metrics.jwt_issuance(Ok(()));
+            }
+            Err(error) => self.metrics.jwt_issuance(Err(error.reason())),
+        }
+        outcome
+    }
+
+    async fn run(&self, admitted: Result<Admitted, IssuingError>, audiences: &[String]) -> Result<JwtSvid, JwtIssuingError> {
+        // Admission first: who may not have the name learns nothing else.
+        let admitted = admitted?;
+        let audiences = AudienceSet::parse(audiences)?;
+        let now = Timestamp::from(self.clock.now());
+        Ok(issue(admitted, &audiences, self.ttl, &self.key, &*self.store, now).await?)
+    }
+}
