@@ -12,6 +12,7 @@ use crate::stream::{Alarm, Event, UnansweredReason};
 #[derive(Clone, Debug, Default)]
 pub struct SdsMetrics {
     pushes: Family<Pushed, Counter>,
+    removals: Counter,
     acks: Counter,
     nacks: Counter,
     stale_nonces: Counter,
@@ -31,11 +32,18 @@ impl SdsMetrics {
         for alarm in [AlarmKind::HeldBack, AlarmKind::Rejected, AlarmKind::RejectedFirst, AlarmKind::RejectedAgain] {
             drop(metrics.alarms.get_or_create(&Alarmed { alarm }));
         }
-        for reason in [UnansweredKind::NoIdentity, UnansweredKind::NotTheCallers, UnansweredKind::HeldBack] {
+        for reason in [
+            UnansweredKind::NoIdentity,
+            UnansweredKind::NotTheCallers,
+            UnansweredKind::HeldBack,
+            UnansweredKind::NotYet,
+            UnansweredKind::FileRefused,
+        ] {
             drop(metrics.unanswered_names.get_or_create(&Unanswered { reason }));
         }
         let sds = registry.sub_registry_with_prefix("sds");
         sds.register("pushes", "Secrets sent", metrics.pushes.clone());
+        sds.register("removals", "Names told removed on incremental streams", metrics.removals.clone());
         sds.register("acks", "Responses that a peer accepted", metrics.acks.clone());
         sds.register("nacks", "Responses that a peer rejected", metrics.nacks.clone());
         sds.register("stale_nonces", "Requests ignored since a newer response had overtaken them", metrics.stale_nonces.clone());
@@ -55,13 +63,11 @@ impl SdsMetrics {
 
     pub(crate) fn count(&self, event: &Event) {
         match event {
-            Event::Pushed { certificates, validation_contexts, stream: _, version: _ } => {
-                for (resource, number) in
-                    [(PushedResource::Certificate, certificates), (PushedResource::ValidationContext, validation_contexts)]
-                {
-                    self.pushes.get_or_create(&Pushed { resource }).inc_by(u64::try_from(*number).unwrap_or(u64::MAX));
-                }
+            Event::Pushed { certificates, validation_contexts, removed, stream: _, version: _ } => {
+                self.sent(*certificates, *validation_contexts);
+                self.removals.inc_by(u64::try_from(*removed).unwrap_or(u64::MAX));
             }
+            Event::Fetched { certificates, validation_contexts, version: _ } => self.sent(*certificates, *validation_contexts),
             Event::Acked { .. } => drop(self.acks.inc()),
             Event::Nacked { .. } => drop(self.nacks.inc()),
             Event::StaleNonce { .. } => drop(self.stale_nonces.inc()),
@@ -70,6 +76,8 @@ impl SdsMetrics {
                     UnansweredReason::NoIdentity => UnansweredKind::NoIdentity,
                     UnansweredReason::NotTheCallers => UnansweredKind::NotTheCallers,
                     UnansweredReason::HeldBack => UnansweredKind::HeldBack,
+                    UnansweredReason::NotYet => UnansweredKind::NotYet,
+                    UnansweredReason::FileRefused => UnansweredKind::FileRefused,
                 };
                 self.unanswered_names.get_or_create(&Unanswered { reason }).inc();
             }
@@ -82,6 +90,16 @@ impl SdsMetrics {
                 };
                 self.alarms.get_or_create(&Alarmed { alarm }).inc();
             }
+        }
+    }
+}
+
+impl SdsMetrics {
+    fn sent(&self, certificates: usize, validation_contexts: usize) {
+        for (resource, number) in
+            [(PushedResource::Certificate, certificates), (PushedResource::ValidationContext, validation_contexts)]
+        {
+            self.pushes.get_or_create(&Pushed { resource }).inc_by(u64::try_from(number).unwrap_or(u64::MAX));
         }
     }
 }
@@ -107,6 +125,8 @@ enum UnansweredKind {
     NoIdentity,
     NotTheCallers,
     HeldBack,
+    NotYet,
+    FileRefused,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,7 +160,7 @@ macro_rules! label_values {
 }
 
 label_values!(PushedResource { Certificate => "certificate", ValidationContext => "validation_context" });
-label_values!(UnansweredKind { NoIdentity => "no_identity", NotTheCallers => "not_the_callers", HeldBack => "held_back" });
+label_values!(UnansweredKind { NoIdentity => "no_identity", NotTheCallers => "not_the_callers", HeldBack => "held_back", NotYet => "not_yet", FileRefused => "file_refused" });
 label_values!(AlarmKind {
     HeldBack => "held_back",
     Rejected => "rejected",

@@ -1,11 +1,16 @@
 //! The gRPC service: moves bytes between Envoy and the state machine of its connection.
 
+mod live;
+mod log;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use pki::Sha256Digest;
 use proto::envoy::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -13,18 +18,22 @@ use proto::envoy::envoy::service::secret::v3::secret_discovery_service_server::{
     SecretDiscoveryService, SecretDiscoveryServiceServer,
 };
 use runtime::clock::Clock;
-use runtime::log_budget::LogBudget;
 use tokio::sync::watch;
 use tonic::{Request, Status, Streaming};
 
-use crate::stream::{Alarm, Connection, Event, Now, RequestError, Response, StreamId};
-use crate::{SdsMetrics, SecretSource, SecretState, ValidationContextKind, wire};
+use crate::file_secret::is_file_name;
+use crate::stream::{Connection, FetchError, RequestError, Response, StreamId, TooManyStreams};
+use crate::{BearerRefusal, BearerToken, FileNames, SdsMetrics, SecretSource, ValidationContextKind, wire};
+use live::{Driver, OpenStream, Shared, Sources, files_changed};
 
 /// The largest request read, in bytes: Envoy's with its whole node are 61 kB. Each stream may hold a half-sent one.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
-/// The longest sleep between two looks at the clock, which goes on during a suspend while the sleep does not.
-const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// Most tokens at work on one connection.
+const MAX_TOKENS: usize = 8;
+
+/// How long a fetch waits for what the host must get first: files, or a certificate for a token.
+const FETCHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// All streams of one peer connection; clones are the same connection.
 ///
@@ -33,24 +42,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 pub struct SdsConnection<C> {
     caller: C,
     shared: Arc<Shared>,
+    /// What streams with a token of their own share, by the token's digest, as long as one of them is open.
+    bearers: Arc<Mutex<BTreeMap<Sha256Digest, Weak<Shared>>>>,
 }
 
-struct Shared {
-    span: tracing::Span,
-    /// Made by the first stream.
-    live: Mutex<Option<Live>>,
-    /// Counted up when streams should look again.
-    wake: watch::Sender<u64>,
-}
-
-struct Live {
-    machine: Connection,
-    /// For all streams of the connection together: a peer that errs without end does not fill the disk.
-    log: LogBudget,
-    secrets: watch::Receiver<Arc<SecretState>>,
-}
-
-/// `envoy.service.secret.v3.SecretDiscoveryService`: `StreamSecrets`. `DeltaSecrets` and `FetchSecrets` are UNIMPLEMENTED.
+/// `envoy.service.secret.v3.SecretDiscoveryService`: `StreamSecrets`, `DeltaSecrets` and `FetchSecrets`.
 pub struct SdsService<S> {
     source: Arc<S>,
     validation: ValidationContextKind,
@@ -61,8 +57,7 @@ pub struct SdsService<S> {
 impl<C> SdsConnection<C> {
     /// For an attested caller. What happens on its streams is logged in the span that is current now.
     pub fn new(caller: C) -> Self {
-        let shared = Shared { span: tracing::Span::current(), live: Mutex::default(), wake: watch::Sender::default() };
-        Self { caller, shared: Arc::new(shared) }
+        Self { caller, shared: Arc::new(Shared::new()), bearers: Arc::default() }
     }
 
     /// Who is at the other end.
@@ -73,7 +68,8 @@ impl<C> SdsConnection<C> {
 
 impl<C: Clone> Clone for SdsConnection<C> {
     fn clone(&self) -> Self {
-        Self { caller: self.caller.clone(), shared: Arc::clone(&self.shared) }
+        let (shared, bearers) = (Arc::clone(&self.shared), Arc::clone(&self.bearers));
+        Self { caller: self.caller.clone(), shared, bearers }
     }
 }
 
@@ -101,100 +97,109 @@ impl<S: SecretSource> SdsService<S> {
         SecretDiscoveryServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
-    fn open(&self, connection: &SdsConnection<S::Caller>) -> Result<OpenStream, Status> {
-        let clock = Arc::clone(&self.clock);
-        let now = read(&*clock);
-        let mut guard = connection.shared.lock();
-        let live = guard.get_or_insert_with(|| {
-            let mut secrets = self.source.subscribe(&connection.caller);
-            let state = Arc::clone(&secrets.borrow_and_update());
-            Live { machine: Connection::new(self.validation, state, now), log: LogBudget::new(now.boot), secrets }
-        });
-        let id = live.machine.open().map_err(|error| Status::resource_exhausted(error.to_string()))?;
-        let secrets = live.secrets.clone();
-        drop(guard);
-        self.metrics.opened();
-        let wake = connection.shared.wake.subscribe();
-        Ok(OpenStream { id, shared: Arc::clone(&connection.shared), secrets, wake, clock, metrics: self.metrics.clone() })
-    }
-}
-
-/// One open stream; closes itself in the machine when dropped.
-struct OpenStream {
-    id: StreamId,
-    shared: Arc<Shared>,
-    secrets: watch::Receiver<Arc<SecretState>>,
-    wake: watch::Receiver<u64>,
-    clock: Arc<dyn Clock>,
-    metrics: SdsMetrics,
-}
-
-impl OpenStream {
-    /// Runs `step` on the machine with the newest state and the time, then logs, counts, and wakes the other streams.
-    fn step<T>(&self, step: impl FnOnce(&mut Connection, Now) -> T) -> Option<T> {
-        let now = read(&*self.clock);
-        let mut guard = self.shared.lock();
-        let live = guard.as_mut()?;
-        let state = Arc::clone(&live.secrets.borrow());
-        live.machine.update(state, now);
-        let outcome = step(&mut live.machine, now);
-        let events: Vec<_> = live.machine.take_events().into_iter().map(|event| (live.log.take(now.boot), event)).collect();
-        let woken = live.machine.take_woken();
-        drop(guard);
-        if woken {
-            self.shared.wake.send_modify(|count| *count = count.wrapping_add(1));
+    fn driver<T>(&self, request: &Request<T>) -> Result<Driver, Status> {
+        let connection = request
+            .extensions()
+            .get::<SdsConnection<S::Caller>>()
+            .ok_or_else(|| Status::permission_denied("this connection has no attested caller"))?;
+        let token = BearerToken::from_metadata(request.metadata());
+        match token.map_err(|fault| Status::unauthenticated(fault.to_string()))? {
+            Some(token) => self.bearer_driver(connection, token),
+            None => Ok(self.own_driver(connection)),
         }
-        self.shared.span.in_scope(|| {
-            for (line, event) in &events {
-                self.metrics.count(event);
-                if let Some(left_out) = line {
-                    tell_left_out(*left_out);
-                    log(event);
-                }
-            }
-        });
-        Some(outcome)
     }
 
-    fn take(&self, message: DiscoveryRequest) -> Result<(), RequestError> {
+    fn own_driver(&self, connection: &SdsConnection<S::Caller>) -> Driver {
+        let sources = || {
+            let (names, wanted) = watch::channel(FileNames::default());
+            let files = self.source.files(&connection.caller, wanted).map(|found| (names, found));
+            Sources { secrets: self.source.subscribe(&connection.caller), files }
+        };
+        let (shared, clock) = (Arc::clone(&connection.shared), Arc::clone(&self.clock));
+        Driver::new(shared, self.validation, clock, self.metrics.clone(), sources)
+    }
+
+    /// Streams of the connection that bear the same token have one machine, and no other stream has a part in it.
+    fn bearer_driver(&self, connection: &SdsConnection<S::Caller>, token: BearerToken) -> Result<Driver, Status> {
+        let mut bearers = connection.bearers.lock().unwrap_or_else(PoisonError::into_inner);
+        bearers.retain(|_, shared| shared.strong_count() > 0);
+        let digest = token.digest();
+        if let Some(shared) = bearers.get(&digest).and_then(Weak::upgrade) {
+            return Ok(Driver::of(shared, Arc::clone(&self.clock), self.metrics.clone()));
+        }
+        if bearers.len() >= MAX_TOKENS {
+            return Err(Status::resource_exhausted(format!("the connection bears {MAX_TOKENS} tokens, no more are taken")));
+        }
+        let secrets = self.source.bearer(&connection.caller, token).map_err(|refusal| match refusal {
+            BearerRefusal::Off => Status::unauthenticated(refusal.to_string()),
+            BearerRefusal::TooMany => Status::resource_exhausted(refusal.to_string()),
+        })?;
+        // Plain, as Istio's agents send it: who comes with a token comes from there.
+        let (kind, clock) = (ValidationContextKind::TrustedCa, Arc::clone(&self.clock));
+        let sources = || Sources { secrets, files: None };
+        let driver = Driver::new(Arc::new(connection.shared.beside()), kind, clock, self.metrics.clone(), sources);
+        bearers.insert(digest, Arc::downgrade(driver.shared()));
+        Ok(driver)
+    }
+
+    fn responses<P: Protocol>(&self, request: Request<Streaming<P::Request>>) -> Result<ResponseStream<P::Response>, Status> {
+        let open = self.driver(&request)?.open(P::open).ok_or_else(gone)?;
+        let open = open.map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        let responses = stream::unfold(Some((open, request.into_inner())), |running| async {
+            let (open, requests) = running?;
+            next::<P>(open, requests).await
+        });
+        Ok(Box::pin(responses))
+    }
+}
+
+/// One of the two streaming methods: the messages that travel, and the kind of stream in the machine.
+trait Protocol: 'static {
+    type Request: Send + 'static;
+    type Response: Send + 'static;
+
+    fn open(machine: &mut Connection) -> Result<StreamId, TooManyStreams>;
+    fn take(open: &OpenStream, message: Self::Request) -> Result<(), RequestError>;
+    fn write(response: Response) -> Self::Response;
+}
+
+struct StateOfTheWorld;
+
+struct Incremental;
+
+impl Protocol for StateOfTheWorld {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn open(machine: &mut Connection) -> Result<StreamId, TooManyStreams> {
+        machine.open()
+    }
+
+    fn take(open: &OpenStream, message: DiscoveryRequest) -> Result<(), RequestError> {
         let request = wire::request(message);
-        self.step(|machine, now| machine.request(self.id, request, now)).unwrap_or(Ok(()))
+        open.driver.step(|machine, now| machine.request(open.id, request, now)).unwrap_or(Ok(()))
     }
 
-    /// A stream that is refused counts against the same budget: the peer can open the next at once.
-    fn log_refusal(&self, error: &RequestError) {
-        let boot = self.clock.boottime();
-        let line = self.shared.lock().as_mut().and_then(|live| live.log.take(boot));
-        if let Some(left_out) = line {
-            self.shared.span.in_scope(|| {
-                tell_left_out(left_out);
-                tracing::warn!(stream = %self.id, %error, "SDS stream refused");
-            });
-        }
-    }
-
-    fn transmit(&self) -> Option<Response> {
-        self.step(|machine, now| machine.transmit(self.id, now)).flatten()
-    }
-
-    /// How long until the machine wants to be asked again, at most [`LONGEST_SLEEP`].
-    fn sleep(&self) -> Duration {
-        let until_wakeup = self.step(|machine, now| machine.next_wakeup().map(|at| at.saturating_sub(now.boot))).flatten();
-        until_wakeup.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    fn write(response: Response) -> DiscoveryResponse {
+        wire::response(response)
     }
 }
 
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.step(|machine, now| machine.close(self.id, now));
-        self.metrics.closed();
-    }
-}
+impl Protocol for Incremental {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Live>> {
-        // The machine has no half-done state that a panic could leave behind worse than a wrong answer to its own peer.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(machine: &mut Connection) -> Result<StreamId, TooManyStreams> {
+        machine.open_delta()
+    }
+
+    fn take(open: &OpenStream, message: DeltaDiscoveryRequest) -> Result<(), RequestError> {
+        let request = wire::delta_request(message);
+        open.driver.step(|machine, now| machine.request_delta(open.id, request, now)).unwrap_or(Ok(()))
+    }
+
+    fn write(response: Response) -> DeltaDiscoveryResponse {
+        wire::delta_response(response)
     }
 }
 
@@ -209,55 +214,103 @@ impl<S: SecretSource> SecretDiscoveryService for SdsService<S> {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<tonic::Response<Self::StreamSecretsStream>, Status> {
-        let connection = request
-            .extensions()
-            .get::<SdsConnection<S::Caller>>()
-            .ok_or_else(|| Status::permission_denied("this connection has no attested caller"))?;
-        let open = self.open(connection)?;
-        let responses = stream::unfold(Some((open, request.into_inner())), |running| async {
-            let (open, requests) = running?;
-            next(open, requests).await
-        });
-        Ok(tonic::Response::new(Box::pin(responses)))
+        self.responses::<StateOfTheWorld>(request).map(tonic::Response::new)
     }
 
     async fn delta_secrets(
         &self,
-        _request: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<tonic::Response<Self::DeltaSecretsStream>, Status> {
-        Err(Status::unimplemented("DeltaSecrets is not served; set api_type: GRPC"))
+        self.responses::<Incremental>(request).map(tonic::Response::new)
     }
 
-    async fn fetch_secrets(&self, _request: Request<DiscoveryRequest>) -> Result<tonic::Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("FetchSecrets is not served; use StreamSecrets"))
+    async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<tonic::Response<DiscoveryResponse>, Status> {
+        let driver = self.driver(&request)?;
+        let by_token = !matches!(BearerToken::from_metadata(request.metadata()), Ok(None));
+        let request = wire::request(request.into_inner());
+        match fetch(&driver, request, by_token).await? {
+            Ok(response) => Ok(tonic::Response::new(wire::response(response))),
+            Err(error) => {
+                driver.log_refusal(&error);
+                Err(status(&error))
+            }
+        }
     }
 }
 
+/// Files are looked at, and certificates for tokens fetched, while a stream is open, so for those one is opened meanwhile.
+async fn fetch(driver: &Driver, request: crate::stream::Request, by_token: bool) -> Result<Result<Response, FetchError>, Status> {
+    let fetch = || driver.step(|machine, now| machine.fetch(request.clone(), now)).ok_or_else(gone);
+    let first = fetch()?;
+    let comes = by_token || request.names.iter().any(|name| is_file_name(name));
+    if !matches!(first, Err(FetchError::NotYet { .. })) || !comes {
+        return Ok(first);
+    }
+    let open = driver.clone().open(Connection::open).ok_or_else(gone)?;
+    let mut open = open.map_err(|error| Status::resource_exhausted(error.to_string()))?;
+    let asked = driver.step(|machine, now| machine.request(open.id, request.clone(), now)).ok_or_else(gone)?;
+    if let Err(error) = asked {
+        return Ok(Err(error.into()));
+    }
+    let there = async {
+        loop {
+            if let Some(status) = open.end() {
+                return Err(status);
+            }
+            let fetched = fetch()?;
+            if !matches!(fetched, Err(FetchError::NotYet { .. })) {
+                return Ok(fetched);
+            }
+            tokio::select! {
+                () = files_changed(&mut open.files) => {}
+                // An error means that the sender is gone: seen at the top of the loop.
+                _changed = open.secrets.changed() => {}
+            }
+        }
+    };
+    tokio::time::timeout(FETCHED_WITHIN, there).await.unwrap_or(Ok(first))
+}
+
+fn status(error: &FetchError) -> Status {
+    let text = error.to_string();
+    match error {
+        FetchError::Request(_) | FetchError::NoNames => Status::invalid_argument(text),
+        FetchError::NoIdentity => Status::permission_denied(text),
+        FetchError::NotFound { .. } => Status::not_found(text),
+        FetchError::NotYet { .. } => Status::unavailable(text),
+    }
+}
+
+fn gone() -> Status {
+    Status::unavailable("the caller of this connection is gone")
+}
+
 /// A stream and its requests, or nothing once it has ended with a status.
-type Running = Option<(OpenStream, Streaming<DiscoveryRequest>)>;
+type Running<T> = Option<(OpenStream, Streaming<T>)>;
 
 /// Waits for the next thing to say on a stream; `None` ends it.
-async fn next(
+async fn next<P: Protocol>(
     mut open: OpenStream,
-    mut requests: Streaming<DiscoveryRequest>,
-) -> Option<(Result<DiscoveryResponse, Status>, Running)> {
+    mut requests: Streaming<P::Request>,
+) -> Option<(Result<P::Response, Status>, Running<P::Request>)> {
     loop {
         // Taken first: a change between here and the wait below is then seen by the wait.
         open.wake.mark_unchanged();
         open.secrets.mark_unchanged();
-        if open.secrets.has_changed().is_err() {
-            return Some((Err(Status::unavailable("the caller of this connection is gone")), None));
+        open.files.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        if let Some(status) = open.end() {
+            return Some((Err(status), None));
         }
         if let Some(response) = open.transmit() {
-            return Some((Ok(wire::response(response)), Some((open, requests))));
+            return Some((Ok(P::write(response)), Some((open, requests))));
         }
         let sleep = open.sleep();
         // The machine decides what is sent and keeps nothing in flight here, so the arms may come in any order.
         tokio::select! {
             message = requests.message() => match message {
                 Ok(Some(message)) => {
-                    if let Err(error) = open.take(message) {
-                        open.log_refusal(&error);
+                    if let Err(error) = P::take(&open, message) {
+                        open.driver.log_refusal(&error);
                         return Some((Err(Status::invalid_argument(error.to_string())), None));
                     }
                 }
@@ -270,39 +323,8 @@ async fn next(
             // An error means that the sender is gone: seen at the top of the loop.
             _changed = open.secrets.changed() => {}
             _woken = open.wake.changed() => {}
+            () = files_changed(&mut open.files) => {}
             () = tokio::time::sleep(sleep) => {}
-        }
-    }
-}
-
-fn read(clock: &dyn Clock) -> Now {
-    Now { wall: clock.now().into(), boot: clock.boottime() }
-}
-
-fn tell_left_out(lines: u64) {
-    if lines > 0 {
-        tracing::warn!(lines, "lines about this connection were left out: it causes too many");
-    }
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::Pushed { stream, version, certificates, validation_contexts } => {
-            tracing::info!(%stream, version, certificates, validation_contexts, "secrets sent");
-        }
-        Event::Acked { stream, version } => tracing::debug!(%stream, version, "secrets accepted"),
-        Event::Nacked { stream, version, why } => tracing::warn!(%stream, version, why, "secrets rejected by the peer"),
-        Event::StaleNonce { stream } => tracing::debug!(%stream, "request for an overtaken response ignored"),
-        Event::Unanswered { stream, name, reason } => tracing::warn!(%stream, name, ?reason, "name left unanswered"),
-        Event::Alarm(Alarm::HeldBack { id, serial, why }) => {
-            tracing::error!(%id, serial, %why, "SVID does not verify with the bundle: held back, the last good pair stays");
-        }
-        Event::Alarm(Alarm::Rejected) => tracing::error!("peer rejected a pair: the last good one is sent again"),
-        Event::Alarm(Alarm::RejectedFirst) => {
-            tracing::error!("peer rejected its first pair: nothing is sent until the content changes");
-        }
-        Event::Alarm(Alarm::RejectedAgain { retry_in }) => {
-            tracing::error!(?retry_in, "peer rejects the last good pair too: trying again later");
         }
     }
 }

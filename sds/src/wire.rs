@@ -3,11 +3,14 @@
 use prost::{Message, Name};
 use proto::envoy::envoy::config::core::v3::{DataSource, Node, TypedExtensionConfig, data_source::Specifier};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
-use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use proto::envoy::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as DeltaResource,
+};
 use proto::envoy::google::protobuf::{Any, value::Kind};
 
 use crate::ValidationContextKind;
-use crate::stream::{Request, Resource, Response, SECRET_TYPE_URL, Secret};
+use crate::file_secret::FileContent;
+use crate::stream::{DeltaRequest, Request, Resource, Response, SECRET_TYPE_URL, Secret};
 
 /// The extension that Envoy registers its SPIFFE validator under.
 const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
@@ -38,14 +41,45 @@ fn validation_asked_for(node: &Node) -> Option<ValidationContextKind> {
     disabled.then_some(ValidationContextKind::TrustedCa)
 }
 
+/// Reads a request of an incremental stream.
+pub(crate) fn delta_request(message: DeltaDiscoveryRequest) -> DeltaRequest {
+    DeltaRequest {
+        type_url: message.type_url,
+        subscribe: message.resource_names_subscribe,
+        unsubscribe: message.resource_names_unsubscribe,
+        initial_versions: message.initial_resource_versions.into_iter().collect(),
+        nonce: message.response_nonce,
+        rejection: message.error_detail.map(|status| status.message),
+        validation: message.node.and_then(|node| validation_asked_for(&node)),
+    }
+}
+
 /// Writes a response. It holds private keys: it must never be logged, and prost's `Debug` would print them.
 pub(crate) fn response(response: Response) -> DiscoveryResponse {
-    let Response { version, nonce, resources } = response;
-    let resources = resources
-        .into_iter()
-        .map(|resource| Any { type_url: SECRET_TYPE_URL.to_owned(), value: secret(resource).encode_to_vec() })
-        .collect();
+    let Response { version, nonce, resources, removed: _ } = response;
+    let resources = resources.into_iter().map(secret).map(|secret| packed(&secret)).collect();
     DiscoveryResponse { version_info: version, resources, type_url: SECRET_TYPE_URL.to_owned(), nonce, ..Default::default() }
+}
+
+/// Writes a response of an incremental stream, of which the same holds.
+pub(crate) fn delta_response(response: Response) -> DeltaDiscoveryResponse {
+    let Response { version, nonce, resources, removed } = response;
+    let resources = resources.into_iter().map(|resource| {
+        let (name, version) = (resource.name.as_ref().to_owned(), resource.version.clone());
+        DeltaResource { name, version, resource: Some(packed(&secret(resource))), ..Default::default() }
+    });
+    DeltaDiscoveryResponse {
+        system_version_info: version,
+        resources: resources.collect(),
+        removed_resources: removed.iter().map(|name| name.as_ref().to_owned()).collect(),
+        type_url: SECRET_TYPE_URL.to_owned(),
+        nonce,
+        ..Default::default()
+    }
+}
+
+fn packed(secret: &tls::Secret) -> Any {
+    Any { type_url: SECRET_TYPE_URL.to_owned(), value: secret.encode_to_vec() }
 }
 
 fn secret(resource: Resource) -> tls::Secret {
@@ -55,6 +89,7 @@ fn secret(resource: Resource) -> tls::Secret {
             private_key: Some(inline(svid.key().to_pkcs8_pem().as_bytes().to_vec())),
             ..Default::default()
         }),
+        Secret::File(secret) => file_secret(secret.content()),
         Secret::ValidationContext { bundle, kind } => tls::secret::Type::ValidationContext(match kind {
             ValidationContextKind::SpiffeValidator => tls::CertificateValidationContext {
                 custom_validator_config: Some(spiffe_validator(&bundle)),
@@ -66,6 +101,20 @@ fn secret(resource: Resource) -> tls::Secret {
         }),
     };
     tls::Secret { name: resource.name.as_ref().to_owned(), r#type: Some(secret) }
+}
+
+fn file_secret(content: &FileContent) -> tls::secret::Type {
+    match content {
+        FileContent::Certificate { chain, key } => tls::secret::Type::TlsCertificate(tls::TlsCertificate {
+            certificate_chain: Some(inline(chain.clone())),
+            private_key: Some(inline(key.to_vec())),
+            ..Default::default()
+        }),
+        FileContent::Roots(pem) => tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
+            trusted_ca: Some(inline(pem.clone())),
+            ..Default::default()
+        }),
+    }
 }
 
 fn spiffe_validator(bundle: &pki::TrustBundle) -> TypedExtensionConfig {

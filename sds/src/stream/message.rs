@@ -7,6 +7,8 @@ use std::time::Duration;
 use identity::SpiffeId;
 use pki::{SvidError, Timestamp, TrustBundle, X509Svid};
 
+use crate::file_secret::{FileSecret, MAX_FILE_NAMES};
+
 /// The type URL of every request and resource.
 pub const SECRET_TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
@@ -78,15 +80,36 @@ pub struct Request {
     pub validation: Option<ValidationContextKind>,
 }
 
-/// What shall be sent on a stream. Never without a resource.
+/// What a peer says on an incremental stream.
+#[derive(Clone, Debug, Default)]
+pub struct DeltaRequest {
+    /// Empty, or [`SECRET_TYPE_URL`].
+    pub type_url: String,
+    /// Names wanted from now on. One that was wanted already is answered again. `*` is refused: a key goes only where it was asked for.
+    pub subscribe: Vec<String>,
+    /// Names not wanted any more; stronger than `subscribe` in the same request.
+    pub unsubscribe: Vec<String>,
+    /// Name and version of what the peer holds from an earlier stream. Counts on the first request only, and for subscribed names.
+    pub initial_versions: Vec<(String, String)>,
+    /// The nonce of the response that this request answers; empty when it answers none.
+    pub nonce: String,
+    /// Present when the peer rejected that response: why.
+    pub rejection: Option<String>,
+    /// What the peer's node metadata ask for, when the request had any.
+    pub validation: Option<ValidationContextKind>,
+}
+
+/// What shall be sent on a stream, or the answer to a fetch. Never empty.
 #[derive(Debug)]
 pub struct Response {
-    /// The content hash of the resources.
+    /// The content hash of the whole.
     pub version: String,
-    /// Unique on the connection.
+    /// Unique on the connection; empty for a fetch.
     pub nonce: String,
-    /// At least one, one per name answered.
+    /// One per name answered.
     pub resources: Vec<Resource>,
+    /// Names whose secret the peer was told of and that is no longer the caller's. Only on an incremental stream.
+    pub removed: Vec<Arc<str>>,
 }
 
 /// A secret under the name by which the peer asked for it.
@@ -94,6 +117,8 @@ pub struct Response {
 pub struct Resource {
     /// As asked.
     pub name: Arc<str>,
+    /// The content hash of this secret under this name.
+    pub version: String,
     /// The secret itself.
     pub secret: Secret,
 }
@@ -110,6 +135,8 @@ pub enum Secret {
         /// In which form they are told.
         kind: ValidationContextKind,
     },
+    /// What stands in files: a chain and its key, or whom to trust.
+    File(Arc<FileSecret>),
 }
 
 /// Why a stream ends by the peer's fault: INVALID_ARGUMENT.
@@ -127,10 +154,19 @@ pub enum RequestError {
         /// How many it has.
         found: usize,
     },
+    /// `*` on an incremental stream.
+    #[error("\"*\" asks for every secret: a private key is sent only where it was asked for, so subscribe to names")]
+    Wildcard,
     /// Empty, or longer than [`MAX_NAME_BYTES`].
     #[error("a name has {found} bytes, 1 to {MAX_NAME_BYTES} are allowed")]
     NameLength {
         /// The length met, in bytes.
+        found: usize,
+    },
+    /// More than [`MAX_FILE_NAMES`] on the streams of the connection together.
+    #[error("the names of files on this connection would be {found}, at most {MAX_FILE_NAMES} are allowed together")]
+    FileNames {
+        /// How many it would be.
         found: usize,
     },
     /// More than [`MAX_CONNECTION_NAME_BYTES`].
@@ -155,6 +191,20 @@ pub enum UnansweredReason {
     NotTheCallers,
     /// The secret exists, and does not verify.
     HeldBack,
+    /// The caller's entries are not known yet, or one of them has no SVID yet.
+    NotYet,
+    /// It names files that are not there, are outside of the configured directories, or that the caller could not read itself.
+    FileRefused,
+}
+
+impl UnansweredReason {
+    /// Whether the secret is not the caller's, as against not being there at the moment.
+    pub(super) fn is_final(self) -> bool {
+        match self {
+            Self::NoIdentity | Self::NotTheCallers | Self::FileRefused => true,
+            Self::HeldBack | Self::NotYet => false,
+        }
+    }
 }
 
 /// Something that the host logs and counts.
@@ -165,6 +215,17 @@ pub enum Event {
         /// On which stream.
         stream: StreamId,
         /// Its version.
+        version: String,
+        /// How many certificates it carries.
+        certificates: usize,
+        /// How many validation contexts it carries.
+        validation_contexts: usize,
+        /// How many names it says are removed.
+        removed: usize,
+    },
+    /// A fetch was answered.
+    Fetched {
+        /// The version of the answer.
         version: String,
         /// How many certificates it carries.
         certificates: usize,
@@ -203,6 +264,29 @@ pub enum Event {
     },
     /// Something that a person should look at.
     Alarm(Alarm),
+}
+
+impl Event {
+    pub(super) fn pushed(stream: StreamId, version: &str, resources: &[Resource], removed: usize) -> Self {
+        let (certificates, validation_contexts) = count(resources);
+        Self::Pushed { stream, version: version.to_owned(), certificates, validation_contexts, removed }
+    }
+
+    pub(super) fn fetched(version: &str, resources: &[Resource]) -> Self {
+        let (certificates, validation_contexts) = count(resources);
+        Self::Fetched { version: version.to_owned(), certificates, validation_contexts }
+    }
+}
+
+/// Certificates and validation contexts.
+fn count(resources: &[Resource]) -> (usize, usize) {
+    let is_certificate = |resource: &&Resource| match &resource.secret {
+        Secret::Certificate(_) => true,
+        Secret::ValidationContext { .. } => false,
+        Secret::File(secret) => secret.is_certificate(),
+    };
+    let certificates = resources.iter().filter(is_certificate).count();
+    (certificates, resources.len() - certificates)
 }
 
 /// What is wrong, as far as the machine can tell.

@@ -9,19 +9,27 @@ use identity::SpiffeId;
 use pki::{Sha256Digest, Sha256Hasher, SvidError, Timestamp, TrustBundle, X509Svid};
 
 use super::message::{Resource, Secret, UnansweredReason};
+use crate::file_secret::{FileSecret, FileSecrets, is_file_name};
 use crate::{SecretState, ValidationContextKind};
 
 /// Bytes of a content hash that stand in a version: enough that two contents of one caller never share it.
 const VERSION_BYTES: usize = 16;
 
-/// A bundle and the SVIDs that verify under it. Nobody but [`compose`] makes one, so nothing unverified can be sent.
+/// A bundle and the SVIDs that verify under it, and beside them what the host checked in files. Nobody but [`compose`] makes one, so nothing unverified can be sent.
 #[derive(Debug)]
 pub(super) struct Offer {
     default: Option<SpiffeId>,
     svids: BTreeMap<SpiffeId, Offered>,
-    bundle: Arc<TrustBundle>,
-    bundle_digest: Sha256Digest,
+    /// `None` when there is no SVID either.
+    trust: Option<Trust>,
+    files: BTreeMap<Arc<str>, Arc<FileSecret>>,
     content: Sha256Digest,
+}
+
+#[derive(Clone, Debug)]
+struct Trust {
+    bundle: Arc<TrustBundle>,
+    digest: Sha256Digest,
 }
 
 #[derive(Clone, Debug)]
@@ -56,12 +64,13 @@ pub(super) struct Composition {
 /// Verifies each SVID of `state` with the bundle of `state` at `now`.
 ///
 /// An SVID that fails is replaced by the one of the same identity in `last_good`, if that one verifies under the new bundle, and is
-/// left out otherwise. When none is left there is no offer: the bundle belongs to a pair, and half a pair is not sent.
-pub(super) fn compose(state: &SecretState, last_good: Option<&Offer>, now: Timestamp) -> Composition {
+/// left out otherwise. When none is left there is no offer: the bundle belongs to a pair, and half a pair is not sent. Then files
+/// alone go beside the SVIDs and the bundle of `last_good`.
+pub(super) fn compose(state: &SecretState, files: &FileSecrets, last_good: Option<&Offer>, now: Timestamp) -> Composition {
     let mut faults = Vec::new();
-    let Some(bundle) = &state.bundle else { return Composition { offer: None, faults } };
     let mut svids = BTreeMap::new();
-    for svid in &state.svids {
+    for svid in state.bundle.as_ref().map_or(&[][..], |_| &state.svids) {
+        let Some(bundle) = &state.bundle else { break };
         match svid.verify(bundle, now) {
             Ok(()) => {
                 svids.insert(svid.id().clone(), Offered::new(Arc::clone(svid)));
@@ -77,21 +86,39 @@ pub(super) fn compose(state: &SecretState, last_good: Option<&Offer>, now: Times
     }
     // `default` is the first SVID of the state. When that one cannot be sent, the next must not take its place.
     let default = state.svids.first().map(|svid| svid.id().clone());
-    let offer = (!svids.is_empty()).then(|| Offer::new(default, svids, Arc::clone(bundle)));
+    let mut trust = state.bundle.as_ref().filter(|_| !svids.is_empty()).map(Trust::new);
+    let files: BTreeMap<_, _> =
+        files.answers.iter().filter_map(|(name, secret)| Some((Arc::clone(name), Arc::clone(secret.as_ref()?)))).collect();
+    if svids.is_empty()
+        && !files.is_empty()
+        && let Some(good) = last_good.filter(|good| good.verify(now).is_ok())
+    {
+        svids.clone_from(&good.svids);
+        trust.clone_from(&good.trust);
+    }
+    let offer = (!svids.is_empty() || !files.is_empty()).then(|| Offer::new(default, svids, trust, files));
     Composition { offer, faults }
 }
 
 impl Offer {
-    fn new(default: Option<SpiffeId>, svids: BTreeMap<SpiffeId, Offered>, bundle: Arc<TrustBundle>) -> Self {
-        let bundle_digest = digest_of_bundle(&bundle);
+    fn new(
+        default: Option<SpiffeId>,
+        svids: BTreeMap<SpiffeId, Offered>,
+        trust: Option<Trust>,
+        files: BTreeMap<Arc<str>, Arc<FileSecret>>,
+    ) -> Self {
         let mut hasher = Sha256Hasher::new();
         hash_part(&mut hasher, default.as_ref().map_or("", |id| id.as_str()).as_bytes());
         for (id, offered) in &svids {
             hash_part(&mut hasher, id.as_str().as_bytes());
             hash_part(&mut hasher, &offered.digest);
         }
-        hash_part(&mut hasher, &bundle_digest);
-        Self { default, svids, bundle, bundle_digest, content: hasher.finish() }
+        hash_part(&mut hasher, trust.as_ref().map_or(&[][..], |trust| &trust.digest));
+        for (name, secret) in &files {
+            hash_part(&mut hasher, name.as_bytes());
+            hash_part(&mut hasher, secret.digest());
+        }
+        Self { default, svids, trust, files, content: hasher.finish() }
     }
 
     /// The hash of everything in the offer.
@@ -101,8 +128,9 @@ impl Offer {
 
     /// Checks chain, key and bundle together, at `now`.
     pub(super) fn verify(&self, now: Timestamp) -> Result<(), Fault> {
+        let Some(Trust { bundle, digest: _ }) = &self.trust else { return Ok(()) };
         for (id, offered) in &self.svids {
-            offered.svid.verify(&self.bundle, now).map_err(|why| Fault {
+            offered.svid.verify(bundle, now).map_err(|why| Fault {
                 id: id.clone(),
                 serial: offered.svid.leaf().serial().to_string(),
                 why,
@@ -111,14 +139,14 @@ impl Offer {
         Ok(())
     }
 
-    /// How long until one of its SVIDs has ended; zero when one has.
-    pub(super) fn ends_in(&self, now: Timestamp) -> Duration {
+    /// How long until one of its SVIDs has ended; zero when one has, `None` when it has none.
+    pub(super) fn ends_in(&self, now: Timestamp) -> Option<Duration> {
         let end = self.svids.values().map(|offered| offered.svid.leaf().not_after()).min();
-        end.map_or(Duration::ZERO, |last_second| last_second.plus(Duration::from_secs(1)).since(now))
+        end.map(|last_second| last_second.plus(Duration::from_secs(1)).since(now))
     }
 
-    /// This offer without the identities that `state` no longer holds; `None` when none is left.
-    pub(super) fn still_entitled(&self, state: &SecretState) -> Option<Self> {
+    /// This offer without the identities and files that are not the caller's any more; `None` when none is left.
+    pub(super) fn still_entitled(&self, state: &SecretState, files: &FileSecrets) -> Option<Self> {
         let entitled: BTreeSet<&SpiffeId> = state.svids.iter().map(|svid| svid.id()).collect();
         let svids: BTreeMap<_, _> = self
             .svids
@@ -126,8 +154,11 @@ impl Offer {
             .filter(|(id, _)| entitled.contains(id))
             .map(|(id, offered)| (id.clone(), offered.clone()))
             .collect();
+        let granted = self.files.iter().filter(|(name, _)| files.get(name).is_some());
+        let files: BTreeMap<_, _> = granted.map(|(name, secret)| (Arc::clone(name), Arc::clone(secret))).collect();
         let default = state.svids.first().map(|svid| svid.id().clone());
-        (!svids.is_empty()).then(|| Self::new(default, svids, Arc::clone(&self.bundle)))
+        let trust = self.trust.clone().filter(|_| !svids.is_empty());
+        (!svids.is_empty() || !files.is_empty()).then(|| Self::new(default, svids, trust, files))
     }
 
     /// The resources that `names` stand for here, in the order of the names. Names without one are left out.
@@ -135,9 +166,10 @@ impl Offer {
         let resource = |name: &Arc<str>| {
             let secret = match self.meaning(name)? {
                 Meaning::Certificate(offered) => Secret::Certificate(Arc::clone(&offered.svid)),
-                Meaning::ValidationContext => Secret::ValidationContext { bundle: Arc::clone(&self.bundle), kind },
+                Meaning::ValidationContext(trust) => Secret::ValidationContext { bundle: Arc::clone(&trust.bundle), kind },
+                Meaning::File(secret) => Secret::File(Arc::clone(secret)),
             };
-            Some(Resource { name: Arc::clone(name), secret })
+            Some(Resource { name: Arc::clone(name), version: self.version_of(name, kind)?, secret })
         };
         names.iter().filter_map(resource).collect()
     }
@@ -145,21 +177,28 @@ impl Offer {
     /// The content hash of [`Self::resources`]; `None` when there are none.
     pub(super) fn version(&self, names: &BTreeSet<Arc<str>>, kind: ValidationContextKind) -> Option<String> {
         let mut hasher = Sha256Hasher::new();
-        let mut found = 0_usize;
-        for name in names {
-            let Some(meaning) = self.meaning(name) else { continue };
-            found += 1;
-            hash_part(&mut hasher, name.as_bytes());
-            match meaning {
-                Meaning::Certificate(offered) => hash_part(&mut hasher, &offered.digest),
-                Meaning::ValidationContext => {
-                    hash_part(&mut hasher, kind.as_str().as_bytes());
-                    hash_part(&mut hasher, &self.bundle_digest);
-                }
+        let found = names.iter().filter(|name| self.hash_secret(&mut hasher, name, kind)).count();
+        (found > 0).then(|| version_text(hasher))
+    }
+
+    /// The content hash of what `name` stands for; `None` when that is nothing.
+    pub(super) fn version_of(&self, name: &str, kind: ValidationContextKind) -> Option<String> {
+        let mut hasher = Sha256Hasher::new();
+        self.hash_secret(&mut hasher, name, kind).then(|| version_text(hasher))
+    }
+
+    fn hash_secret(&self, hasher: &mut Sha256Hasher, name: &str, kind: ValidationContextKind) -> bool {
+        let Some(meaning) = self.meaning(name) else { return false };
+        hash_part(hasher, name.as_bytes());
+        match meaning {
+            Meaning::Certificate(offered) => hash_part(hasher, &offered.digest),
+            Meaning::ValidationContext(trust) => {
+                hash_part(hasher, kind.as_str().as_bytes());
+                hash_part(hasher, &trust.digest);
             }
+            Meaning::File(secret) => hash_part(hasher, secret.digest()),
         }
-        let digest = hasher.finish();
-        (found > 0).then(|| HEXLOWER.encode(digest.get(..VERSION_BYTES).unwrap_or(&digest)))
+        true
     }
 
     /// Whether `name` stands for something here.
@@ -170,39 +209,62 @@ impl Offer {
     fn meaning(&self, name: &str) -> Option<Meaning<'_>> {
         match name {
             "default" => self.svids.get(self.default.as_ref()?).map(Meaning::Certificate),
-            "ROOTCA" | "ALL" => Some(Meaning::ValidationContext),
+            "ROOTCA" | "ALL" => self.trust.as_ref().map(Meaning::ValidationContext),
+            _ if is_file_name(name) => self.files.get(name).map(Meaning::File),
             _ => {
                 let id = SpiffeId::parse(name).ok()?;
-                if id == self.bundle.trust_domain().id() {
-                    return Some(Meaning::ValidationContext);
+                match &self.trust {
+                    Some(trust) if id == trust.bundle.trust_domain().id() => Some(Meaning::ValidationContext(trust)),
+                    Some(_) | None => self.svids.get(&id).map(Meaning::Certificate),
                 }
-                self.svids.get(&id).map(Meaning::Certificate)
             }
         }
     }
 }
 
-/// Why `name` has no answer under `state` while `offer` is what may be sent.
-pub(super) fn why_unanswered(name: &str, state: &SecretState, offer: Option<&Offer>) -> UnansweredReason {
-    if state.svids.is_empty() {
-        return UnansweredReason::NoIdentity;
+/// Why `name` has no answer, given that what may be sent has none. `files`: `None` when secrets from files are not given.
+pub(super) fn why_unanswered(name: &str, state: &SecretState, files: Option<&FileSecrets>) -> UnansweredReason {
+    if let Some(files) = files.filter(|_| is_file_name(name)) {
+        return match files.answers.get(name) {
+            None => UnansweredReason::NotYet,
+            Some(None) => UnansweredReason::FileRefused,
+            Some(Some(_)) => UnansweredReason::HeldBack,
+        };
     }
-    let in_state = match name {
-        "default" | "ROOTCA" | "ALL" => true,
-        _ => SpiffeId::parse(name).is_ok_and(|id| {
-            state.svids.iter().any(|svid| *svid.id() == id)
-                || state.bundle.as_ref().is_some_and(|bundle| bundle.trust_domain().id() == id)
-        }),
+    let id = SpiffeId::parse(name).ok();
+    let is_trust = matches!(name, "ROOTCA" | "ALL")
+        || id.as_ref().is_some_and(|id| state.bundle.as_ref().is_some_and(|bundle| bundle.trust_domain().id() == *id));
+    let held = match &id {
+        _ if is_trust || name == "default" => !state.svids.is_empty(),
+        Some(id) => state.svids.iter().any(|svid| svid.id() == id),
+        None => false,
     };
-    match (in_state, offer.is_some_and(|offer| offer.answers(name))) {
-        (true, false) => UnansweredReason::HeldBack,
-        (true, true) | (false, _) => UnansweredReason::NotTheCallers,
+    let pending = match &id {
+        _ if is_trust || name == "default" => !state.pending.is_empty(),
+        Some(id) => state.pending.contains(id),
+        None => false,
+    };
+    if held {
+        UnansweredReason::HeldBack
+    } else if pending || !state.known {
+        UnansweredReason::NotYet
+    } else if state.svids.is_empty() && state.pending.is_empty() {
+        UnansweredReason::NoIdentity
+    } else {
+        UnansweredReason::NotTheCallers
     }
 }
 
 enum Meaning<'a> {
     Certificate(&'a Offered),
-    ValidationContext,
+    ValidationContext(&'a Trust),
+    File(&'a Arc<FileSecret>),
+}
+
+impl Trust {
+    fn new(bundle: &Arc<TrustBundle>) -> Self {
+        Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle) }
+    }
 }
 
 impl Offered {
@@ -227,8 +289,14 @@ fn digest_of_bundle(bundle: &TrustBundle) -> Sha256Digest {
 }
 
 /// Length first, so that no two lists of parts feed the same bytes.
-fn hash_part(hasher: &mut Sha256Hasher, part: &[u8]) {
+pub(super) fn hash_part(hasher: &mut Sha256Hasher, part: &[u8]) {
     let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
     hasher.update(&length.to_be_bytes());
     hasher.update(part);
+}
+
+/// A prefix of the hash.
+pub(super) fn version_text(hasher: Sha256Hasher) -> String {
+    let digest = hasher.finish();
+    HEXLOWER.encode(digest.get(..VERSION_BYTES).unwrap_or(&digest))
 }

@@ -49,7 +49,7 @@ impl Connection {
         };
         self.target = Some(good);
         self.start_mending(Toward::LastGood, now);
-        for stream in self.streams.values_mut().filter(|stream| stream.last.is_some()) {
+        for stream in self.streams.values_mut().filter(|stream| stream.holds_something()) {
             stream.resend = Resend::Now;
         }
         self.plan_recheck(now);

@@ -104,3 +104,34 @@ fn a_request_is_taken_over_field_by_field() {
     assert_eq!(names.into_iter().collect::<BTreeSet<_>>().len(), 2);
     assert_eq!((rejection.as_deref(), validation), (Some("why"), None));
 }
+
+#[test]
+fn an_incremental_response_has_a_version_per_resource_and_its_request_is_taken_over_field_by_field() {
+    let authority = Authority::new();
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &bundle(&[&authority])));
+    let stream = bench.open_delta(&["default"], &[]);
+    let sent = bench.sent(stream);
+    let (nonce, version) = (sent.nonce.clone(), sent.resources[0].version.clone());
+    let message = delta_response(Response { removed: vec!["gone".into()], ..sent });
+    assert_eq!(
+        (message.type_url.as_str(), &message.nonce, message.removed_resources),
+        (SECRET_TYPE_URL, &nonce, vec!["gone".to_owned()])
+    );
+    let [resource] = <[_; 1]>::try_from(message.resources).unwrap();
+    assert_eq!((resource.name.as_str(), &resource.version), ("default", &version));
+    assert_eq!(tls::Secret::decode(resource.resource.unwrap().value.as_slice()).unwrap().name, "default");
+
+    let taken = delta_request(DeltaDiscoveryRequest {
+        type_url: SECRET_TYPE_URL.to_owned(),
+        resource_names_subscribe: vec!["a".to_owned()],
+        resource_names_unsubscribe: vec!["b".to_owned()],
+        initial_resource_versions: HashMap::from([("a".to_owned(), "v".to_owned())]),
+        response_nonce: "n".to_owned(),
+        error_detail: Some(Status { code: 13, message: "why".to_owned(), details: Vec::new() }),
+        ..Default::default()
+    });
+    let DeltaRequest { type_url, subscribe, unsubscribe, initial_versions, nonce, rejection, validation } = taken;
+    assert_eq!((type_url.as_str(), nonce.as_str(), rejection.as_deref(), validation), (SECRET_TYPE_URL, "n", Some("why"), None));
+    assert_eq!((subscribe, unsubscribe), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(initial_versions, [("a".to_owned(), "v".to_owned())]);
+}

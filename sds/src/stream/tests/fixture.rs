@@ -85,7 +85,12 @@ pub(crate) fn bundle(authorities: &[&Authority]) -> Arc<TrustBundle> {
 }
 
 pub(crate) fn state(svids: &[&Arc<X509Svid>], bundle: &Arc<TrustBundle>) -> Arc<SecretState> {
-    Arc::new(SecretState { svids: svids.iter().map(|svid| Arc::clone(svid)).collect(), bundle: Some(Arc::clone(bundle)) })
+    Arc::new(SecretState {
+        known: true,
+        svids: svids.iter().map(|svid| Arc::clone(svid)).collect(),
+        bundle: Some(Arc::clone(bundle)),
+        ..SecretState::default()
+    })
 }
 
 /// A machine, and the time.
@@ -146,6 +151,28 @@ impl Bench {
         let (nonce, rejection) = (response.nonce.clone(), Some("Failed to load certificate chain from <inline>".to_owned()));
         let request = Request { names: owned(names), nonce, rejection, ..Request::default() };
         self.machine.request(stream, request, self.now).unwrap();
+    }
+
+    pub(crate) fn ask_delta(&mut self, stream: StreamId, request: DeltaRequest) {
+        self.machine.request_delta(stream, request, self.now).unwrap();
+    }
+
+    pub(crate) fn open_delta(&mut self, names: &[&str], held: &[(&str, &str)]) -> StreamId {
+        let stream = self.machine.open_delta().unwrap();
+        let initial_versions = held.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
+        let type_url = SECRET_TYPE_URL.to_owned();
+        let request = DeltaRequest { type_url, subscribe: owned(names), initial_versions, ..DeltaRequest::default() };
+        self.ask_delta(stream, request);
+        stream
+    }
+
+    pub(crate) fn ack_delta(&mut self, stream: StreamId, response: &Response) {
+        self.ask_delta(stream, DeltaRequest { nonce: response.nonce.clone(), ..DeltaRequest::default() });
+    }
+
+    pub(crate) fn nack_delta(&mut self, stream: StreamId, response: &Response) {
+        let (nonce, rejection) = (response.nonce.clone(), Some("Failed to load certificate chain from <inline>".to_owned()));
+        self.ask_delta(stream, DeltaRequest { nonce, rejection, ..DeltaRequest::default() });
     }
 
     pub(crate) fn alarms(&mut self) -> Vec<Alarm> {

@@ -1,8 +1,12 @@
 //! Tests of the state machine, with real certificates.
 
+mod delta;
+mod fetch;
+mod files;
 pub(crate) mod fixture;
 mod names;
 mod pairs;
 mod random;
+mod random_delta;
 mod rejections;
 mod sequence;

@@ -1,5 +1,6 @@
 //! What names mean, and for whom.
 
+use super::super::message::printable;
 use super::super::*;
 use super::fixture::{Authority, Bench, bundle, bundle_of, owned, serial_of, state, svid_of};
 

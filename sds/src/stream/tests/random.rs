@@ -11,7 +11,7 @@ use super::fixture::{Authority, Bench, bundle, state, svid_of};
 use crate::SecretState;
 
 /// States that a source may give, good and bad ones; the last one is good and never used before the end.
-static STATES: LazyLock<Vec<Arc<SecretState>>> = LazyLock::new(|| {
+pub(super) static STATES: LazyLock<Vec<Arc<SecretState>>> = LazyLock::new(|| {
     let (authority, other) = (Authority::new(), Authority::new());
     let (one, both) = (bundle(&[&authority]), bundle(&[&authority, &other]));
     let web = [0, 1, 2].map(|_| authority.fresh("web"));
@@ -28,7 +28,7 @@ static STATES: LazyLock<Vec<Arc<SecretState>>> = LazyLock::new(|| {
         state(&[&expired], &one),
         state(&[&foreign], &one),
         state(&[&foreign, &api], &one),
-        Arc::new(SecretState { svids: vec![Arc::clone(&web[0])], bundle: None }),
+        Arc::new(SecretState { known: true, svids: vec![Arc::clone(&web[0])], ..SecretState::default() }),
         state(&[&web[2], &api], &both),
     ]
 });
@@ -112,7 +112,8 @@ impl Peer {
                 self.excused.extend(self.streams.iter().map(|(stream, _)| *stream));
             }
             Reply::StaleNack => {
-                let stale = Response { version: String::new(), nonce: "0-0".to_owned(), resources: Vec::new() };
+                let stale =
+                    Response { version: String::new(), nonce: "0-0".to_owned(), resources: Vec::new(), removed: Vec::new() };
                 self.bench.nack(stream, names, &stale);
             }
         }
