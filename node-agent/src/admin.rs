@@ -1,13 +1,15 @@
 //! The operator's door to this agent: a Unix socket of mode 0600.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::stream;
-use identity::NodeName;
+use identity::{Selector, TrustDomain};
 use proto::v1;
 use proto::v1::agent_admin_server::{AgentAdmin, AgentAdminServer};
 use runtime::accept::pause_after_error;
+use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::unix_socket::BoundSocket;
@@ -16,10 +18,13 @@ use tonic::{Request, Response, Status};
 
 use crate::ca_client::NodeStatus;
 use crate::ca_client::view::NodeView;
-use crate::entry::Entry;
+use crate::explain::{self, outlook};
+use crate::files::FileBoard;
+use crate::files::board::FileSetStatus;
 use crate::identities::{HeldIdentity, IdentityState};
 use crate::secrets::CallerSecrets;
-use crate::workload::{Caller, Unreadable, attest_pid, match_entries, nearest_miss};
+use crate::workload::{Caller, ExecutableHashes, Unreadable, attest_pid};
+use crate::workload_api::JwtSvids;
 
 /// What the answers are made of.
 pub(crate) struct AdminSources {
@@ -27,6 +32,17 @@ pub(crate) struct AdminSources {
     pub(crate) views: watch::Receiver<Arc<NodeView>>,
     pub(crate) statuses: watch::Receiver<NodeStatus>,
     pub(crate) readiness: Readiness,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) trust_domain: TrustDomain,
+    /// The provider's name, and what it cannot give.
+    pub(crate) provider: &'static str,
+    pub(crate) absent: Vec<&'static str>,
+    pub(crate) hashes: Arc<ExecutableHashes>,
+    pub(crate) files: FileBoard,
+    /// `None` where the CA signs none.
+    pub(crate) jwt_svids: Option<JwtSvids>,
+    /// Whether SVIDs are cached, or why not.
+    pub(crate) svid_cache: String,
 }
 
 /// The service and its socket.
@@ -68,15 +84,34 @@ struct Answers(AdminSources);
 #[tonic::async_trait]
 impl AgentAdmin for Answers {
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        let v1::ExplainRequest { pid } = request.into_inner();
-        let read = tokio::task::spawn_blocking(move || attest_pid(pid)).await;
-        let caller = read
-            .map_err(|_| Status::internal("reading the process failed"))?
-            .map_err(|error| Status::not_found(format!("{error} (is it still running, on this node?)")))?;
+        let v1::ExplainRequest { pid, selectors, edited, selector_edits } = request.into_inner();
+        let (selectors, unreadable) = process(pid, &selectors, &self.0.hashes).await?;
         let view = Arc::clone(&self.0.views.borrow());
-        let mut entries: Vec<_> = view.entries.values().map(Arc::as_ref).collect();
-        entries.sort_by(|a, b| a.order().cmp(&b.order()));
-        Ok(Response::new(explain(&caller, &entries, view.node.as_ref())))
+        let (node, now) = (view.node.as_ref(), self.0.clock.now().into());
+        let v1::Outlook { matched, nearest_miss, entries, ended } = outlook(&view.entries, &selectors, node, now);
+        let (after, notes) = if edited.is_empty() && selector_edits.is_empty() {
+            (None, Vec::new())
+        } else {
+            let node = node.ok_or_else(|| {
+                Status::failed_precondition(
+                    "this node has no name at a CA, so no entry can be edited for it: it has not attested yet, or its identities come \
+                     from its configuration (`signet agent status` says which)",
+                )
+            })?;
+            let (changed, notes) = explain::edited(&view.entries, edited, selector_edits, &self.0.trust_domain, node)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            (Some(outlook(&changed, &selectors, Some(node), now)), notes)
+        };
+        Ok(Response::new(v1::ExplainResponse {
+            selectors: selectors.iter().map(ToString::to_string).collect(),
+            unreadable,
+            matched,
+            nearest_miss,
+            entries,
+            ended,
+            after,
+            notes,
+        }))
     }
 
     async fn agent_status(&self, _: Request<v1::AgentStatusRequest>) -> Result<Response<v1::AgentStatusResponse>, Status> {
@@ -101,27 +136,38 @@ impl AgentAdmin for Answers {
             bundle_sequence: held.bundle.as_ref().map_or(0, |bundle| bundle.sequence()),
             connected: status.connected,
             identities: held.identities.iter().map(identity_status).collect(),
+            provider: self.0.provider.to_owned(),
+            absent: self.0.absent.iter().map(|capability| (*capability).to_owned()).collect(),
+            file_sets: self.0.files.sets().iter().map(file_set_status).collect(),
+            entries_known: held.knowledge.is_any(),
+            jwt_svids_kept: self.0.jwt_svids.as_ref().map_or(0, |svids| u32::try_from(svids.held()).unwrap_or(u32::MAX)),
+            svid_cache: self.0.svid_cache.clone(),
         }))
     }
 }
 
-fn explain(caller: &Caller, entries: &[&Entry], node: Option<&NodeName>) -> v1::ExplainResponse {
-    let wire = |entry: &Entry| node.map(|node| entry.to_wire(node));
-    let matched: Vec<_> = match_entries(entries.iter().copied(), &caller.selectors).filter_map(wire).collect();
-    let nearest_miss = match nearest_miss(entries.iter().copied(), &caller.selectors) {
-        Some(miss) if matched.is_empty() => {
-            let missing = miss.missing.iter().map(ToString::to_string).collect();
-            Some(v1::NearestMiss { entry: wire(miss.entry), missing })
+/// The selectors of a process of this node, or of one that is described.
+async fn process(
+    pid: i32,
+    described: &[String],
+    hashes: &Arc<ExecutableHashes>,
+) -> Result<(BTreeSet<Selector>, Vec<v1::UnreadableSelector>), Status> {
+    match (pid, described.is_empty()) {
+        (0, true) => Err(Status::invalid_argument("neither a process nor selectors are named")),
+        (0, false) => {
+            let selectors = described.iter().map(|text| Selector::parse(text)).collect::<Result<_, _>>();
+            Ok((selectors.map_err(|error| Status::invalid_argument(error.to_string()))?, Vec::new()))
         }
-        Some(_) | None => None,
-    };
-    let unreadable = |absent: &Unreadable| v1::UnreadableSelector { kind: absent.kind.to_string(), why: absent.why.clone() };
-    v1::ExplainResponse {
-        selectors: caller.selectors.iter().map(ToString::to_string).collect(),
-        unreadable: caller.unreadable.iter().map(unreadable).collect(),
-        matched,
-        nearest_miss,
-        entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+        (_, false) => Err(Status::invalid_argument("both a process and selectors are named; name one of the two")),
+        (pid, true) => {
+            let hashes = Arc::clone(hashes);
+            let read = tokio::task::spawn_blocking(move || attest_pid(pid, &hashes)).await;
+            let Caller { selectors, unreadable, .. } = read
+                .map_err(|_| Status::internal("reading the process failed"))?
+                .map_err(|error| Status::not_found(format!("{error} (is it still running, on this node?)")))?;
+            let told = |absent: Unreadable| v1::UnreadableSelector { kind: absent.kind.to_string(), why: absent.why };
+            Ok((selectors, unreadable.into_iter().map(told).collect()))
+        }
     }
 }
 
@@ -138,6 +184,18 @@ fn identity_status(identity: &HeldIdentity) -> v1::IdentityStatus {
         expires_at: svid.map(|svid| SystemTime::from(svid.leaf().not_after()).into()),
         renew_at: svid.map(|svid| SystemTime::from(svid.renew_at()).into()),
         last_error: identity.last_error.as_ref().or(why).cloned().unwrap_or_default(),
+    }
+}
+
+fn file_set_status(set: &FileSetStatus) -> v1::FileSetStatus {
+    v1::FileSetStatus {
+        name: set.name.clone(),
+        spiffe_id: set.spiffe_id.to_string(),
+        directory: set.directory.display().to_string(),
+        state: set.state.as_str().to_owned(),
+        serial: set.written.as_ref().map(|(serial, _)| serial.to_string()).unwrap_or_default(),
+        expires_at: set.written.as_ref().map(|(_, end)| SystemTime::from(*end).into()),
+        trouble: set.trouble.clone().unwrap_or_default(),
     }
 }
 

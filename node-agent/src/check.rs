@@ -1,13 +1,17 @@
 //! `agent check`: what the configuration points at, looked at without starting, writing or sending anything.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pki::Timestamp;
 use runtime::clock::Clock;
 
-use crate::ca_client::read_bundle_file;
-use crate::config::{AgentConfig, FirstTrust, TokenSource};
-use crate::state::{StateDir, StoredSvid};
+use crate::ca_client::istio::read_roots;
+use crate::ca_client::{NodeFailure, read_bundle_file};
+use crate::certificate_directory::CertificateDirectory;
+use crate::config::{AgentConfig, FirstProof, FirstTrust, IstioConfig, Provider, TokenSource};
+use crate::key_file;
+use crate::state::{StateDir, StateError, StoredSvid};
 use crate::token::{Reach, TokenError};
 
 /// What a start would find.
@@ -19,6 +23,10 @@ pub struct CheckReport {
     pub svid_not_after: Option<Timestamp>,
     /// Whether the next start needs the join token.
     pub needs_join_token: bool,
+    /// Whether the next start needs the configured certificate.
+    pub needs_certificate: bool,
+    /// How many identities the configuration itself names, where the provider sends no entries.
+    pub configured_identities: Option<usize>,
     /// What works, but deserves a look.
     pub warnings: Vec<String>,
 }
@@ -36,7 +44,35 @@ pub fn check(config: &AgentConfig, clock: &Arc<dyn Clock>) -> Result<CheckReport
     let mut report = CheckReport::default();
     let mut faults = Vec::new();
     let now = Timestamp::from(clock.now());
-    let has_bundle = look_at_state(config, now, &mut report, &mut faults);
+    match &config.provider {
+        Provider::Signet { .. } => look_at_signet(config, now, &mut report, &mut faults),
+        Provider::Istio(istio) => look_at_istio(config, istio, now, &mut report, &mut faults),
+    }
+    faults.extend(crate::files::faults(&config.files));
+    faults.extend(config.svid_cache_secret.as_ref().and_then(|secret| crate::svid_cache::read_secret(secret).err()));
+    if faults.is_empty() { Ok(report) } else { Err(CheckFaults(faults)) }
+}
+
+/// A credential that is not there yet does not keep the agent from starting: whoever projects it may come later.
+fn look_at_istio(config: &AgentConfig, istio: &IstioConfig, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) {
+    report.configured_identities = Some(istio.identities.len());
+    if config.state_dir.exists()
+        && let Err(error) = StateDir::inspect(&config.state_dir)
+    {
+        faults.push(error.to_string());
+    }
+    if let Err(why) = read_roots(&istio.roots) {
+        faults.push(format!("istio.roots: {why}"));
+    }
+    for identity in &istio.identities {
+        if let Err(error) = identity.credential.read(&identity.spiffe_id, now) {
+            report.warnings.push(format!("{} has nothing to show to the CA now: {error}", identity.spiffe_id));
+        }
+    }
+}
+
+fn look_at_signet(config: &AgentConfig, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) {
+    let has_bundle = look_at_state(config, now, report, faults);
     match &config.first_trust {
         _ if has_bundle => {}
         None => {
@@ -49,34 +85,60 @@ pub fn check(config: &AgentConfig, clock: &Arc<dyn Clock>) -> Result<CheckReport
         }
         Some(FirstTrust::Fingerprint(_)) => {}
     }
-    match &config.join_token {
+    match &config.first_proof {
+        Some(FirstProof::CertificateDirectory(path)) => {
+            let needed = std::mem::replace(&mut report.needs_join_token, false);
+            look_at_certificate(path, needed, now, report, faults);
+        }
         _ if !report.needs_join_token => {}
-        None => faults.push("this node has never attested and join_token_file is not set".to_owned()),
-        Some(TokenSource::File(path)) => match path.metadata().map(|metadata| Reach::of(&metadata)) {
+        None => faults.push(NodeFailure::NoFirstProof.to_string()),
+        Some(FirstProof::Token(TokenSource::File(path))) => match path.metadata().map(|metadata| Reach::of(&metadata)) {
             Ok(Reach::Writable { mode }) => {
                 faults.push(TokenError::WritableByOthers { from: path.display().to_string(), mode }.to_string());
             }
             Ok(reach) => report.warnings.extend(reach.warning(path)),
             Err(error) => faults.push(format!("join_token_file {}: {error}", path.display())),
         },
-        Some(TokenSource::Stdin) => {}
+        Some(FirstProof::Token(TokenSource::Stdin)) => {}
     }
-    if faults.is_empty() { Ok(report) } else { Err(CheckFaults(faults)) }
+}
+
+/// Once the node has attested, the certificate is not needed any more, and may well have ended.
+fn look_at_certificate(path: &Path, needed: bool, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) {
+    let found = CertificateDirectory::read(path).map_err(|error| error.to_string()).and_then(|directory| {
+        let leaf = directory.chain().first().ok_or("its chain is empty")?;
+        let (from, to) = (leaf.not_before(), leaf.not_after());
+        if leaf.is_valid_at(now) { Ok(()) } else { Err(format!("its certificate is valid from {from} to {to}, it is {now} now")) }
+    });
+    report.needs_certificate = needed;
+    match found {
+        Ok(()) => {}
+        Err(why) if needed => faults.push(format!("certificate_directory {}: {why}", path.display())),
+        Err(why) => {
+            let what = "the node could not attest by it if the CA forgot the node";
+            report.warnings.push(format!("certificate_directory {}: {why}: {what}", path.display()));
+        }
+    }
 }
 
 /// Fills in what the state directory holds. Says whether it holds a bundle.
 fn look_at_state(config: &AgentConfig, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) -> bool {
     report.needs_join_token = true;
+    let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(StateError::from);
     if !config.state_dir.exists() {
+        faults.extend(protection.err().map(|error| error.to_string()));
         return false;
     }
-    let state = match StateDir::inspect(&config.state_dir) {
+    let state = match protection.and_then(|protection| Ok(StateDir::inspect(&config.state_dir)?.protecting(protection))) {
         Ok(state) => state,
         Err(error) => {
             faults.push(error.to_string());
             return false;
         }
     };
+    if let Err(error) = state.stored_node_key() {
+        faults.push(error.to_string());
+    }
     match state.svid() {
         StoredSvid::Absent => {}
         StoredSvid::Present(svid) => {

@@ -2,6 +2,9 @@
 //!
 //! Owns which keys there are and their defaults. Every fault is told at once, and a key that nobody knows is a fault.
 
+mod istio;
+mod sds;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,8 +14,15 @@ use identity::{HostPort, TrustDomain};
 use pki::Sha256Digest;
 use runtime::admin_http::AdminAddress;
 use runtime::config::{ConfigErrors, Document, Section, absolute_path};
+use runtime::secret_source::SecretSource;
 use runtime::telemetry::{LogFormat, log_level};
-use sds::ValidationContextKind;
+
+use crate::files::config::{self as files, FileSetConfig};
+use crate::key_file;
+use crate::svid_cache;
+
+pub use self::sds::SdsConfig;
+pub use istio::{IstioConfig, IstioIdentity};
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `agent check` and the start.
 #[derive(Clone, Debug)]
@@ -21,24 +31,42 @@ pub struct AgentConfig {
     pub trust_domain: TrustDomain,
     /// Directory of mode 0700 for the node key, the agent SVID and the newest bundle. Absolute.
     pub state_dir: PathBuf,
-    /// Where the CA listens.
-    pub ca_address: HostPort,
+    /// Where identities come from.
+    pub provider: Provider,
     /// What makes the CA trusted at the first contact; `None` when a stored bundle is to do it.
     pub first_trust: Option<FirstTrust>,
-    /// Where the join token comes from; only read for a first attestation.
-    pub join_token: Option<TokenSource>,
+    /// How the node proves itself to the CA; only read for a first attestation, or when the CA has forgotten the node.
+    pub first_proof: Option<FirstProof>,
     /// The socket that workloads use. Absolute.
     pub api_socket: PathBuf,
     /// Unix socket of mode 0600 for operators. Absolute.
     pub admin_socket: PathBuf,
-    /// What an SDS validation context looks like when the client does not say.
-    pub validation_context: ValidationContextKind,
+    /// What SDS gives, and how.
+    pub sds: SdsConfig,
+    /// The secret that seals the cache of SVIDs; `None`: no such cache is kept, and SVIDs are on no disk.
+    pub svid_cache_secret: Option<SecretSource>,
+    /// Identities that are kept on disk.
+    pub files: Vec<FileSetConfig>,
+    /// Where the passphrase of the node's private keys is; `None`: they lie as they are.
+    pub key_passphrase: Option<SecretSource>,
     /// Where metrics and health are served; `None`: nowhere.
     pub telemetry: Option<AdminAddress>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The least level that is logged.
     pub log_level: tracing::Level,
+}
+
+/// Where this node's identities come from.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// A CA of Signet, to which the node attests.
+    Signet {
+        /// Where it listens.
+        ca_address: HostPort,
+    },
+    /// Any CA that speaks Istio's certificate API.
+    Istio(IstioConfig),
 }
 
 /// What makes the CA trusted before the node has a bundle of its own.
@@ -48,6 +76,15 @@ pub enum FirstTrust {
     Fingerprint(Sha256Digest),
     /// A PEM file with the CA's roots.
     BundleFile(PathBuf),
+}
+
+/// How a node proves itself that the CA does not know yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstProof {
+    /// By a join token.
+    Token(TokenSource),
+    /// By the certificate in this directory: `cert-chain.pem` and `key.pem`. Absolute.
+    CertificateDirectory(PathBuf),
 }
 
 /// Where the join token is read.
@@ -115,9 +152,9 @@ impl AgentConfig {
         let root = document.root();
         let trust_domain = needed(&root, "trust_domain", overrides.trust_domain.as_deref(), TrustDomain::parse);
         let state_dir = needed(&root, "state_dir", overrides.state_dir.as_deref(), absolute_path);
-        let ca_address = needed(&root, "ca_address", overrides.ca_address.as_deref(), HostPort::from_str);
+        let provider = read_provider(&root, overrides, trust_domain.as_ref());
         let first_trust = read_first_trust(&root, overrides);
-        let join_token = pick(&root, "join_token_file", overrides.join_token_file.as_deref(), TokenSource::from_str);
+        let first_proof = read_first_proof(&root, overrides);
         let api_socket = pick(&root, "api_socket", overrides.api_socket.as_deref(), absolute_path);
         let admin_socket = pick(&root, "admin_socket", overrides.admin_socket.as_deref(), absolute_path);
         let api_socket = api_socket.unwrap_or_else(|| DEFAULT_API_SOCKET.into());
@@ -125,7 +162,10 @@ impl AgentConfig {
         if api_socket == admin_socket {
             root.fault("admin_socket", "the same as api_socket: operators and workloads must not share a door");
         }
-        let validation_context = root.section("sds").optional("validation_context", validation_context);
+        let sds = SdsConfig::read(&root.section("sds"));
+        let svid_cache_secret = svid_cache::read_config(&root);
+        let files = files::read(&root, trust_domain.as_ref());
+        let key_passphrase = key_file::read_config(&root.section("keys"));
         let telemetry = pick(&root.section("telemetry"), "address", overrides.telemetry.as_deref(), AdminAddress::from_str);
         let log = root.section("log");
         let log_format = log.optional("format", LogFormat::from_str);
@@ -133,22 +173,73 @@ impl AgentConfig {
         drop((root, log));
         document.finish()?;
 
-        let (Some(trust_domain), Some(state_dir), Some(ca_address)) = (trust_domain, state_dir, ca_address) else {
+        let (Some(trust_domain), Some(state_dir), Some(provider)) = (trust_domain, state_dir, provider) else {
             return Err(ConfigErrors(vec!["a required key has no value".to_owned()]));
         };
         Ok(Self {
             trust_domain,
             state_dir,
-            ca_address,
+            provider,
             first_trust,
-            join_token,
+            first_proof,
             api_socket,
             admin_socket,
-            validation_context: validation_context.unwrap_or(ValidationContextKind::SpiffeValidator),
+            sds,
+            svid_cache_secret,
+            files,
+            key_passphrase,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),
             log_level: log_level.unwrap_or(tracing::Level::INFO),
         })
+    }
+}
+
+/// One of the providers, with what belongs to it. What belongs to the other is a fault: it would do nothing.
+fn read_provider(root: &Section<'_>, overrides: &AgentOverrides, trust_domain: Option<&TrustDomain>) -> Option<Provider> {
+    let named = root.optional("provider", |text| match text {
+        "signet" | "istio" => Ok(text == "istio"),
+        _ => Err("expected \"signet\" or \"istio\""),
+    });
+    if named != Some(true) {
+        if root.has("istio") {
+            root.fault("istio", "given without provider = \"istio\": it would do nothing");
+        }
+        let ca_address = needed(root, "ca_address", overrides.ca_address.as_deref(), HostPort::from_str)?;
+        return Some(Provider::Signet { ca_address });
+    }
+    let AgentOverrides { ca_address, ca_fingerprint, trust_bundle, join_token_file, .. } = overrides;
+    let flags = [
+        ("ca_address", ca_address),
+        ("ca_fingerprint", ca_fingerprint),
+        ("trust_bundle", trust_bundle),
+        ("join_token_file", join_token_file),
+    ];
+    for (key, flag) in flags {
+        if flag.is_some() || root.has(key) {
+            root.fault(key, "belongs to provider = \"signet\": a CA of Istio is named, and trusted, in [istio]");
+        }
+    }
+    if root.has("attestation") {
+        root.fault("attestation", "belongs to provider = \"signet\": a node does not attest to a CA of Istio");
+    }
+    istio::read(&root.section("istio"), trust_domain).map(Provider::Istio)
+}
+
+/// One of two ways to prove the node. A token by flag is for this very start, and stands above a configured certificate.
+fn read_first_proof(root: &Section<'_>, overrides: &AgentOverrides) -> Option<FirstProof> {
+    let attestation = root.section("attestation");
+    let directory = attestation.optional("certificate_directory", absolute_path);
+    let flag = overrides.join_token_file.as_deref();
+    let token = pick(root, "join_token_file", flag, TokenSource::from_str);
+    match (token, directory) {
+        (Some(_), Some(_)) if flag.is_none() => {
+            attestation.fault("certificate_directory", "given together with join_token_file: keep one of the two");
+            None
+        }
+        (Some(token), _) => Some(FirstProof::Token(token)),
+        (None, Some(path)) => Some(FirstProof::CertificateDirectory(path)),
+        (None, None) => None,
     }
 }
 
@@ -225,14 +316,6 @@ fn fingerprint(text: &str) -> Result<Sha256Digest, &'static str> {
         .ok_or("expected the SHA-256 of the root certificate: 64 lower-case hex digits, as `signet token create` prints it")
 }
 
-fn validation_context(text: &str) -> Result<ValidationContextKind, &'static str> {
-    match text {
-        "spiffe" => Ok(ValidationContextKind::SpiffeValidator),
-        "trusted-ca" => Ok(ValidationContextKind::TrustedCa),
-        _ => Err("expected \"spiffe\" or \"trusted-ca\""),
-    }
-}
-
 const DEFAULT_API_SOCKET: &str = "/run/signet/agent/public/api.sock";
 const DEFAULT_ADMIN_SOCKET: &str = "/run/signet/agent/admin.sock";
 
@@ -246,8 +329,8 @@ mod tests {
     fn the_least_file_gets_the_defaults() {
         let config = AgentConfig::parse("agent.toml", LEAST).unwrap();
         assert_eq!(config.api_socket, Path::new(DEFAULT_API_SOCKET));
-        assert_eq!(config.validation_context, ValidationContextKind::SpiffeValidator);
-        assert_eq!((config.first_trust, config.join_token, config.telemetry), (None, None, None));
+        assert_eq!(config.sds.validation_context, ::sds::ValidationContextKind::SpiffeValidator);
+        assert_eq!((config.first_trust, config.first_proof, config.telemetry), (None, None, None));
     }
 
     #[test]
@@ -272,12 +355,42 @@ mod tests {
         let config = AgentConfig::from_parts(None, &flags).unwrap();
         assert_eq!(config.trust_domain.as_str(), "flag.org");
         assert_eq!(config.first_trust, Some(FirstTrust::Fingerprint([0xab; 32])));
-        assert_eq!(config.join_token, Some(TokenSource::Stdin));
+        assert_eq!(config.first_proof, Some(FirstProof::Token(TokenSource::Stdin)));
         let file = Document::parse("agent.toml", &format!("{LEAST}trust_bundle = \"/b.pem\"\n")).unwrap();
         let config = AgentConfig::read(file, &flags).unwrap();
         assert_eq!(config.first_trust, Some(FirstTrust::Fingerprint([0xab; 32])));
         let bad = AgentOverrides { ca_address: Some("ca:0".into()), ..flags };
         assert!(AgentConfig::from_parts(None, &bad).unwrap_err().to_string().contains("ca_address"));
+    }
+
+    #[test]
+    fn two_ways_to_prove_the_node_are_refused_and_each_alone_passes() {
+        let (token, directory) = ("join_token_file = \"/t\"\n", "[attestation]\ncertificate_directory = \"/etc/certs\"\n");
+        let faults = AgentConfig::parse("f", &format!("{LEAST}{token}{directory}")).unwrap_err().to_string();
+        assert!(faults.contains("attestation.certificate_directory: "), "{faults}");
+        let config = AgentConfig::parse("f", &format!("{LEAST}{directory}")).unwrap();
+        assert_eq!(config.first_proof, Some(FirstProof::CertificateDirectory("/etc/certs".into())));
+        let flags = AgentOverrides { join_token_file: Some("-".into()), ..AgentOverrides::default() };
+        let file = Document::parse("f", &format!("{LEAST}{directory}")).unwrap();
+        assert_eq!(AgentConfig::read(file, &flags).unwrap().first_proof, Some(FirstProof::Token(TokenSource::Stdin)));
+        let istio = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nprovider = \"istio\"\n";
+        let faults = AgentConfig::parse("f", &format!("{istio}{directory}[istio]\naddress = \"a:1\"\nroots = \"/r\"\n"));
+        assert!(faults.unwrap_err().to_string().contains("attestation: "), "a node does not attest to such a CA");
+    }
+
+    #[test]
+    fn the_svid_cache_is_off_unless_it_is_asked_for_with_a_secret() {
+        let parse = |text: &str| AgentConfig::parse("f", &format!("{LEAST}{text}")).map(|config| config.svid_cache_secret);
+        let key = "svid_cache_key_file = \"/k\"\n";
+        assert_eq!(parse("").unwrap(), None);
+        assert_eq!(parse("svid_cache = \"off\"\n").unwrap(), None);
+        assert_eq!(parse(&format!("svid_cache = \"encrypted\"\n{key}")).unwrap(), Some(SecretSource::File("/k".into())));
+        let credential = "svid_cache = \"encrypted\"\nsvid_cache_key_credential = \"cache-key\"\n";
+        assert_eq!(parse(credential).unwrap(), Some(SecretSource::Credential("cache-key".to_owned())));
+        for refused in ["svid_cache = \"encrypted\"\n", key, &format!("svid_cache = \"off\"\n{key}"), "svid_cache = \"plain\"\n"]
+        {
+            assert!(parse(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

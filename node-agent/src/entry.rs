@@ -5,13 +5,17 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use identity::{DnsName, NodeName, Selector, SpiffeId, TrustDomain};
+use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 use proto::v1;
 
 /// The longest entry ID that is taken, in bytes.
 const MAX_ID_BYTES: usize = 128;
+
+/// The longest hint, in bytes (SPIFFE Workload API section 5.2.1).
+pub(crate) const MAX_HINT_BYTES: usize = 1024;
 
 /// The name that the CA gave an entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +59,12 @@ pub struct Entry {
     pub dns_names: Vec<DnsName>,
     /// The life asked of each certificate, in seconds; zero is the CA's default.
     pub ttl_seconds: u32,
+    /// Tells the workload's identities apart; at most 1024 bytes, may be empty (SPIFFE Workload API section 5.2.1).
+    pub hint: String,
+    /// From here on it grants nothing; `None`: never ends.
+    pub expires_at: Option<Timestamp>,
+    /// The alias by which this node has it; `None`: by its own name.
+    pub alias: Option<AliasName>,
     /// When the operator made it; entries are ordered by this, then by ID.
     pub created_at: Timestamp,
 }
@@ -85,10 +95,16 @@ pub enum EntryError {
     /// No selectors: every process would match.
     #[error("the entry has no selectors, so every process would match it")]
     NoSelectors,
+    /// The hint is too long.
+    #[error("the hint has {found} bytes, at most {MAX_HINT_BYTES} are allowed")]
+    Hint {
+        /// Its length in bytes.
+        found: usize,
+    },
     /// A DNS name does not parse.
     #[error(transparent)]
     DnsName(#[from] identity::DnsNameError),
-    /// The parent's name does not parse.
+    /// The parent's name, of a node or an alias, does not parse.
     #[error(transparent)]
     NodeName(#[from] identity::NodeNameError),
     /// The entry is another node's.
@@ -107,7 +123,19 @@ impl Entry {
     /// # Errors
     /// [`EntryError`] naming the first fault: the whole entry is then refused.
     pub fn from_wire(entry: v1::Entry, trust_domain: &TrustDomain, node: &NodeName) -> Result<Self, EntryError> {
-        let v1::Entry { id, spiffe_id, selectors, parent_node, ttl_seconds, dns_names, created_at } = entry;
+        let v1::Entry {
+            id,
+            spiffe_id,
+            selectors,
+            parent_node,
+            parent_alias,
+            ttl_seconds,
+            dns_names,
+            created_at,
+            hint,
+            expires_at,
+            revision: _,
+        } = entry;
         let id = EntryId::parse(&id)?;
         let spiffe_id = SpiffeId::parse(&spiffe_id)?;
         if spiffe_id.trust_domain() != trust_domain {
@@ -126,27 +154,49 @@ impl Entry {
         }
         let dns_names = dns_names.iter().map(|text| DnsName::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let created_at = Timestamp::from_unix_seconds(created_at.map_or(0, |time| u64::try_from(time.seconds).unwrap_or(0)));
-        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, created_at })
+        if hint.len() > MAX_HINT_BYTES {
+            return Err(EntryError::Hint { found: hint.len() });
+        }
+        let expires_at = expires_at.map(|time| Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)));
+        let alias = if parent_alias.is_empty() { None } else { Some(AliasName::parse(&parent_alias)?) };
+        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, hint, expires_at, alias, created_at })
     }
 
-    /// The entry as the admin service shows it.
+    /// The entry as the admin service shows it; `node` is `None` where the agent's own configuration made it.
     #[must_use]
-    pub fn to_wire(&self, node: &NodeName) -> v1::Entry {
+    pub fn to_wire(&self, node: Option<&NodeName>) -> v1::Entry {
         v1::Entry {
             id: self.id.to_string(),
             spiffe_id: self.spiffe_id.to_string(),
             selectors: self.selectors.iter().map(ToString::to_string).collect(),
-            parent_node: node.to_string(),
+            parent_node: node.map(ToString::to_string).unwrap_or_default(),
             ttl_seconds: self.ttl_seconds,
             dns_names: self.dns_names.iter().map(ToString::to_string).collect(),
             created_at: Some(std::time::SystemTime::from(self.created_at).into()),
+            hint: self.hint.clone(),
+            expires_at: self.expires_at.map(|time| std::time::SystemTime::from(time).into()),
+            parent_alias: self.alias.as_ref().map(ToString::to_string).unwrap_or_default(),
+            revision: 0,
         }
+    }
+
+    /// Whether it grants its identity at `now`: not from its end on.
+    #[must_use]
+    pub fn grants_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
     }
 
     /// Where the entry stands among others: by creation, then by ID. The first that a caller matches is its `default`.
     #[must_use]
     pub fn order(&self) -> (Timestamp, &EntryId) {
         (self.created_at, &self.id)
+    }
+
+    /// Whether a certificate with this last second lasts as long as the entry: another would last no longer.
+    #[must_use]
+    pub fn ends_with(&self, not_after: Timestamp) -> bool {
+        // The last second of a certificate is part of its life; the end of an entry is not.
+        self.expires_at.is_some_and(|end| not_after.plus(Duration::from_secs(1)) >= end)
     }
 
     /// Whether a certificate issued for `other` is also what this entry asks for.
@@ -169,6 +219,10 @@ mod tests {
             ttl_seconds: 60,
             dns_names: vec!["web.example.org".to_owned()],
             created_at: Some(prost_types::Timestamp { seconds: 5, nanos: 7 }),
+            hint: "internal".to_owned(),
+            expires_at: Some(prost_types::Timestamp { seconds: 9, nanos: 0 }),
+            parent_alias: "web".to_owned(),
+            revision: 3,
         }
     }
 
@@ -180,7 +234,7 @@ mod tests {
     fn a_whole_entry_is_taken_and_goes_back_as_it_came() {
         let entry = parse(wire()).unwrap();
         assert_eq!(entry.selectors.len(), 2);
-        let back = entry.to_wire(&NodeName::parse("n1").unwrap());
+        let back = entry.to_wire(Some(&NodeName::parse("n1").unwrap()));
         assert_eq!(parse(back).unwrap(), entry);
     }
 
@@ -202,8 +256,23 @@ mod tests {
         }
         assert!(matches!(refused(|e| e.selectors.clear()), EntryError::NoSelectors));
         assert!(matches!(refused(|e| e.selectors.push("k8s:ns:a".into())), EntryError::Selector(_)));
+        assert!(matches!(refused(|e| e.hint = "h".repeat(1025)), EntryError::Hint { found: 1025 }));
         assert!(matches!(refused(|e| e.dns_names.push("*".into())), EntryError::DnsName(_)));
         assert!(matches!(refused(|e| e.parent_node = "n2".into()), EntryError::OtherNode { .. }));
         assert!(matches!(refused(|e| e.parent_node.clear()), EntryError::NodeName(_)));
+        assert!(matches!(refused(|e| e.parent_alias.push('/')), EntryError::NodeName(_)));
+    }
+
+    #[test]
+    fn an_end_is_the_first_second_without_the_entry() {
+        let at = Timestamp::from_unix_seconds;
+        let entry = parse(wire()).unwrap();
+        assert!(entry.grants_at(at(8)) && !entry.grants_at(at(9)));
+        assert!(!entry.ends_with(at(7)) && entry.ends_with(at(8)));
+        let lasting = parse(v1::Entry { expires_at: None, ..wire() }).unwrap();
+        assert!(lasting.grants_at(at(u64::MAX)) && !lasting.ends_with(at(u64::MAX)));
+        // A time that cannot be is one that is over.
+        let odd = parse(v1::Entry { expires_at: Some(prost_types::Timestamp { seconds: -1, nanos: 0 }), ..wire() }).unwrap();
+        assert!(!odd.grants_at(at(0)));
     }
 }

@@ -3,23 +3,35 @@
 //! * [`config`]: the file and the flags above it.
 //! * [`ca_client`]: attestation, the connection to the CA, what is pushed over it.
 //! * `identities`: the worker that fetches and renews; `secrets`: what of it is a caller's own.
-//! * [`workload`]: who is calling, proven by the kernel; the socket that workloads use.
+//! * `bearer`: identities by tokens that streams bring. `file_secrets`: secrets from files, for callers that could read them.
+//! * [`files`]: identities on disk, for programs that read nothing else.
+//! * [`workload`]: who is calling, proven by the kernel; the socket that workloads use. `workload_api`: the SPIFFE Workload API on it.
 //! * `admin`: the operator's socket. [`Server`] binds and runs the whole.
 
 mod admin;
+mod bearer;
 pub mod ca_client;
+mod certificate_directory;
 mod check;
 pub mod config;
 pub mod entry;
+mod explain;
 #[cfg(test)]
 mod fakes;
+mod file_secrets;
+pub mod files;
 mod identities;
+mod key_file;
 mod metrics;
+mod sds_source;
 mod secrets;
 mod server;
 pub mod state;
+mod svid_cache;
 pub mod token;
 pub mod workload;
+mod workload_api;
 
 pub use check::{CheckFaults, CheckReport, check};
+pub use file_secrets::{FileLinks, FileSecretSettings};
 pub use server::{AgentAddresses, BoundServer, RunError, Server, StartError};

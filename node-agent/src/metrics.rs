@@ -23,6 +23,7 @@ type TwoLabels = [(&'static str, &'static str); 2];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttestationMethod {
     JoinToken,
+    Certificate,
     NodeKey,
 }
 
@@ -57,6 +58,10 @@ pub(crate) enum Alarm {
     BundleRefused,
     /// A file of the state directory could not be written.
     StateNotStored,
+    /// Files that a caller asks for hold nothing that can be served.
+    FileUnfit,
+    /// A cache of SVIDs that does not open, or cannot be kept.
+    SvidCacheUnusable,
 }
 
 /// The agent's metrics.
@@ -73,6 +78,7 @@ pub(crate) struct AgentMetrics {
     renewals_due: Gauge,
     renewals_late: Gauge,
     first_loss: Gauge,
+    svids_cached: Gauge,
     alarms: Family<OneLabel, Counter>,
 }
 
@@ -101,12 +107,17 @@ impl AgentMetrics {
             "Time until the first workload loses its identity if nothing renews it; -1 when none is held",
             metrics.first_loss.clone(),
         );
+        registry.register(
+            "svid_cache_identities",
+            "SVIDs in the sealed cache as it was written last; -1 when none was",
+            metrics.svids_cached.clone(),
+        );
         registry.register("alarms", "What the agent refused from the CA or failed to keep, by kind", metrics.alarms.clone());
         metrics
     }
 
     fn fill_labels(&self) {
-        for method in [AttestationMethod::JoinToken, AttestationMethod::NodeKey] {
+        for method in [AttestationMethod::JoinToken, AttestationMethod::Certificate, AttestationMethod::NodeKey] {
             for outcome in [AttestationOutcome::Attested, AttestationOutcome::Refused, AttestationOutcome::Unavailable] {
                 drop(self.attestations.get_or_create(&attestation_labels(method, outcome)));
             }
@@ -118,10 +129,11 @@ impl AgentMetrics {
         for state in IDENTITY_STATES {
             drop(self.identities.get_or_create(&[("state", state)]));
         }
-        for alarm in [Alarm::EntryRefused, Alarm::BundleRefused, Alarm::StateNotStored] {
+        for alarm in Alarm::ALL {
             drop(self.alarms.get_or_create(&[("kind", alarm.as_str())]));
         }
         self.first_loss.set(-1);
+        self.svids_cached.set(-1);
     }
 
     /// How the node stands with the CA.
@@ -157,6 +169,10 @@ impl AgentMetrics {
         self.issuance.get_or_create(&[("outcome", outcome.as_str())]).inc();
     }
 
+    pub(crate) fn svids_cached(&self, count: usize) {
+        self.svids_cached.set(gauge(count));
+    }
+
     pub(crate) fn alarm(&self, alarm: Alarm) {
         self.alarms.get_or_create(&[("kind", alarm.as_str())]).inc();
     }
@@ -174,6 +190,7 @@ impl AttestationMethod {
     fn as_str(self) -> &'static str {
         match self {
             Self::JoinToken => "join_token",
+            Self::Certificate => "certificate",
             Self::NodeKey => "node_key",
         }
     }
@@ -203,11 +220,16 @@ impl IssuanceOutcome {
 }
 
 impl Alarm {
+    const ALL: [Self; 5] =
+        [Self::EntryRefused, Self::BundleRefused, Self::StateNotStored, Self::FileUnfit, Self::SvidCacheUnusable];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::EntryRefused => "entry_refused",
             Self::BundleRefused => "bundle_refused",
             Self::StateNotStored => "state_not_stored",
+            Self::FileUnfit => "file_unfit",
+            Self::SvidCacheUnusable => "svid_cache_unusable",
         }
     }
 }

@@ -1,24 +1,30 @@
 //! Each caller's own secrets: what the node holds, cut down to the entries that the caller matches.
 //!
 //! Nothing is looked up by name here, so no name can reach another caller's key: a caller is its selectors, and gets the
-//! identities whose selectors it has. The whole state of a caller is worked out anew on every change.
+//! identities whose selectors it has. The whole state of a caller is worked out anew on every change, once for all that is
+//! served: SDS gets its part of [`CallerState`], the Workload API all of it.
+
+mod caller_state;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use identity::Selector;
 use sds::{SecretSource, SecretState};
 use tokio::sync::{Notify, watch};
 
 use crate::entry::EntryId;
-use crate::identities::{Held, HeldIdentity};
+use crate::identities::Held;
 use crate::workload::Caller;
+
+pub(crate) use caller_state::{CallerState, Facts};
 
 /// What the node holds and who is listening.
 #[derive(Default)]
 pub(crate) struct CallerSecrets {
     inner: Mutex<Inner>,
     subscribed: Notify,
+    /// What is held now, for those to whom all of it matters.
+    held: watch::Sender<Arc<Held>>,
 }
 
 #[derive(Default)]
@@ -28,23 +34,87 @@ struct Inner {
 }
 
 struct Subscriber {
-    selectors: BTreeSet<Selector>,
+    facts: Facts,
     /// Whether the process still runs.
     alive: Box<dyn Fn() -> bool + Send>,
-    state: watch::Sender<Arc<SecretState>>,
+    listener: Listener,
+}
+
+/// Who listens, and so how much of the state it is told.
+enum Listener {
+    Secrets(watch::Sender<Arc<SecretState>>),
+    Whole(watch::Sender<Arc<CallerState>>),
+}
+
+impl Listener {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Secrets(state) => state.is_closed(),
+            Self::Whole(state) => state.is_closed(),
+        }
+    }
+
+    /// Tells it the state of now, unless its part of it is the one it has.
+    fn tell(&self, now: CallerState) {
+        match self {
+            Self::Secrets(state) => tell(state, now.secrets(), caller_state::same_secrets),
+            Self::Whole(state) => tell(state, now, CallerState::same),
+        }
+    }
+}
+
+fn tell<T>(sender: &watch::Sender<Arc<T>>, now: T, same: impl FnOnce(&T, &T) -> bool) {
+    sender.send_if_modified(|before| {
+        let changed = !same(before, &now);
+        if changed {
+            *before = Arc::new(now);
+        }
+        changed
+    });
 }
 
 impl CallerSecrets {
-    /// The state of a caller with these selectors, now and on every change, until `alive` says no.
-    pub(crate) fn subscribe_as(
+    /// The secrets of a caller with these facts, now and on every change, until `alive` says no.
+    pub(crate) fn secrets_of(
         &self,
-        selectors: BTreeSet<Selector>,
+        facts: Facts,
         alive: impl Fn() -> bool + Send + 'static,
     ) -> watch::Receiver<Arc<SecretState>> {
+        self.add(facts, alive, |state| {
+            let (sender, receiver) = watch::channel(Arc::new(state.secrets()));
+            (Listener::Secrets(sender), receiver)
+        })
+    }
+
+    /// The same with everything that is known of the caller.
+    pub(crate) fn states_of(&self, facts: Facts, alive: impl Fn() -> bool + Send + 'static) -> watch::Receiver<Arc<CallerState>> {
+        self.add(facts, alive, |state| {
+            let (sender, receiver) = watch::channel(Arc::new(state));
+            (Listener::Whole(sender), receiver)
+        })
+    }
+
+    /// [`Self::states_of`] for a process that called.
+    pub(crate) fn follow(&self, caller: &Caller) -> watch::Receiver<Arc<CallerState>> {
+        let process = Arc::clone(&caller.process);
+        self.states_of(Facts::of(caller), move || process.is_running())
+    }
+
+    /// The state of a caller at this moment.
+    pub(crate) fn state_now(&self, caller: &Caller) -> CallerState {
+        CallerState::of(&self.held(), &Facts::of(caller))
+    }
+
+    fn add<R>(
+        &self,
+        facts: Facts,
+        alive: impl Fn() -> bool + Send + 'static,
+        open: impl FnOnce(CallerState) -> (Listener, R),
+    ) -> R {
         let mut inner = self.lock();
-        let (state, receiver) = watch::channel(Arc::new(state_of(&inner.held, &selectors)));
-        inner.subscribers.retain(|subscriber| !subscriber.state.is_closed());
-        inner.subscribers.push(Subscriber { selectors, alive: Box::new(alive), state });
+        let (listener, receiver) = open(CallerState::of(&inner.held, &facts));
+        inner.subscribers.retain(|subscriber| !subscriber.listener.is_closed());
+        inner.subscribers.push(Subscriber { facts, alive: Box::new(alive), listener });
         drop(inner);
         self.subscribed.notify_one();
         receiver
@@ -55,17 +125,16 @@ impl CallerSecrets {
         let mut inner = self.lock();
         inner.held = Arc::new(held);
         let Inner { held, subscribers } = &mut *inner;
-        subscribers.retain(|subscriber| !subscriber.state.is_closed());
+        subscribers.retain(|subscriber| !subscriber.listener.is_closed());
         for subscriber in subscribers {
-            let state = state_of(held, &subscriber.selectors);
-            subscriber.state.send_if_modified(|before| {
-                let changed = !same(before, &state);
-                if changed {
-                    *before = Arc::new(state);
-                }
-                changed
-            });
+            subscriber.listener.tell(CallerState::of(held, &subscriber.facts));
         }
+        self.held.send_replace(Arc::clone(held));
+    }
+
+    /// What is held, whenever something is published.
+    pub(crate) fn held_changes(&self) -> watch::Receiver<Arc<Held>> {
+        self.held.subscribe()
     }
 
     /// What is held now.
@@ -76,13 +145,13 @@ impl CallerSecrets {
     /// Entries that a listening caller matches and that have no SVID: they go first.
     pub(crate) fn waiting(&self) -> BTreeSet<EntryId> {
         let inner = self.lock();
-        let callers: Vec<_> = inner.subscribers.iter().filter(|subscriber| !subscriber.state.is_closed()).collect();
+        let callers: Vec<_> = inner.subscribers.iter().filter(|subscriber| !subscriber.listener.is_closed()).collect();
         inner
             .held
             .identities
             .iter()
             .filter(|identity| identity.state.svid().is_none())
-            .filter(|identity| callers.iter().any(|caller| identity.entry.selectors.is_subset(&caller.selectors)))
+            .filter(|identity| callers.iter().any(|caller| caller.facts.match_entry(&identity.entry)))
             .map(|identity| identity.entry.id.clone())
             .collect()
     }
@@ -94,7 +163,7 @@ impl CallerSecrets {
 
     /// Drops the senders of callers whose process is gone: their streams end.
     pub(crate) fn forget_gone_callers(&self) {
-        self.lock().subscribers.retain(|subscriber| !subscriber.state.is_closed() && (subscriber.alive)());
+        self.lock().subscribers.retain(|subscriber| !subscriber.listener.is_closed() && (subscriber.alive)());
     }
 
     /// A panic while the lock was held left whole values behind: each is replaced in one assignment.
@@ -108,26 +177,8 @@ impl SecretSource for CallerSecrets {
 
     fn subscribe(&self, caller: &Caller) -> watch::Receiver<Arc<SecretState>> {
         let process = Arc::clone(&caller.process);
-        self.subscribe_as(caller.selectors.clone(), move || process.is_running())
+        self.secrets_of(Facts::of(caller), move || process.is_running())
     }
-}
-
-fn state_of(held: &Held, selectors: &BTreeSet<Selector>) -> SecretState {
-    let matched = |identity: &&HeldIdentity| identity.entry.selectors.is_subset(selectors);
-    let svids = held.identities.iter().filter(matched).filter_map(|identity| identity.state.svid().cloned()).collect();
-    SecretState { svids, bundle: held.bundle.clone() }
-}
-
-/// Values are replaced, never changed in place, so being the same one is being equal.
-fn same(before: &SecretState, after: &SecretState) -> bool {
-    let bundle = match (&before.bundle, &after.bundle) {
-        (Some(before), Some(after)) => Arc::ptr_eq(before, after),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
-    bundle
-        && before.svids.len() == after.svids.len()
-        && before.svids.iter().zip(&after.svids).all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
 #[cfg(test)]

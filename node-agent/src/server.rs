@@ -1,6 +1,6 @@
 //! The whole agent: everything is bound before anything runs, and one group owns every task.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,21 +10,31 @@ use runtime::admin_http::{AdminBindError, AdminHttp};
 use runtime::clock::Clock;
 use runtime::entropy::Entropy;
 use runtime::readiness::Readiness;
+use runtime::secret_source::SecretSource;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::{TaskFailure, TaskGroup};
 use runtime::telemetry;
 use runtime::unix_socket::{BoundSocket, SocketError};
 use sds::{SdsMetrics, SdsService};
+use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::admin::{AdminService, AdminSources};
-use crate::ca_client::{NodeClient, NodeFailure, NodeSettings};
-use crate::config::AgentConfig;
+use crate::bearer::{BearerIdentities, BearerWorker};
+use crate::ca_client::view::NodeView;
+use crate::ca_client::{CaProvider, IstioProvider, NodeClient, NodeFailure, NodeSettings};
+use crate::config::{AgentConfig, Provider, SdsConfig};
+use crate::file_secrets::FileSecretWorker;
+use crate::files::{FileBoard, FileKeeper};
 use crate::identities::IdentityWorker;
-use crate::metrics::AgentMetrics;
+use crate::key_file;
+use crate::metrics::{AgentMetrics, Alarm};
+use crate::sds_source::SdsSource;
 use crate::secrets::CallerSecrets;
 use crate::state::{StateDir, StateError};
-use crate::workload::{WorkloadMetrics, WorkloadServer};
+use crate::svid_cache::{self, SvidCache, SvidKeeper};
+use crate::workload::{ExecutableDemand, ExecutableHashes, WorkloadMetrics, WorkloadServer, follow_demand};
+use crate::workload_api::{JwtSvids, WorkloadApi, WorkloadApiMetrics};
 
 /// How long open streams may take to end after the shutdown. Nothing of theirs is lost: clients come back to the next agent.
 const GRACE: Duration = Duration::from_secs(2);
@@ -34,11 +44,17 @@ pub struct Server;
 
 /// An agent that has its sockets and its state directory, and does nothing yet.
 pub struct BoundServer {
-    node: NodeClient,
+    provider: Box<dyn CaProvider>,
     worker: IdentityWorker,
+    file_secrets: Option<FileSecretWorker>,
+    bearer: Option<BearerWorker>,
+    keeper: Option<SvidKeeper>,
+    files: Vec<FileKeeper>,
     workloads: WorkloadServer,
     workload_services: Routes,
     workload_metrics: WorkloadMetrics,
+    hashes: Arc<ExecutableHashes>,
+    views: watch::Receiver<Arc<NodeView>>,
     clock: Arc<dyn Clock>,
     admin: AdminService,
     telemetry: Option<(AdminHttp, Registry)>,
@@ -108,30 +124,62 @@ impl Server {
         let metrics = AgentMetrics::register(&mut registry);
         let sds_metrics = SdsMetrics::register(&mut registry);
         let workload_metrics = WorkloadMetrics::register(&mut registry);
+        let hashes = Arc::new(ExecutableHashes::new(Arc::clone(&clock)));
+        hashes.register(&mut registry);
+        let board = FileBoard::register(&mut registry, &config.files);
+        let workload_api_metrics = WorkloadApiMetrics::register(&mut registry);
 
-        let state = StateDir::open(&config.state_dir)?;
-        let settings = NodeSettings {
-            ca_address: config.ca_address.clone(),
-            trust_domain: config.trust_domain.clone(),
-            pin: None,
-            join_token: config.join_token.clone(),
+        let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(StateError::from)?;
+        let state = StateDir::open(&config.state_dir)?.protecting(protection);
+        let common = Common {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
         };
-        let node = NodeClient::prepare(settings, state, config.first_trust.as_ref())?;
+        let provider = provider(&config, common, state)?;
         let secrets = Arc::new(CallerSecrets::default());
         let workloads = WorkloadServer::bind(&config.api_socket)?;
-        let sds = SdsService::new(Arc::clone(&secrets), config.validation_context, Arc::clone(&clock), sds_metrics);
-        let workload_services = Routes::new(sds.into_server());
+        let SdsConfig { validation_context, file_secrets, bearer_tokens } = config.sds;
+        let file_secrets = file_secrets.map(|settings| FileSecretWorker::new(settings, Arc::clone(&clock), metrics.clone()));
+        let (bearer, bearer_worker) = if bearer_tokens {
+            let (ca, views, domain) = (provider.istio_ca(), provider.views(), config.trust_domain.clone());
+            let bearer = BearerIdentities::new(ca, domain, views, Arc::clone(&clock), Arc::clone(&entropy), metrics.clone());
+            (Some(bearer.0), Some(bearer.1))
+        } else {
+            (None, None)
+        };
+        let source = Arc::new(SdsSource { secrets: Arc::clone(&secrets), files: file_secrets.clone(), bearer });
+        let sds = SdsService::new(source, validation_context, Arc::clone(&clock), sds_metrics);
+        let (cache, cache_state) =
+            match svid_cache(&config.state_dir, config.svid_cache_secret.as_ref(), &config.trust_domain, &entropy) {
+                Ok(Some(cache)) => (Some(cache), "encrypted".to_owned()),
+                Ok(None) => (None, "off".to_owned()),
+                Err(why) => {
+                    metrics.alarm(Alarm::SvidCacheUnusable);
+                    tracing::warn!(why, "no SVID cache is kept: a restart while the CA is away would serve nobody");
+                    (None, why)
+                }
+            };
+        let jwt_svids =
+            provider.jwt_issuer().map(|issuer| JwtSvids::new(issuer, Arc::clone(&clock), workload_api_metrics.clone()));
+        let workload_api = WorkloadApi::new(Arc::clone(&secrets), jwt_svids.clone(), Arc::clone(&clock), workload_api_metrics);
+        let workload_services = workload_api.add_to(Routes::new(sds.into_server()));
         let admin = AdminService::new(
             BoundSocket::bind(&config.admin_socket, 0o600)?,
             AdminSources {
                 secrets: Arc::clone(&secrets),
-                views: node.views(),
-                statuses: node.statuses(),
+                views: provider.views(),
+                statuses: provider.statuses(),
                 readiness: readiness.clone(),
+                clock: Arc::clone(&clock),
+                trust_domain: config.trust_domain.clone(),
+                provider: provider.name(),
+                absent: provider.capabilities().absent(),
+                hashes: Arc::clone(&hashes),
+                files: board.clone(),
+                jwt_svids,
+                svid_cache: cache_state,
             },
         );
         let telemetry = match &config.telemetry {
@@ -143,14 +191,24 @@ impl Server {
             admin_socket: config.admin_socket,
             telemetry: telemetry.as_ref().map(|(http, _)| http.address()),
         };
-        let issuer = Arc::new(node.issuer());
-        let worker = IdentityWorker::new(issuer, node.views(), node.channels(), secrets, Arc::clone(&clock), entropy, metrics);
+        let (issuer, views, channels) = (provider.issuer(), provider.views(), provider.channels());
+        let keep = |set| FileKeeper::new(set, Arc::clone(&secrets), board.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+        let files = config.files.into_iter().map(keep).collect();
+        let keeper = cache.clone().map(|cache| SvidKeeper::new(cache, secrets.held_changes(), views.clone(), metrics.clone()));
+        let worker =
+            IdentityWorker::new(issuer, views.clone(), channels, secrets, Arc::clone(&clock), entropy, metrics).with_cache(cache);
         Ok(BoundServer {
-            node,
+            provider,
             worker,
+            file_secrets,
+            bearer: bearer_worker,
+            keeper,
+            files,
             workloads,
             workload_services,
             workload_metrics,
+            hashes,
+            views,
             clock,
             admin,
             telemetry,
@@ -158,6 +216,51 @@ impl Server {
             addresses,
             trust_domain: config.trust_domain,
         })
+    }
+}
+
+/// The cache of SVIDs, where one is configured; where none is, what an earlier one left is removed.
+fn svid_cache(
+    state_dir: &Path,
+    secret: Option<&SecretSource>,
+    trust_domain: &TrustDomain,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Option<Arc<SvidCache>>, String> {
+    let Some(secret) = secret else {
+        svid_cache::remove(state_dir);
+        return Ok(None);
+    };
+    let cache = SvidCache::new(state_dir, secret, trust_domain.clone(), Arc::clone(entropy))?;
+    Ok(Some(Arc::new(cache)))
+}
+
+/// What every provider takes.
+struct Common {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    readiness: Readiness,
+    metrics: AgentMetrics,
+}
+
+fn provider(config: &AgentConfig, common: Common, state: StateDir) -> Result<Box<dyn CaProvider>, NodeFailure> {
+    let Common { clock, entropy, readiness, metrics } = common;
+    match &config.provider {
+        Provider::Signet { ca_address } => {
+            let settings = NodeSettings {
+                ca_address: ca_address.clone(),
+                trust_domain: config.trust_domain.clone(),
+                pin: None,
+                first_proof: config.first_proof.clone(),
+                clock,
+                entropy,
+                readiness,
+                metrics,
+            };
+            Ok(Box::new(NodeClient::prepare(settings, state, config.first_trust.as_ref())?))
+        }
+        Provider::Istio(istio) => {
+            Ok(Box::new(IstioProvider::prepare(istio, &config.trust_domain, state, clock, readiness, metrics)?))
+        }
     }
 }
 
@@ -182,17 +285,34 @@ impl BoundServer {
         tracing::info!(trust_domain = %self.trust_domain, api_socket = %self.addresses.api_socket.display(), "the agent runs");
         let mut tasks = TaskGroup::new(shutdown);
         let verdict = Arc::new(Mutex::new(None));
-        let (node, ended, told) = (self.node, tasks.shutdown(), Arc::clone(&verdict));
+        let (provider, ended, told) = (self.provider, tasks.shutdown(), Arc::clone(&verdict));
         tasks.spawn("node", async move {
-            node.run(ended).await.map_err(|failure| {
+            provider.run(ended).await.map_err(|failure| {
                 // The group knows only text; the caller reacts to what it was.
                 let text = failure.to_string();
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
                 text
             })
         });
-        tasks.spawn("identities", self.worker.run(tasks.shutdown()));
-        let workloads = self.workloads.run(self.workload_services, self.workload_metrics, self.clock, tasks.shutdown());
+        let worker = self.worker.opened().await;
+        tasks.spawn("identities", worker.run(tasks.shutdown()));
+        if let Some(file_secrets) = self.file_secrets {
+            tasks.spawn("file secrets", file_secrets.run(tasks.shutdown()));
+        }
+        if let Some(bearer) = self.bearer {
+            tasks.spawn("identities by token", bearer.run(tasks.shutdown()));
+        }
+        if let Some(keeper) = self.keeper {
+            tasks.spawn("SVID cache", keeper.run(tasks.shutdown()));
+        }
+        for keeper in self.files {
+            tasks.spawn("files", keeper.run(tasks.shutdown()));
+        }
+        let (wanted, demand) = watch::channel(false);
+        tasks.spawn("demand for executable hashes", follow_demand(self.views, wanted, tasks.shutdown()));
+        let executables = ExecutableDemand::new(self.hashes, demand);
+        let workloads =
+            self.workloads.run(self.workload_services, self.workload_metrics, executables, self.clock, tasks.shutdown());
         tasks.spawn("workload socket", workloads);
         tasks.spawn("admin socket", self.admin.run(tasks.shutdown()));
         if let Some((http, registry)) = self.telemetry {

@@ -5,26 +5,36 @@
 //! | `lock` | held while the agent runs |
 //! | `node-key.pem` | the node key, made once, before the first token is sent |
 //! | `agent-svid.pem` | when the agent SVID was issued, its key, its chain |
-//! | `bundle.pem` | the sequence of the newest trust bundle, and its authorities |
+//! | `entries.bin` | the entries of the node as the last sync left them |
+//! | `svids.sealed` | the SVIDs of the node's workloads, encrypted; only where that is configured |
+//! | `bundle.json` | the newest trust bundle with its sequence, a SPIFFE JWKS document |
 //!
 //! Facts that must agree lie in one file, and each file is replaced whole, so that no crash leaves a key beside another key's
-//! certificate or a bundle under another's sequence. The leading line of the last two is text that PEM readers skip.
+//! certificate or a bundle under another's sequence. An agent before JWT-SVIDs kept the bundle as PEM in `bundle.pem`, which is read
+//! where there is no `bundle.json` yet, and goes when one is written.
+
+mod entries;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::TrustDomain;
-use pki::{KeyAlgorithm, PrivateKey, Timestamp, TrustBundle, X509Svid};
+use pki::{JwksContent, KeyAlgorithm, KeyError, KeyProtection, PrivateKey, Timestamp, TrustBundle, X509Svid};
+use runtime::entropy::{self, SystemEntropy};
 use runtime::private_files::{self, DirLock, Overwrite, PrivateFileError};
+use runtime::secret_source::SecretSourceError;
 use zeroize::Zeroizing;
 
-/// The most that any of the files may hold, in bytes: 64 authorities of 4 KiB in PEM, with room.
+/// The most that any of the files may hold, in bytes: 64 authorities of 4 KiB in base64, with room.
 const MAX_FILE_BYTES: usize = 512 * 1024;
 const CERTIFICATE_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+pub(crate) use entries::StoredEntries;
 
 /// The state directory, locked.
 pub struct StateDir {
     path: PathBuf,
+    protection: KeyProtection,
     /// `None` for a look without a claim.
     _lock: Option<DirLock>,
 }
@@ -54,9 +64,20 @@ pub enum StateError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The node key is not protected as the configuration says, or its passphrase is another.
+    #[error("{}: {cause}", path.display())]
+    Protection {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: KeyError,
+    },
+    /// The passphrase of the keys.
+    #[error("the passphrase of the private keys ([keys]): {0}")]
+    Passphrase(#[from] SecretSourceError),
     /// No key could be made.
     #[error("cannot make the node key: {0}")]
-    Key(#[from] pki::KeyError),
+    Key(#[from] KeyError),
 }
 
 impl StateDir {
@@ -67,7 +88,7 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         private_files::ensure_private_dir(path)?;
         let lock = DirLock::acquire(path)?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), protection: KeyProtection::Plain, _lock: Some(lock) })
     }
 
     /// Looks at an existing directory without locking it: for reading only.
@@ -76,7 +97,33 @@ impl StateDir {
     /// [`StateError::File`] when others may write to it.
     pub(crate) fn inspect(path: &Path) -> Result<Self, StateError> {
         private_files::check_private_dir(path)?;
-        Ok(Self { path: path.to_owned(), _lock: None })
+        Ok(Self { path: path.to_owned(), protection: KeyProtection::Plain, _lock: None })
+    }
+
+    /// Keys are read and written so from here on; without this they lie as they are.
+    #[must_use]
+    pub fn protecting(mut self, protection: KeyProtection) -> Self {
+        self.protection = protection;
+        self
+    }
+
+    /// The node key, if one was made.
+    ///
+    /// # Errors
+    /// [`StateError`] when it is there and cannot be used.
+    pub(crate) fn stored_node_key(&self) -> Result<Option<PrivateKey>, StateError> {
+        let path = self.path.join(NODE_KEY);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let pem = Zeroizing::new(private_files::read_private(&path, MAX_FILE_BYTES)?);
+        match PrivateKey::from_protected_pem(&pem, &self.protection) {
+            Ok(key) => Ok(Some(key)),
+            Err(cause @ (KeyError::Encrypted | KeyError::NotEncrypted | KeyError::WrongPassphrase)) => {
+                Err(StateError::Protection { path, cause })
+            }
+            Err(error) => Err(StateError::Damaged { path, cause: error.to_string() }),
+        }
     }
 
     /// The node key. Made and stored on the first call, so that it is there before any token is sent.
@@ -84,14 +131,16 @@ impl StateDir {
     /// # Errors
     /// [`StateError`]; a damaged key is never replaced, as the CA knows the node by it.
     pub fn node_key(&self) -> Result<PrivateKey, StateError> {
-        let path = self.path.join(NODE_KEY);
-        if path.exists() {
-            let pem = Zeroizing::new(private_files::read_private(&path, MAX_FILE_BYTES)?);
-            return PrivateKey::from_pem(&pem).map_err(|error| StateError::Damaged { path, cause: error.to_string() });
+        if let Some(key) = self.stored_node_key()? {
+            return Ok(key);
         }
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-        private_files::write_private(&path, key.to_pkcs8_pem().as_bytes(), Overwrite::Refuse)?;
+        private_files::write_private(&self.path.join(NODE_KEY), self.pem_of(&key).as_bytes(), Overwrite::Refuse)?;
         Ok(key)
+    }
+
+    fn pem_of(&self, key: &PrivateKey) -> Zeroizing<String> {
+        key.to_protected_pem(&self.protection, &entropy::bytes(&SystemEntropy))
     }
 
     /// The agent SVID, as far as it can be read. Whether it is still good is not checked here.
@@ -101,18 +150,18 @@ impl StateDir {
         if !path.exists() {
             return StoredSvid::Absent;
         }
-        match Self::read_svid(&path) {
+        match self.read_svid(&path) {
             Ok(svid) => StoredSvid::Present(Arc::new(svid)),
             Err(cause) => StoredSvid::Damaged(format!("{}: {cause}", path.display())),
         }
     }
 
-    fn read_svid(path: &Path) -> Result<X509Svid, String> {
+    fn read_svid(&self, path: &Path) -> Result<X509Svid, String> {
         let bytes = Zeroizing::new(private_files::read_private(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?);
         let text = std::str::from_utf8(&bytes).map_err(|_| "not text")?;
         let (issued, text) = split_header(text, SVID_HEADER).ok_or("it does not begin with the time of issue")?;
         let (key, chain) = text.split_at(text.find(CERTIFICATE_BEGIN).ok_or("no certificate in it")?);
-        let key = PrivateKey::from_pem(key.as_bytes()).map_err(|error| error.to_string())?;
+        let key = PrivateKey::from_protected_pem(key.as_bytes(), &self.protection).map_err(|error| error.to_string())?;
         let chain = pki::certificates_from_pem(chain.as_bytes()).map_err(|error| error.to_string())?;
         let issued = Timestamp::from_unix_seconds(issued);
         X509Svid::new(chain, key, issued).map_err(|error| error.to_string())
@@ -124,7 +173,7 @@ impl StateDir {
     /// [`StateError::File`] when the disk refuses; the SVID before then stays.
     pub fn store_svid(&self, svid: &X509Svid) -> Result<(), StateError> {
         let mut text = Zeroizing::new(format!("{SVID_HEADER}{}\n", svid.issued().unix_seconds()));
-        text.push_str(&svid.key().to_pkcs8_pem());
+        text.push_str(&self.pem_of(svid.key()));
         text.push_str(&pki::certificates_to_pem(svid.chain()));
         Ok(private_files::write_private(&self.path.join(AGENT_SVID), text.as_bytes(), Overwrite::Replace)?)
     }
@@ -134,19 +183,14 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Damaged`] when it is there and cannot be read: it must not silently give way to something else.
     pub fn bundle(&self, trust_domain: &TrustDomain) -> Result<Option<TrustBundle>, StateError> {
-        let path = self.path.join(BUNDLE);
-        if !path.exists() {
-            return Ok(None);
-        }
+        let (path, former) = (self.path.join(BUNDLE), self.path.join(FORMER_BUNDLE));
+        let (path, read): (_, fn(&TrustDomain, &[u8]) -> _) = match (path.exists(), former.exists()) {
+            (true, _) => (path, read_bundle),
+            (false, true) => (former, read_former_bundle),
+            (false, false) => return Ok(None),
+        };
         let bytes = private_files::read_bounded(&path, MAX_FILE_BYTES)?;
-        let bundle = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| split_header(text, BUNDLE_HEADER))
-            .ok_or_else(|| "it does not begin with its sequence".to_owned())
-            .and_then(|(sequence, pem)| {
-                TrustBundle::from_pem(trust_domain.clone(), pem.as_bytes(), sequence).map_err(|error| error.to_string())
-            });
-        bundle.map(Some).map_err(|cause| StateError::Damaged { path, cause })
+        read(trust_domain, &bytes).map(Some).map_err(|cause| StateError::Damaged { path, cause })
     }
 
     /// Stores a bundle and its sequence.
@@ -154,9 +198,28 @@ impl StateDir {
     /// # Errors
     /// [`StateError::File`] when the disk refuses.
     pub fn store_bundle(&self, bundle: &TrustBundle) -> Result<(), StateError> {
-        let text = format!("{BUNDLE_HEADER}{}\n{}", bundle.sequence(), bundle.to_pem());
-        Ok(private_files::write_public(&self.path.join(BUNDLE), text.as_bytes(), Overwrite::Replace)?)
+        let text = bundle.to_jwks(JwksContent::All);
+        private_files::write_public(&self.path.join(BUNDLE), text.as_bytes(), Overwrite::Replace)?;
+        // What is left of it is never read again beside the newer file.
+        if let Err(error) = std::fs::remove_file(self.path.join(FORMER_BUNDLE))
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, file = FORMER_BUNDLE, "the former bundle file was not removed");
+        }
+        Ok(())
     }
+}
+
+fn read_bundle(trust_domain: &TrustDomain, json: &[u8]) -> Result<TrustBundle, String> {
+    let bundle = TrustBundle::from_jwks(trust_domain.clone(), json).map_err(|error| error.to_string())?;
+    // Elsewhere such a document says that nothing is valid any more; no CA says so to its own agents.
+    if bundle.authorities().is_empty() { Err("it holds no X.509 authority".to_owned()) } else { Ok(bundle) }
+}
+
+fn read_former_bundle(trust_domain: &TrustDomain, pem: &[u8]) -> Result<TrustBundle, String> {
+    let text = std::str::from_utf8(pem).ok().and_then(|text| split_header(text, FORMER_BUNDLE_HEADER));
+    let (sequence, pem) = text.ok_or("it does not begin with its sequence")?;
+    TrustBundle::from_pem(trust_domain.clone(), pem.as_bytes(), sequence).map_err(|error| error.to_string())
 }
 
 /// The number in a leading line, and the text after that line.
@@ -167,9 +230,10 @@ fn split_header<'a>(text: &'a str, header: &str) -> Option<(u64, &'a str)> {
 
 const NODE_KEY: &str = "node-key.pem";
 const AGENT_SVID: &str = "agent-svid.pem";
-const BUNDLE: &str = "bundle.pem";
+const BUNDLE: &str = "bundle.json";
+const FORMER_BUNDLE: &str = "bundle.pem";
 const SVID_HEADER: &str = "# Signet agent SVID, issued ";
-const BUNDLE_HEADER: &str = "# Signet trust bundle, sequence ";
+const FORMER_BUNDLE_HEADER: &str = "# Signet trust bundle, sequence ";
 
 #[cfg(test)]
 mod tests;

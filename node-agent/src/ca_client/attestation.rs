@@ -1,4 +1,4 @@
-//! Node attestation over one connection: by join token, and again by the node key.
+//! Node attestation over one connection: by join token, by an existing certificate, and again by the node key.
 //!
 //! The connection was verified before any of this runs ([`super::connection`]); every proof is bound to its exporter, so that
 //! nobody in between can use it on another.
@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use super::connection::CaConnection;
 use super::fault::{CallFault, call};
 use super::wire::{self, AnswerFault};
+use crate::certificate_directory::CertificateDirectory;
 use crate::token::JoinToken;
 
 /// Why an attestation gave no SVID.
@@ -89,15 +90,53 @@ impl Attestor<'_> {
         self.check(answer, key)
     }
 
+    /// Proves an existing certificate together with the node key. A lost reply may be retried for a while with the same node key.
+    ///
+    /// # Errors
+    /// [`AttestationFault`].
+    pub(crate) async fn by_certificate(&self, certificate: &CertificateDirectory) -> Result<Attested, AttestationFault> {
+        in_time(self.certificate_and_proof(certificate)).await
+    }
+
+    async fn certificate_and_proof(&self, certificate: &CertificateDirectory) -> Result<Attested, AttestationFault> {
+        use v1::attest_certificate_request::{Begin, Proof, Step as Ask};
+        use v1::attest_certificate_response::{Challenge, Step as Say};
+
+        let (steps, outgoing) = tokio::sync::mpsc::channel(2);
+        let send = async |step| {
+            let request = v1::AttestCertificateRequest { step: Some(step) };
+            steps.send(request).await.map_err(|_| CallFault::Unavailable("the stream ended".to_owned()))
+        };
+        let chain: Vec<Vec<u8>> = certificate.chain().iter().map(|certificate| certificate.der().to_vec()).collect();
+        let leaf = chain.first().cloned().unwrap_or_default();
+        let node_public_key = self.node_key.public_key().spki_der().to_vec();
+        let hello = Some(wire::hello(self.clock.now()));
+        send(Ask::Begin(Begin { hello, chain, node_public_key: node_public_key.clone() })).await?;
+        let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+        let mut answers = call(self.client().attest_certificate(outgoing)).await?;
+
+        let Some(Say::Challenge(Challenge { nonce })) = next(&mut answers).await?.step else {
+            return Err(AnswerFault::Missing("challenge").into());
+        };
+        let nonce = <[u8; 32]>::try_from(nonce.as_slice()).map_err(|_| AnswerFault::Missing("nonce of 32 bytes"))?;
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let csr = pki::build_request(&key, None)?;
+        let transcript = pki::certificate_transcript(&self.connection.exporter, &nonce, &csr, &node_public_key, &leaf);
+        let node_proof = self.node_key.sign(&transcript)?;
+        let certificate_proof = certificate.key().sign(&transcript)?;
+        send(Ask::Proof(Proof { csr, node_proof, certificate_proof })).await?;
+        let Some(Say::Result(answer)) = next(&mut answers).await?.step else {
+            return Err(AnswerFault::Missing("result").into());
+        };
+        self.check(answer, key)
+    }
+
     /// Proves the node key over the CA's nonce, for an agent whose SVID no longer counts.
     ///
     /// # Errors
     /// [`AttestationFault`].
     pub(crate) async fn by_node_key(&self) -> Result<Attested, AttestationFault> {
-        match tokio::time::timeout(super::connection::CALL_DEADLINE, self.challenge_and_proof()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(CallFault::Deadline(super::connection::CALL_DEADLINE).into()),
-        }
+        in_time(self.challenge_and_proof()).await
     }
 
     async fn challenge_and_proof(&self) -> Result<Attested, AttestationFault> {
@@ -114,7 +153,7 @@ impl Attestor<'_> {
         let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
         let mut answers = call(self.client().reattest(outgoing)).await?;
 
-        let Some(Say::Challenge(v1::reattest_response::Challenge { nonce })) = next(&mut answers).await? else {
+        let Some(Say::Challenge(v1::reattest_response::Challenge { nonce })) = next(&mut answers).await?.step else {
             return Err(AnswerFault::Missing("challenge").into());
         };
         let nonce = <[u8; 32]>::try_from(nonce.as_slice()).map_err(|_| AnswerFault::Missing("nonce of 32 bytes"))?;
@@ -122,7 +161,7 @@ impl Attestor<'_> {
         let csr = pki::build_request(&key, None)?;
         let transcript = pki::reattestation_transcript(&self.connection.exporter, &nonce, &csr);
         send(Ask::Proof(Proof { proof: self.node_key.sign(&transcript)?, csr })).await?;
-        let Some(Say::Result(answer)) = next(&mut answers).await? else {
+        let Some(Say::Result(answer)) = next(&mut answers).await?.step else {
             return Err(AnswerFault::Missing("result").into());
         };
         self.check(answer, key)
@@ -155,11 +194,18 @@ impl Attestor<'_> {
     }
 }
 
-async fn next(
-    answers: &mut tonic::Streaming<v1::ReattestResponse>,
-) -> Result<Option<v1::reattest_response::Step>, AttestationFault> {
+/// A whole dialogue within the deadline of a call.
+async fn in_time(dialogue: impl Future<Output = Result<Attested, AttestationFault>>) -> Result<Attested, AttestationFault> {
+    match tokio::time::timeout(super::connection::CALL_DEADLINE, dialogue).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(CallFault::Deadline(super::connection::CALL_DEADLINE).into()),
+    }
+}
+
+/// The next message; the end of the stream without a status is a loss.
+async fn next<T>(answers: &mut tonic::Streaming<T>) -> Result<T, AttestationFault> {
     match answers.next().await {
-        Some(Ok(response)) => Ok(response.step),
+        Some(Ok(response)) => Ok(response),
         Some(Err(status)) => Err(CallFault::from_status(&status).into()),
         None => Err(CallFault::Unavailable("the stream ended".to_owned()).into()),
     }

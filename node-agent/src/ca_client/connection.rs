@@ -26,7 +26,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The deadline of every call.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(30);
-const HTTP2: &[u8] = b"h2";
+pub(super) const HTTP2: &[u8] = b"h2";
 
 /// A live connection to a CA that was verified in this handshake.
 pub(crate) struct CaConnection {
@@ -96,6 +96,25 @@ impl CaConnection {
     /// # Errors
     /// [`ConnectFault`].
     pub(crate) async fn open(address: &HostPort, tls: &ClientTls) -> Result<Self, ConnectFault> {
+        let endpoint = Endpoint::from_static(AUTHORITY)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true);
+        Self::open_as(address, tls, endpoint).await
+    }
+
+    /// The same for a connection that carries one call to a CA of somebody else: HTTP/2 names it as it was addressed, and no
+    /// pings are sent, as such servers count them as an attack.
+    ///
+    /// # Errors
+    /// [`ConnectFault`].
+    pub(super) async fn open_for_one_call(address: &HostPort, tls: &ClientTls) -> Result<Self, ConnectFault> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|_| ConnectFault::Protocol { address: address.to_string() })?;
+        Self::open_as(address, tls, endpoint).await
+    }
+
+    async fn open_as(address: &HostPort, tls: &ClientTls, endpoint: Endpoint) -> Result<Self, ConnectFault> {
         let stream = tokio::time::timeout(CONNECT_DEADLINE, handshake(address, tls))
             .await
             .map_err(|_| ConnectFault::Timeout { address: address.to_string() })??;
@@ -107,10 +126,7 @@ impl CaConnection {
         let told = Told::default();
         let mut once = Some(TokioIo::new(TellingStream::new(stream, told.clone())));
         let connector = Once(move || once.take());
-        let channel = Endpoint::from_static(AUTHORITY)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
+        let channel = endpoint
             .connect_with_connector(connector)
             .await
             .map_err(|_| ConnectFault::Protocol { address: address.to_string() })?;

@@ -12,6 +12,9 @@ use crate::metrics::IssuanceOutcome;
 /// The domain of `google.rpc.ErrorInfo` in which the reasons are Signet's.
 const DOMAIN: &str = "signet";
 
+/// The longest pause that a CA can ask for: a slip of its operator must not keep identities from being renewed.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// Why the CA refused, by the reason in its `google.rpc.ErrorInfo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
@@ -27,6 +30,8 @@ pub enum RefusalReason {
     UnknownRequiredFeature,
     /// The join token is unknown, expired, or used by another key.
     Token,
+    /// The existing certificate attested a node before.
+    CertificateUsed,
     /// The proof does not verify, or the CA does not know the node key.
     ProofInvalid,
     /// The entry is gone or another node's.
@@ -46,6 +51,7 @@ impl RefusalReason {
             "PROTOCOL_MISMATCH" => Self::ProtocolMismatch,
             "UNKNOWN_REQUIRED_FEATURE" => Self::UnknownRequiredFeature,
             "TOKEN_UNKNOWN" | "TOKEN_EXPIRED" | "TOKEN_USED" => Self::Token,
+            "CERTIFICATE_USED" => Self::CertificateUsed,
             "PROOF_INVALID" => Self::ProofInvalid,
             "ENTRY_NOT_FOUND" => Self::EntryNotFound,
             _ => Self::Other,
@@ -69,6 +75,14 @@ pub enum CallFault {
     /// No answer: the connection failed, or the CA cannot serve now.
     #[error("the CA is not available: {0}")]
     Unavailable(String),
+    /// The CA asks to come back later (`google.rpc.RetryInfo`).
+    #[error("the CA is busy, and asks to come back after {after:?}: {message}")]
+    Busy {
+        /// Its words for people.
+        message: String,
+        /// How long it wants to be left alone, at most [`LONGEST_PAUSE`].
+        after: Duration,
+    },
     /// No answer in time.
     #[error("the CA did not answer within {0:?}")]
     Deadline(Duration),
@@ -90,7 +104,12 @@ impl CallFault {
     #[must_use]
     pub fn from_status(status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+        let pause = status.get_details_retry_info().and_then(|info| info.retry_delay);
         match (info, status.code()) {
+            (_, Code::Unavailable | Code::ResourceExhausted) if pause.is_some_and(|pause| !pause.is_zero()) => {
+                let after = pause.unwrap_or_default().min(LONGEST_PAUSE);
+                Self::Busy { message: status.message().to_owned(), after }
+            }
             (_, Code::Unavailable | Code::Cancelled | Code::Aborted | Code::ResourceExhausted)
             | (None, Code::Unknown | Code::Internal) => Self::Unavailable(status.message().to_owned()),
             (_, Code::DeadlineExceeded) => Self::Deadline(CALL_DEADLINE),
@@ -110,7 +129,7 @@ impl CallFault {
     pub fn refusal(&self) -> Option<RefusalReason> {
         match self {
             Self::Refused { reason, .. } => Some(*reason),
-            Self::Unavailable(_) | Self::Deadline(_) | Self::Answer(_) => None,
+            Self::Unavailable(_) | Self::Busy { .. } | Self::Deadline(_) | Self::Answer(_) => None,
         }
     }
 }
@@ -120,8 +139,16 @@ impl CallFault {
     pub(crate) fn outcome(&self) -> IssuanceOutcome {
         match self {
             Self::Refused { .. } => IssuanceOutcome::Refused,
-            Self::Unavailable(_) | Self::Deadline(_) => IssuanceOutcome::Unavailable,
+            Self::Unavailable(_) | Self::Busy { .. } | Self::Deadline(_) => IssuanceOutcome::Unavailable,
             Self::Answer(_) => IssuanceOutcome::Invalid,
+        }
+    }
+
+    /// How long the CA wants to be left alone, if it said so.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { after, .. } => Some(*after),
+            Self::Refused { .. } | Self::Unavailable(_) | Self::Deadline(_) | Self::Answer(_) => None,
         }
     }
 }
@@ -156,6 +183,20 @@ mod tests {
         let fault = CallFault::from_status(&status(Code::Unauthenticated, "MUST_REATTEST", "elsewhere"));
         assert_eq!(fault.refusal(), Some(RefusalReason::Other));
         assert_eq!(CallFault::from_status(&Status::permission_denied("no")).refusal(), Some(RefusalReason::Other));
+    }
+
+    #[test]
+    fn a_ca_that_asks_for_a_pause_gets_it_within_bounds() {
+        let asked = |code, seconds| {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
+            CallFault::from_status(&Status::with_error_details(code, "over your rate", details)).pause()
+        };
+        assert_eq!(asked(Code::ResourceExhausted, 7), Some(Duration::from_secs(7)));
+        assert_eq!(asked(Code::Unavailable, 86_400), Some(LONGEST_PAUSE));
+        assert_eq!(asked(Code::Unavailable, 0), None);
+        assert_eq!(asked(Code::PermissionDenied, 7), None, "a refusal stays one");
+        let without = CallFault::from_status(&Status::resource_exhausted("slower"));
+        assert!(matches!(without, CallFault::Unavailable(_)) && without.pause().is_none());
     }
 
     #[test]

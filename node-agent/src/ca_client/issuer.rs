@@ -1,57 +1,99 @@
-//! Batches of CSRs to the CA, over whichever connection is live.
+//! Batches of CSRs and requests for JWT-SVIDs to the CA, over whichever connection is live.
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use pki::{AudienceSet, JwtSvid};
 use proto::v1;
+use runtime::clock::Clock;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
 use super::fault::{CallFault, RefusalReason, call};
+use super::view::NodeView;
+use super::wire;
+use crate::entry::EntryId;
 use crate::identities::{IssueAnswer, IssueItem, SvidIssuer};
 
 /// The largest answer taken, in bytes: 500 chains of up to 32 KiB.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The largest answer with a token taken, in bytes: the longest token that is read, and two times.
+const MAX_TOKEN_ANSWER_BYTES: usize = pki::MAX_TOKEN_BYTES + 1024;
 
-/// The CA as an issuer.
-pub(crate) struct CaIssuer {
-    channel: watch::Receiver<Option<Channel>>,
-    /// Where a refusal that concerns the node itself is told.
-    refusals: mpsc::Sender<CallFault>,
+/// Where JWT-SVIDs come from.
+pub(crate) trait JwtIssuer: Send + Sync + 'static {
+    /// A JWT-SVID of an entry of this node for exactly these audiences, checked whole under the bundle of now. Not cached: each
+    /// call asks the CA, which records it.
+    fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>>;
 }
 
-impl CaIssuer {
-    pub(crate) fn new(channel: watch::Receiver<Option<Channel>>, refusals: mpsc::Sender<CallFault>) -> Self {
-        Self { channel, refusals }
-    }
+/// The CA as an issuer.
+#[derive(Clone)]
+pub(crate) struct CaIssuer {
+    pub(super) channel: watch::Receiver<Option<Channel>>,
+    /// Where a refusal that concerns the node itself is told.
+    pub(super) refusals: mpsc::Sender<CallFault>,
+    /// Whom an entry names, and what answers are checked under.
+    pub(super) view: watch::Receiver<Arc<NodeView>>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl SvidIssuer for CaIssuer {
     fn issue(&self, batch: Vec<IssueItem>) -> BoxFuture<'static, Result<Vec<IssueAnswer>, CallFault>> {
-        let channel = self.channel.borrow().clone();
-        let refusals = self.refusals.clone();
+        let (channel, refusals) = (self.channel.borrow().clone(), self.refusals.clone());
         Box::pin(async move {
-            let Some(channel) = channel else {
-                return Err(CallFault::Unavailable("no connection to the CA".to_owned()));
-            };
-            let answer = issue_on(channel, batch).await;
-            if let Err(fault) = &answer
-                && matches!(
-                    fault.refusal(),
-                    Some(RefusalReason::MustReattest | RefusalReason::Banned | RefusalReason::NotAnAgent)
-                )
-                && refusals.try_send(fault.clone()).is_err()
-            {
-                // Full or closed: the node has been told, or is ending.
-                tracing::debug!("the refusal was already reported");
+            let answer = issue_on(live(channel)?, batch).await;
+            if let Err(fault) = &answer {
+                report(fault, &refusals);
             }
             answer
         })
     }
 }
 
+impl JwtIssuer for CaIssuer {
+    fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
+        let Self { channel, refusals, view, clock } = self.clone();
+        Box::pin(async move {
+            let known = view.borrow().entries.get(&entry).cloned();
+            let Some(known) = known else {
+                let message = format!("this node has no entry {entry} any more");
+                return Err(CallFault::Refused { reason: RefusalReason::EntryNotFound, reason_text: String::new(), message });
+            };
+            let channel = live(channel.borrow().clone())?;
+            let request = v1::IssueJwtSvidRequest {
+                entry_id: entry.to_string(),
+                audiences: audiences.iter().map(ToString::to_string).collect(),
+            };
+            let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_TOKEN_ANSWER_BYTES);
+            let answer = call(client.issue_jwt_svid(request)).await.inspect_err(|fault| report(fault, &refusals))?;
+            // The bundle of now: a key that was new to the CA when it signed may have come meanwhile.
+            let bundle = view.borrow().bundle.clone();
+            let bundle = bundle.ok_or_else(|| CallFault::Answer("no trust bundle is held to check it against".to_owned()))?;
+            wire::jwt_svid(answer, &known.spiffe_id, &audiences, &bundle, clock.now().into())
+                .map_err(|fault| CallFault::Answer(fault.to_string()))
+        })
+    }
+}
+
+fn live(channel: Option<Channel>) -> Result<Channel, CallFault> {
+    channel.ok_or_else(|| CallFault::Unavailable("no connection to the CA".to_owned()))
+}
+
+/// A refusal of the node itself is for the task that keeps its standing.
+fn report(fault: &CallFault, refusals: &mpsc::Sender<CallFault>) {
+    if matches!(fault.refusal(), Some(RefusalReason::MustReattest | RefusalReason::Banned | RefusalReason::NotAnAgent))
+        && refusals.try_send(fault.clone()).is_err()
+    {
+        // Full or closed: the node has been told, or is ending.
+        tracing::debug!("the refusal was already reported");
+    }
+}
+
 async fn issue_on(channel: Channel, batch: Vec<IssueItem>) -> Result<Vec<IssueAnswer>, CallFault> {
     let items = batch
         .into_iter()
-        .map(|IssueItem { entry_id, csr }| v1::batch_issue_request::Item { entry_id: entry_id.to_string(), csr })
+        .map(|IssueItem { entry_id, csr, held: _ }| v1::batch_issue_request::Item { entry_id: entry_id.to_string(), csr })
         .collect();
     let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
     let v1::BatchIssueResponse { items } = call(client.batch_issue(v1::BatchIssueRequest { items })).await?;

@@ -8,14 +8,16 @@ use pki::SvidError;
 use super::attestation::{AttestationFault, Attested, Attestor};
 use super::connection::{self, CaConnection, ConnectFault};
 use super::fault::{CallFault, RefusalReason};
-use super::lifecycle::Failure;
+use super::lifecycle::{Failure, Standing};
 use super::node::{NodeClient, NodeFailure};
 use super::view::NodeView;
+use crate::certificate_directory::{CertificateDirectory, CertificateDirectoryError};
+use crate::config::{FirstProof, TokenSource};
 use crate::metrics::{Alarm, AttestationMethod, AttestationOutcome};
 use crate::token::JoinToken;
 
 impl NodeClient {
-    /// Attests by one of the two methods, over a connection of its own.
+    /// Attests by one of the methods, over a connection of its own.
     ///
     /// # Errors
     /// [`NodeFailure`] when only an operator can help.
@@ -39,7 +41,7 @@ impl NodeClient {
                 return Ok(());
             }
         };
-        // The CA is verified from here on. Only now is the token even read.
+        // The CA is verified from here on. Only now is the token, or the certificate's key, even read.
         if method == AttestationMethod::JoinToken && self.token.is_none() {
             self.token = Some(self.read_token().await?);
         }
@@ -52,30 +54,110 @@ impl NodeClient {
             bundle: view.bundle.as_ref(),
             clock: &clock,
         };
-        if method == AttestationMethod::JoinToken
-            && let Some(token) = &self.token
-        {
-            return match attestor.by_token(token).await {
-                Ok(attested) => self.attested(method, attested).await,
-                Err(fault) => self.attestation_failed(method, fault),
-            };
-        }
-        match attestor.by_node_key().await {
+        let outcome = match (method, &self.token) {
+            (AttestationMethod::JoinToken, Some(token)) => attestor.by_token(token).await,
+            (AttestationMethod::Certificate, _) => return self.attest_by_certificate(&attestor).await,
+            (AttestationMethod::JoinToken | AttestationMethod::NodeKey, _) => attestor.by_node_key().await,
+        };
+        match outcome {
             Ok(attested) => self.attested(method, attested).await,
-            Err(AttestationFault::Call(forgotten)) if forgotten.refusal() == Some(RefusalReason::MustReattest) => {
-                match self.token_not_yet_tried().await {
-                    Some(token) => {
-                        self.settings.metrics.attestation(method, AttestationOutcome::Refused);
-                        tracing::info!(
-                            "the CA does not know this node any more: it attests with the join token that was given since"
-                        );
-                        let outcome = attestor.by_token(&token).await;
-                        self.rejoined(&token, outcome).await
-                    }
-                    None => self.attestation_failed(method, AttestationFault::Call(forgotten)),
-                }
+            Err(AttestationFault::Call(forgotten))
+                if method == AttestationMethod::NodeKey && forgotten.refusal() == Some(RefusalReason::MustReattest) =>
+            {
+                self.come_back(&attestor, forgotten).await
             }
             Err(fault) => self.attestation_failed(method, fault),
+        }
+    }
+
+    /// A first attestation, by what is configured for it.
+    ///
+    /// # Errors
+    /// [`NodeFailure`] when only an operator can help.
+    pub(super) async fn join(&mut self) -> Result<(), NodeFailure> {
+        let method = match &self.settings.first_proof {
+            Some(FirstProof::CertificateDirectory(_)) => AttestationMethod::Certificate,
+            Some(FirstProof::Token(_)) | None => AttestationMethod::JoinToken,
+        };
+        self.attest(method).await
+    }
+
+    /// The CA has forgotten the node: by a token or a certificate that was given since, it joins anew.
+    async fn come_back(&mut self, attestor: &Attestor<'_>, forgotten: CallFault) -> Result<(), NodeFailure> {
+        let method = AttestationMethod::NodeKey;
+        if let Some(token) = self.token_not_yet_tried().await {
+            self.settings.metrics.attestation(method, AttestationOutcome::Refused);
+            tracing::info!("the CA does not know this node any more: it attests with the join token that was given since");
+            let outcome = attestor.by_token(&token).await;
+            return self.rejoined(&token, outcome).await;
+        }
+        match self.read_certificate().await {
+            Some(Ok(certificate)) if self.certificate_tried != certificate.fingerprint() => {
+                self.settings.metrics.attestation(method, AttestationOutcome::Refused);
+                tracing::info!("the CA does not know this node any more: it attests with the certificate that was given since");
+                self.prove_certificate(attestor, &certificate).await
+            }
+            Some(Ok(_) | Err(_)) | None => self.attestation_failed(method, AttestationFault::Call(forgotten)),
+        }
+    }
+
+    /// A certificate that cannot be used does not end the agent: an operator puts another one there.
+    async fn attest_by_certificate(&mut self, attestor: &Attestor<'_>) -> Result<(), NodeFailure> {
+        match self.read_certificate().await {
+            Some(Ok(certificate)) => self.prove_certificate(attestor, &certificate).await,
+            Some(Err(error)) => {
+                self.settings.metrics.attestation(AttestationMethod::Certificate, AttestationOutcome::Refused);
+                self.trouble(&format!("there is no certificate to attest by: {error}"));
+                self.failed(Failure::Refused);
+                Ok(())
+            }
+            None => Err(NodeFailure::NoFirstProof),
+        }
+    }
+
+    async fn prove_certificate(
+        &mut self,
+        attestor: &Attestor<'_>,
+        certificate: &CertificateDirectory,
+    ) -> Result<(), NodeFailure> {
+        let method = AttestationMethod::Certificate;
+        match attestor.by_certificate(certificate).await {
+            Ok(attested) => {
+                self.certificate_tried = certificate.fingerprint();
+                self.attested(method, attested).await
+            }
+            Err(AttestationFault::Call(used))
+                if used.refusal() == Some(RefusalReason::CertificateUsed)
+                    && matches!(self.lifecycle.standing(), Standing::Unattested) =>
+            {
+                // Perhaps by this very node, whose answer was lost: then the CA knows its key.
+                match attestor.by_node_key().await {
+                    Ok(attested) => self.attested(AttestationMethod::NodeKey, attested).await,
+                    Err(_) => self.attestation_failed(method, AttestationFault::Call(used)),
+                }
+            }
+            Err(fault) => {
+                let refused = matches!(&fault, AttestationFault::Call(CallFault::Refused { .. }));
+                if refused && matches!(self.lifecycle.standing(), Standing::Lapsed(_)) {
+                    self.certificate_tried = certificate.fingerprint();
+                }
+                self.attestation_failed(method, fault)
+            }
+        }
+    }
+
+    /// What lies in the configured directory now, if one is configured.
+    async fn read_certificate(&self) -> Option<Result<CertificateDirectory, CertificateDirectoryError>> {
+        let Some(FirstProof::CertificateDirectory(path)) = self.settings.first_proof.clone() else { return None };
+        let read = tokio::task::spawn_blocking(move || CertificateDirectory::read(&path)).await;
+        Some(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
+    }
+
+    /// The configured source of a join token.
+    fn token_source(&self) -> Option<TokenSource> {
+        match &self.settings.first_proof {
+            Some(FirstProof::Token(source)) => Some(source.clone()),
+            Some(FirstProof::CertificateDirectory(_)) | None => None,
         }
     }
 
@@ -94,9 +176,9 @@ impl NodeClient {
                 self.token_tried = Some(token.hash());
                 self.attested(method, attested).await
             }
-            Err(AttestationFault::Call(fault @ (CallFault::Unavailable(_) | CallFault::Deadline(_)))) => {
-                self.attestation_failed(method, AttestationFault::Call(fault))
-            }
+            Err(AttestationFault::Call(
+                fault @ (CallFault::Unavailable(_) | CallFault::Busy { .. } | CallFault::Deadline(_)),
+            )) => self.attestation_failed(method, AttestationFault::Call(fault)),
             Err(fault) => {
                 self.token_tried = Some(token.hash());
                 self.settings.metrics.attestation(method, AttestationOutcome::Refused);
@@ -112,7 +194,7 @@ impl NodeClient {
     /// The token that is configured now, if this process has not tried it: an operator who evicted the node may have put a new
     /// one there.
     async fn token_not_yet_tried(&self) -> Option<JoinToken> {
-        let source = self.settings.join_token.clone()?;
+        let source = self.token_source()?;
         let read = tokio::task::spawn_blocking(move || JoinToken::read_if_there(&source)).await;
         match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
             Ok(token) => token.filter(|token| self.token_tried != Some(token.hash())),
@@ -124,7 +206,7 @@ impl NodeClient {
     }
 
     async fn read_token(&self) -> Result<JoinToken, NodeFailure> {
-        let source = self.settings.join_token.clone().ok_or(NodeFailure::NoToken)?;
+        let source = self.token_source().ok_or(NodeFailure::NoFirstProof)?;
         let read = tokio::task::spawn_blocking(move || JoinToken::read(&source)).await;
         Ok(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
     }
@@ -140,7 +222,7 @@ impl NodeClient {
                 self.settings.metrics.attestation(method, AttestationOutcome::Refused);
                 return Err(NodeFailure::TokenRefused(fault));
             }
-            AttestationFault::Call(CallFault::Unavailable(_) | CallFault::Deadline(_)) => Failure::Away,
+            AttestationFault::Call(CallFault::Unavailable(_) | CallFault::Busy { .. } | CallFault::Deadline(_)) => Failure::Away,
             AttestationFault::Call(CallFault::Refused { .. } | CallFault::Answer(_))
             | AttestationFault::Answer(_)
             | AttestationFault::OtherNode { .. }

@@ -1,7 +1,7 @@
 //! What the node does next to be, and stay, known to the CA. Pure: times and randomness come in, one action comes out.
 //!
 //! ```text
-//! Unattested --token--> Attested --SVID ran out, or the CA asks--> Lapsed --node key--> Attested
+//! Unattested --token or certificate--> Attested --SVID ran out, or the CA asks--> Lapsed --node key--> Attested
 //! ```
 //! Nothing here ends the agent: what fails is tried again, ever more rarely, and the reason stays readable.
 
@@ -38,8 +38,8 @@ pub(crate) enum Standing {
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Redeem the join token.
-    AttestByToken,
+    /// Attest for the first time: redeem the join token, or prove an existing certificate.
+    Join,
     /// Prove the node key.
     Reattest,
     /// Be connected with the SVID.
@@ -101,7 +101,7 @@ impl Lifecycle {
             return Action::WaitUntil(self.not_before);
         }
         match self.standing {
-            Standing::Unattested => Action::AttestByToken,
+            Standing::Unattested => Action::Join,
             Standing::Attested(_) => Action::Connect,
             Standing::Lapsed(_) => Action::Reattest,
         }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_node_attests_connects_renews_lapses_and_comes_back() {
         let mut node = Lifecycle::new(Standing::Unattested);
-        assert_eq!(node.next(at(1000), boot(0)), Action::AttestByToken);
+        assert_eq!(node.next(at(1000), boot(0)), Action::Join);
         node.attested(validity(), at(1000), boot(0), 128);
         assert_eq!(node.next(at(1000), boot(0)), Action::Connect);
         assert!(!node.renewal_due(at(1049), boot(49)));
@@ -232,6 +232,6 @@ mod tests {
     fn a_node_that_never_attested_cannot_lapse() {
         let mut node = Lifecycle::new(Standing::Unattested);
         node.lapse("asked".into());
-        assert_eq!(node.next(at(0), boot(0)), Action::AttestByToken);
+        assert_eq!(node.next(at(0), boot(0)), Action::Join);
     }
 }

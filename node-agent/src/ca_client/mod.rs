@@ -1,5 +1,7 @@
 //! The agent's side of the CA's API: one verified connection at a time, attestation over it, and what flows on it after.
 //!
+//! `provider` is the seam to the rest of the agent: a Signet CA (`node`), or any that speaks Istio's API (`istio`).
+//!
 //! Pure parts: `lifecycle` (what to do next), `view` (what an update changes), `wire` (what an answer must be). The rest moves
 //! bytes and persists.
 
@@ -7,15 +9,22 @@ mod attestation;
 mod connection;
 mod fault;
 mod issuer;
+pub(crate) mod istio;
 mod joining;
 pub(crate) mod lifecycle;
 mod node;
+mod provider;
 mod session;
 mod storing;
 mod told;
 pub(crate) mod view;
 pub(crate) mod wire;
 
-pub use fault::{CallFault, RefusalReason};
+pub use fault::{CallFault, LONGEST_PAUSE, RefusalReason};
+pub(crate) use issuer::JwtIssuer;
+pub use istio::CredentialSource;
+pub(crate) use istio::IstioProvider;
 pub use node::NodeFailure;
 pub(crate) use node::{NodeClient, NodeSettings, NodeStatus, read_bundle_file};
+pub(crate) use provider::CaProvider;
+pub(crate) use view::NodeViews;

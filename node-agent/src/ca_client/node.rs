@@ -4,6 +4,7 @@
 //! CA whose root is not the pinned one, and a join token that cannot be used (both need an operator, and trying on would send
 //! the same token to the same refusal).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,11 @@ use super::connection::{self, CaConnection};
 use super::fault::CallFault;
 use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
-use super::view::NodeView;
-use crate::config::{FirstTrust, TokenSource};
+use super::view::{EntryKnowledge, NodeView};
+use crate::config::{FirstProof, FirstTrust};
+use crate::entry::{Entry, EntryId};
 use crate::metrics::{AgentMetrics, AttestationMethod};
-use crate::state::{StateDir, StateError, StoredSvid};
+use crate::state::{StateDir, StateError, StoredEntries, StoredSvid};
 use crate::token::{JoinToken, TokenError};
 
 /// How often time is looked at.
@@ -35,7 +37,8 @@ pub(crate) struct NodeSettings {
     pub(crate) trust_domain: TrustDomain,
     /// The pin, when that is how the CA is first trusted.
     pub(crate) pin: Option<Sha256Digest>,
-    pub(crate) join_token: Option<TokenSource>,
+    /// How the node proves itself the first time.
+    pub(crate) first_proof: Option<FirstProof>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) readiness: Readiness,
@@ -64,11 +67,12 @@ pub enum NodeFailure {
     /// The CA refuses the token.
     #[error("{0}")]
     TokenRefused(CallFault),
-    /// The node has never attested and there is no token.
+    /// The node has never attested and there is nothing to do so by.
     #[error(
-        "this node has never attested and no join token is configured: set join_token_file (`signet token create` prints the command)"
+        "this node has never attested and neither a join token nor a certificate is configured: set join_token_file \
+         (`signet token create` prints the command), or certificate_directory in [attestation]"
     )]
-    NoToken,
+    NoFirstProof,
     /// Nothing says which CA to trust.
     #[error("nothing says which CA to trust: set ca_fingerprint or trust_bundle (`signet token create` prints the fingerprint)")]
     NoTrust,
@@ -80,6 +84,9 @@ pub enum NodeFailure {
         /// What is wrong with it.
         cause: String,
     },
+    /// The roots of a CA of Istio cannot be used.
+    #[error("istio.roots: {0}")]
+    IstioRoots(String),
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -100,9 +107,10 @@ impl NodeFailure {
             // The CA's words say what to do about a token that it refuses.
             Self::Token(TokenError::WritableByOthers { .. })
             | Self::TokenRefused(_)
-            | Self::NoToken
+            | Self::NoFirstProof
             | Self::NoTrust
             | Self::TrustBundle { .. }
+            | Self::IstioRoots(_)
             | Self::State(_)
             | Self::Timer(_) => None,
         }
@@ -133,6 +141,8 @@ pub(crate) struct NodeClient {
     pub(super) token: Option<JoinToken>,
     /// The hash of the last token that was redeemed or refused: it is not tried again by a node that the CA has forgotten.
     pub(super) token_tried: Option<Sha256Digest>,
+    /// The same for the leaf of a certificate.
+    pub(super) certificate_tried: Option<Sha256Digest>,
     pub(super) view: watch::Sender<Arc<NodeView>>,
     pub(super) channel: watch::Sender<Option<Channel>>,
     pub(super) status: watch::Sender<NodeStatus>,
@@ -141,6 +151,8 @@ pub(crate) struct NodeClient {
     pub(super) ticker: Ticker,
     /// Time since boot from which on what could not be stored is tried again.
     pub(super) store_again_at: Option<Duration>,
+    /// Time since boot when entries came that are not stored yet.
+    pub(super) entries_unstored_since: Option<Duration>,
     /// Time since boot when the node was last in step with the CA.
     pub(super) in_step_at: Duration,
 }
@@ -163,8 +175,8 @@ impl NodeClient {
                 (None, Standing::Lapsed(why))
             }
         };
-        if standing == Standing::Unattested && settings.join_token.is_none() {
-            return Err(NodeFailure::NoToken);
+        if standing == Standing::Unattested && settings.first_proof.is_none() {
+            return Err(NodeFailure::NoFirstProof);
         }
         let bundle = match (state.bundle(&settings.trust_domain)?, first) {
             (Some(bundle), _) => Some(bundle),
@@ -176,6 +188,9 @@ impl NodeClient {
             (None, None) => return Err(NodeFailure::NoTrust),
         };
         let node = svid.as_deref().and_then(node_of);
+        let entries = node.as_ref().and_then(|node| stored_entries(&state, &settings.trust_domain, node));
+        let knowledge = if entries.is_some() { EntryKnowledge::Stored } else { EntryKnowledge::None };
+        let entries = entries.unwrap_or_default();
         let boot = settings.clock.boottime();
         settings.readiness.require(BUNDLE_READY, "no trust bundle yet");
         settings.readiness.require(SVID_READY, "not attested yet");
@@ -189,13 +204,15 @@ impl NodeClient {
             svid,
             token: None,
             token_tried: None,
-            view: watch::Sender::new(Arc::new(NodeView { node, bundle: bundle.map(Arc::new), ..NodeView::default() })),
+            certificate_tried: None,
+            view: watch::Sender::new(Arc::new(NodeView { node, knowledge, entries, bundle: bundle.map(Arc::new) })),
             channel: watch::Sender::new(None),
             status: watch::Sender::new(status),
             refusals,
             refusals_in,
             ticker: Ticker::new(TICK).map_err(NodeFailure::Timer)?,
             store_again_at: None,
+            entries_unstored_since: None,
             in_step_at: boot,
         })
     }
@@ -215,9 +232,14 @@ impl NodeClient {
         self.channel.subscribe()
     }
 
-    /// The CA as an issuer of workload SVIDs.
+    /// The CA as an issuer of workload SVIDs, X.509 and JWT.
     pub(crate) fn issuer(&self) -> CaIssuer {
-        CaIssuer::new(self.channel.subscribe(), self.refusals_in.clone())
+        CaIssuer {
+            channel: self.channel.subscribe(),
+            refusals: self.refusals_in.clone(),
+            view: self.view.subscribe(),
+            clock: Arc::clone(&self.settings.clock),
+        }
     }
 
     /// Keeps the node's standing until the end.
@@ -235,6 +257,9 @@ impl NodeClient {
             }
         }
         self.channel.send_replace(None);
+        if self.entries_unstored_since.is_some() {
+            self.store_entries().await;
+        }
         Ok(())
     }
 
@@ -245,7 +270,7 @@ impl NodeClient {
                 self.store_again().await;
                 Ok(())
             }
-            Action::AttestByToken => self.attest(AttestationMethod::JoinToken).await,
+            Action::Join => self.join().await,
             Action::Reattest => self.attest(AttestationMethod::NodeKey).await,
             Action::Connect => self.connect_and_serve().await,
         }
@@ -319,6 +344,21 @@ impl NodeClient {
         }
         let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
         self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
+    }
+}
+
+/// The entries that the last sync left. A file that does not hold is as none: the next sync replaces it.
+fn stored_entries(state: &StateDir, trust_domain: &TrustDomain, node: &NodeName) -> Option<BTreeMap<EntryId, Arc<Entry>>> {
+    match state.entries(trust_domain, node) {
+        StoredEntries::Absent => None,
+        StoredEntries::Present(entries) => {
+            tracing::info!(entries = entries.len(), "the entries are known as the last sync left them");
+            Some(entries)
+        }
+        StoredEntries::Damaged(why) => {
+            tracing::warn!(why, "the stored entries cannot be used; nobody is told that it has no identity before the next sync");
+            None
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::connection::CaConnection;
 use super::fault::{CallFault, RefusalReason, call};
 use super::lifecycle::{Action, Failure};
 use super::node::NodeClient;
+use super::storing::EntryChange;
 use super::told::Told;
 use super::view::{Applied, BundleChange, StreamPosition};
 use super::wire;
@@ -175,7 +176,9 @@ impl NodeClient {
                 tracing::error!(found, held, "the CA sent an older or contradicting trust bundle: refused, the one held stays");
             }
         }
+        let entries = EntryChange::between(&held, &view);
         self.view.send_replace(Arc::new(view));
+        self.note_entries(entries).await;
         self.lifecycle.connected();
         self.status.send_modify(|status| {
             status.connected = true;
@@ -225,7 +228,7 @@ impl NodeClient {
 /// SVID has ended, or it may not know the SVID's issuer, and waiting for our own clock to agree would take a whole lifetime.
 fn blame(fault: CallFault, told: &Told) -> CallFault {
     match (&fault, told.refusal()) {
-        (CallFault::Unavailable(_) | CallFault::Deadline(_), Some(alert)) => CallFault::Refused {
+        (CallFault::Unavailable(_) | CallFault::Busy { .. } | CallFault::Deadline(_), Some(alert)) => CallFault::Refused {
             reason: RefusalReason::MustReattest,
             reason_text: String::new(),
             message: format!("the agent's certificate, in the TLS handshake: {alert}"),

@@ -7,13 +7,60 @@ use pki::{TrustBundle, X509Svid};
 
 use super::lifecycle::Validity;
 use super::node::NodeClient;
+use super::view::NodeView;
 use crate::metrics::Alarm;
 use crate::state::StateError;
 
 /// Between tries to store what could not be stored.
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
+/// How long entries that came wait to be stored: many that come one by one become one file.
+const STORE_ENTRIES_AFTER: Duration = Duration::from_secs(1);
+
+/// What an update changed about the entries, as far as the disk is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EntryChange {
+    Same,
+    /// Some came.
+    Wider,
+    /// Some went or became others, or none were known before.
+    Narrower,
+}
+
+impl EntryChange {
+    pub(super) fn between(before: &NodeView, after: &NodeView) -> Self {
+        let kept = |(id, entry)| after.entries.get(id).is_some_and(|now| now == entry);
+        if !before.knowledge.is_any() || !before.entries.iter().all(kept) {
+            Self::Narrower
+        } else if before.entries.len() == after.entries.len() {
+            Self::Same
+        } else {
+            Self::Wider
+        }
+    }
+}
+
 impl NodeClient {
+    /// Stores the entries: at once when one is gone, since an agent that restarts must not know it any more.
+    pub(super) async fn note_entries(&mut self, change: EntryChange) {
+        match change {
+            EntryChange::Same => {}
+            EntryChange::Wider => {
+                let now = self.boot();
+                self.entries_unstored_since.get_or_insert(now);
+            }
+            EntryChange::Narrower => self.store_entries().await,
+        }
+    }
+
+    pub(super) async fn store_entries(&mut self) {
+        let view = Arc::clone(&self.view.borrow());
+        let (Some(node), true) = (view.node.clone(), view.knowledge.is_any()) else { return };
+        self.entries_unstored_since = None;
+        let state = Arc::clone(&self.state);
+        self.persist("list of entries", move || state.store_entries(&node, &view.entries)).await;
+    }
+
     /// Persists an SVID, then uses it.
     pub(super) async fn hold(&mut self, svid: Arc<X509Svid>) {
         self.store_svid(Arc::clone(&svid)).await;
@@ -37,8 +84,11 @@ impl NodeClient {
         self.persist("trust bundle", move || state.store_bundle(&bundle)).await;
     }
 
-    /// Stores all of it again when some of it could not be stored and the time has come.
+    /// Stores what waits for it, and all of it again when some of it could not be stored and the time has come.
     pub(super) async fn store_again(&mut self) {
+        if self.entries_unstored_since.is_some_and(|since| self.boot().saturating_sub(since) >= STORE_ENTRIES_AFTER) {
+            self.store_entries().await;
+        }
         if self.store_again_at.is_none_or(|at| self.boot() < at) {
             return;
         }
@@ -51,6 +101,7 @@ impl NodeClient {
         if let Some(svid) = self.svid.clone() {
             self.store_svid(svid).await;
         }
+        self.store_entries().await;
         if self.store_again_at.is_none() {
             tracing::info!("the state of the node is on disk again");
             self.status.send_modify(|status| status.unstored = None);

@@ -13,14 +13,38 @@ use crate::entry::{Entry, EntryError, EntryId};
 /// The most entries that a node holds: a bound on memory, far above what a node runs.
 const MAX_ENTRIES: usize = 20_000;
 
+/// How well the entries of the node are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EntryKnowledge {
+    /// Not at all: nobody can be told that it has no identity.
+    #[default]
+    None,
+    /// From the disk: those that came last before the agent ended may be missing, so nothing is told removed by it.
+    Stored,
+    /// By a full sync of this run.
+    Synced,
+}
+
+impl EntryKnowledge {
+    /// Whether they are known by whatever means.
+    pub(crate) fn is_any(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// The node's name, its entries and the newest bundle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeView {
     /// The name that the operator gave the node; `None` before the first attestation.
     pub(crate) node: Option<NodeName>,
+    /// How well `entries` are known.
+    pub(crate) knowledge: EntryKnowledge,
     pub(crate) entries: BTreeMap<EntryId, Arc<Entry>>,
     pub(crate) bundle: Option<Arc<TrustBundle>>,
 }
+
+/// The view of now, whenever it changes.
+pub(crate) type NodeViews = tokio::sync::watch::Receiver<Arc<NodeView>>;
 
 /// The place in one stream of updates.
 #[derive(Debug, Default)]
@@ -98,7 +122,7 @@ impl StreamPosition {
         if self.sequence == 0 && (!replaces_entries || bundle.is_none()) {
             return Err(UpdateFault::Partial);
         }
-        let mut view = NodeView { node: Some(node.clone()), ..view.clone() };
+        let mut view = NodeView { node: Some(node.clone()), knowledge: EntryKnowledge::Synced, ..view.clone() };
         if replaces_entries {
             view.entries.clear();
         }

@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use identity::{SpiffeId, TrustDomain};
-use pki::{Certificate, PrivateKey, SvidError, Timestamp, TrustBundle, X509Svid};
+use pki::{
+    AudienceSet, Certificate, JWT_CLOCK_SKEW, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, PrivateKey, PublicKey,
+    SvidError, Timestamp, TrustBundle, X509Svid,
+};
 use proto::v1;
 
 /// The most certificates in a chain that is looked at.
@@ -59,6 +62,23 @@ pub(crate) enum AnswerFault {
     /// Key, names or chain do not hold.
     #[error(transparent)]
     Svid(#[from] SvidError),
+    /// The token does not validate under our bundle now.
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
+    /// The token is for others.
+    #[error("its token is for {found}, asked for was {asked}")]
+    OtherAudiences {
+        /// In the token.
+        found: AudienceSet,
+        /// Asked for.
+        asked: AudienceSet,
+    },
+    /// The token's end is not the one that the answer tells, or too far off.
+    #[error("its token ends at {found}, which is not the end that the answer tells or over {} s off", MAX_JWT_TTL.as_secs())]
+    TokenEnd {
+        /// In the token.
+        found: Timestamp,
+    },
     /// The bundle is of another trust domain.
     #[error("its bundle is of trust domain {found:?}, this agent's is {ours}")]
     OtherTrustDomain {
@@ -70,6 +90,27 @@ pub(crate) enum AnswerFault {
     /// The bundle does not hold.
     #[error("its bundle is refused: {0}")]
     Bundle(#[from] pki::BundleError),
+    /// A JWT authority of the bundle does not hold.
+    #[error("a JWT authority of its bundle is refused: {0}")]
+    JwtAuthority(String),
+    /// An answer of Istio's API needs a leaf and roots.
+    #[error("it has {found} elements: at least two, the leaf and the trust anchors, and at most 16 are taken")]
+    Elements {
+        /// How many.
+        found: usize,
+    },
+    /// A name that the identity needs is not in the certificate.
+    #[error("its certificate does not bear the DNS name {missing}: the CA grants names by rules of its own")]
+    DnsName {
+        /// Which one.
+        missing: identity::DnsName,
+    },
+    /// It brings an authority that this node was not told to trust.
+    #[error("it brings the root \"{subject}\", which is neither one of the configured roots nor signed by one")]
+    ForeignRoot {
+        /// The subject.
+        subject: String,
+    },
     /// The node's name does not parse.
     #[error("its node name is refused: {0}")]
     NodeName(#[from] identity::NodeNameError),
@@ -107,12 +148,21 @@ pub(crate) fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
 /// # Errors
 /// [`AnswerFault`] when it is another's or does not hold.
 pub(crate) fn bundle(bundle: v1::Bundle, ours: &TrustDomain) -> Result<TrustBundle, AnswerFault> {
-    let v1::Bundle { trust_domain, x509_authorities, sequence } = bundle;
+    let v1::Bundle { trust_domain, x509_authorities, sequence, jwt_authorities } = bundle;
     if trust_domain != ours.as_str() {
         return Err(AnswerFault::OtherTrustDomain { found: trust_domain, ours: ours.clone() });
     }
     let authorities = x509_authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
-    Ok(TrustBundle::new(ours.clone(), authorities, sequence)?)
+    let jwt_authorities = jwt_authorities.into_iter().map(jwt_authority).collect::<Result<Vec<_>, _>>()?;
+    Ok(TrustBundle::new(ours.clone(), authorities, sequence)?.with_jwt_authorities(jwt_authorities)?)
+}
+
+fn jwt_authority(authority: v1::JwtAuthority) -> Result<JwtAuthority, AnswerFault> {
+    let v1::JwtAuthority { key_id, public_key } = authority;
+    let refused = |error: &dyn std::error::Error| AnswerFault::JwtAuthority(error.to_string());
+    let key_id = KeyId::parse(&key_id).map_err(|error| refused(&error))?;
+    let public_key = PublicKey::from_spki_der(&public_key).map_err(|error| refused(&error))?;
+    JwtAuthority::new(key_id, public_key).map_err(|error| refused(&error))
 }
 
 /// Checks an issued certificate whole before anything uses it: it is for our key, it names exactly whom we asked for, and its
@@ -136,14 +186,49 @@ pub(crate) fn svid(
         return Err(AnswerFault::ChainLength { found: chain.len() });
     }
     let chain = chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
-    let issued_at = issued_at.ok_or(AnswerFault::Missing("time of issue"))?;
-    let stamped = Timestamp::from_unix_seconds(u64::try_from(issued_at.seconds).unwrap_or(0));
-    let svid = X509Svid::new(chain, key, stamped.min(now))?;
+    let issued_at = time(issued_at, "time of issue")?;
+    let svid = X509Svid::new(chain, key, issued_at.min(now))?;
     if svid.id() != asked {
         return Err(AnswerFault::OtherIdentity { found: svid.id().clone(), asked: asked.clone() });
     }
     svid.verify(bundle, now)?;
     Ok(svid)
+}
+
+/// Checks an issued JWT-SVID whole before anybody gets it: it validates under our bundle now, names exactly whom we asked for, is
+/// for exactly the audiences that we asked for, and ends when the answer says and within an hour.
+///
+/// The time of issue is taken as for certificates, see [`svid`].
+///
+/// # Errors
+/// [`AnswerFault`] naming what does not agree.
+pub(crate) fn jwt_svid(
+    answer: v1::IssueJwtSvidResponse,
+    asked: &SpiffeId,
+    audiences: &AudienceSet,
+    bundle: &TrustBundle,
+    now: Timestamp,
+) -> Result<JwtSvid, AnswerFault> {
+    let v1::IssueJwtSvidResponse { token, issued_at, expires_at } = answer;
+    let token = zeroize::Zeroizing::new(token);
+    let (issued_at, expires_at) = (time(issued_at, "time of issue")?, time(expires_at, "end")?);
+    let svid = JwtSvid::validated(&token, issued_at.min(now), bundle, now)?;
+    if svid.id() != asked {
+        return Err(AnswerFault::OtherIdentity { found: svid.id().clone(), asked: asked.clone() });
+    }
+    if svid.audiences() != audiences {
+        return Err(AnswerFault::OtherAudiences { found: svid.audiences().clone(), asked: audiences.clone() });
+    }
+    let latest = now.plus(MAX_JWT_TTL + JWT_CLOCK_SKEW);
+    if svid.expires_at() != expires_at || svid.expires_at() > latest {
+        return Err(AnswerFault::TokenEnd { found: svid.expires_at() });
+    }
+    Ok(svid)
+}
+
+fn time(time: Option<prost_types::Timestamp>, what: &'static str) -> Result<Timestamp, AnswerFault> {
+    let time = time.ok_or(AnswerFault::Missing(what))?;
+    Ok(Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)))
 }
 
 const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -1,14 +1,16 @@
 //! Root, issuing CA and leaves of one trust domain.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use identity::{SpiffeId, TrustDomain};
 use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, PublicKey, ReplicaByte,
-    SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
+    AudienceSet, AuthorityRole, AuthoritySpec, Certificate, JwtKey, JwtSvid, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey,
+    PublicKey, ReplicaByte, SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_jwt_svid, prepare_leaf,
 };
+use proto::v1;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -17,6 +19,7 @@ pub(crate) struct FakeAuthority {
     pub(crate) root: Certificate,
     issuer: Certificate,
     issuer_key: PrivateKey,
+    jwt_key: JwtKey,
     serials: AtomicU64,
 }
 
@@ -43,18 +46,49 @@ impl FakeAuthority {
         let root = prepare_authority(&root, None).unwrap().sign(&root_key).unwrap();
         let issuer = spec(AuthorityRole::Issuer, issuer_key.public_key(), 2);
         let issuer = prepare_authority(&issuer, Some(&root)).unwrap().sign(&root_key).unwrap();
-        Self { trust_domain, root, issuer, issuer_key, serials: AtomicU64::new(100) }
+        let jwt_key = JwtKey::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
+        Self { trust_domain, root, issuer, issuer_key, jwt_key, serials: AtomicU64::new(100) }
     }
 
     pub(crate) fn bundle(&self, sequence: u64) -> TrustBundle {
-        TrustBundle::new(self.trust_domain.clone(), vec![self.root.clone()], sequence).unwrap()
+        let bundle = TrustBundle::new(self.trust_domain.clone(), vec![self.root.clone()], sequence).unwrap();
+        bundle.with_jwt_authorities(vec![self.jwt_key.authority().clone()]).unwrap()
+    }
+
+    /// The bundle as it travels.
+    pub(crate) fn wire_bundle(&self, sequence: u64) -> v1::Bundle {
+        let authority = self.jwt_key.authority();
+        v1::Bundle {
+            trust_domain: self.trust_domain.to_string(),
+            x509_authorities: vec![self.root.der().to_vec()],
+            sequence,
+            jwt_authorities: vec![v1::JwtAuthority {
+                key_id: authority.key_id().to_string(),
+                public_key: authority.public_key().spki_der().to_vec(),
+            }],
+        }
+    }
+
+    pub(crate) fn jwt_svid(&self, id: &SpiffeId, audiences: &AudienceSet, ttl: Duration, now: Timestamp) -> JwtSvid {
+        prepare_jwt_svid(self.jwt_key.authority(), id, audiences, ttl, now).unwrap().sign(&self.jwt_key).unwrap()
     }
 
     pub(crate) fn chain(&self, id: &SpiffeId, key: &PublicKey, ttl: Duration, now: Timestamp) -> Vec<Certificate> {
+        self.addressed_chain(id, &[], key, ttl, now)
+    }
+
+    fn addressed_chain(
+        &self,
+        id: &SpiffeId,
+        ip_addresses: &[IpAddr],
+        key: &PublicKey,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Vec<Certificate> {
         let profile = LeafProfile::new(DAY, DAY).unwrap();
         let number = self.serials.fetch_add(1, Ordering::Relaxed);
         let request =
-            LeafRequest { id, dns_names: &[], ip_addresses: &[], public_key: key, ttl: Some(ttl), serial: serial(number), now };
+            LeafRequest { id, dns_names: &[], ip_addresses, public_key: key, ttl: Some(ttl), serial: serial(number), now };
         let leaf = prepare_leaf(&profile, &request, &self.issuer).unwrap().sign(&self.issuer_key).unwrap();
         vec![leaf, self.issuer.clone()]
     }
@@ -68,7 +102,11 @@ impl FakeAuthority {
         SpiffeId::parse(&format!("spiffe://{}{path}", self.trust_domain)).unwrap()
     }
 
+    /// A certificate for a server at 127.0.0.1.
     pub(crate) fn serving(&self, path: &str, now: Timestamp) -> Arc<X509Svid> {
-        Arc::new(self.svid(&self.id(path), DAY, now))
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let here = [IpAddr::from([127, 0, 0, 1])];
+        let chain = self.addressed_chain(&self.id(path), &here, key.public_key(), DAY, now);
+        Arc::new(X509Svid::new(chain, key, now).unwrap())
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mtls::{ClientAuthentication, HandshakeLimits, MtlsListener, ServerTls, TlsStream};
 use pki::Timestamp;
+use proto::istio::istio_certificate_service_server;
 use proto::v1;
 use runtime::clock::Clock;
 use runtime::shutdown::{self, ShutdownTrigger};
@@ -17,14 +18,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 use tonic::transport::server::Connected;
 
-use super::FakeAuthority;
 use super::service::Fake;
+use super::{FakeAuthority, IstioCall};
 
 /// What the CA answers. The default is what a sound CA does.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
     /// Names this identity in every SVID instead of the right one.
     pub(crate) wrong_name: Option<String>,
+    /// Makes every JWT-SVID for this audience instead of the right ones.
+    pub(crate) wrong_audience: Option<&'static str>,
     /// Certifies a key of its own instead of the one asked for.
     pub(crate) wrong_key: bool,
     /// Signs with another authority, of the same trust domain, that is in no bundle.
@@ -39,22 +42,31 @@ pub(crate) struct Answers {
     pub(crate) refuse_tokens: Option<&'static str>,
     /// Refuses to attest again by a node key, with this reason.
     pub(crate) refuse_reattestation: Option<&'static str>,
+    /// Refuses existing certificates, with this reason.
+    pub(crate) refuse_provisioning: Option<&'static str>,
     /// Refuses all that needs an SVID, with this reason.
     pub(crate) refuse_node: Option<&'static str>,
-    /// Refuses each CSR, with this reason.
+    /// Refuses each CSR and each request for a JWT-SVID, with this reason.
     pub(crate) refuse_issue: Option<&'static str>,
     /// Drops the reply to that many attestations, after having done them.
     pub(crate) lose_replies: usize,
-    /// Waits so long before it answers a batch.
+    /// Waits so long before it answers a batch or a request for a JWT-SVID.
     pub(crate) slow_batch: Duration,
     pub(crate) protocol: u32,
     pub(crate) ttl: Duration,
+    /// Whom a bearer token proves, by path.
+    pub(crate) bearer_is: &'static str,
+    /// Refuses `CreateCertificate` with this.
+    pub(crate) refuse_certificate: Option<tonic::Status>,
+    /// Leaves out all but the first so many elements of an answer.
+    pub(crate) elements: usize,
 }
 
 impl Default for Answers {
     fn default() -> Self {
         Self {
             wrong_name: None,
+            wrong_audience: None,
             wrong_key: false,
             stranger: false,
             strange_bundle: false,
@@ -62,12 +74,16 @@ impl Default for Answers {
             refuse_attestation: None,
             refuse_tokens: None,
             refuse_reattestation: None,
+            refuse_provisioning: None,
             refuse_node: None,
             refuse_issue: None,
             lose_replies: 0,
             slow_batch: Duration::ZERO,
             protocol: v1::PROTOCOL_VERSION,
             ttl: Duration::from_secs(600),
+            bearer_is: "/web",
+            refuse_certificate: None,
+            elements: usize::MAX,
         }
     }
 }
@@ -81,8 +97,13 @@ pub(crate) struct Seen {
     pub(crate) reattestations: usize,
     pub(crate) renewals: usize,
     pub(crate) batches: Vec<Vec<String>>,
+    /// Entry and audiences of each JWT-SVID asked for.
+    pub(crate) tokens_asked: Vec<(String, Vec<String>)>,
     pub(crate) streams: usize,
     pub(crate) acks: Vec<(u64, u64)>,
+    pub(crate) certificates: Vec<IstioCall>,
+    /// Leaves that nodes attested by.
+    pub(crate) provisioned: Vec<pki::Sha256Digest>,
 }
 
 pub(crate) struct FakeCa {
@@ -141,7 +162,8 @@ impl FakeCa {
         });
         let router = tonic::transport::Server::builder()
             .add_service(v1::node_attestation_server::NodeAttestationServer::new(fake.clone()))
-            .add_service(v1::node_server::NodeServer::new(fake));
+            .add_service(v1::node_server::NodeServer::new(fake.clone()))
+            .add_service(istio_certificate_service_server::IstioCertificateServiceServer::new(fake));
         #[expect(clippy::disallowed_methods, reason = "ends with the runtime of its test")]
         tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, async move { end.fired().await }).await });
         ca
@@ -173,6 +195,7 @@ impl FakeCa {
             ttl_seconds: 0,
             dns_names: Vec::new(),
             created_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            ..v1::Entry::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, StreamExt};
 use identity::SpiffeId;
-use pki::{KeyAlgorithm, PrivateKey, PublicKey, VerifiedRequest};
+use pki::{AudienceSet, KeyAlgorithm, PrivateKey, PublicKey, VerifiedRequest};
 use proto::v1;
 use runtime::clock::Clock;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -32,12 +32,12 @@ fn refused(reason: &str) -> Status {
     Status::with_error_details(code, "the fake refuses", ErrorDetails::with_error_info(reason, "signet", []))
 }
 
-fn info<T>(request: &Request<T>) -> ConnectInfo {
+pub(super) fn info<T>(request: &Request<T>) -> ConnectInfo {
     request.extensions().get::<ConnectInfo>().unwrap().clone()
 }
 
 impl Fake {
-    fn answers(&self) -> Answers {
+    pub(super) fn answers(&self) -> Answers {
         self.answers.borrow().clone()
     }
 
@@ -47,15 +47,10 @@ impl Fake {
 
     fn bundle(&self) -> v1::Bundle {
         let authority = if self.answers().strange_bundle { &self.stranger } else { &self.authority };
-        let bundle = authority.bundle(1);
-        v1::Bundle {
-            trust_domain: bundle.trust_domain().to_string(),
-            x509_authorities: bundle.authorities().iter().map(|authority| authority.der().to_vec()).collect(),
-            sequence: self.answers().bundle_sequence,
-        }
+        authority.wire_bundle(self.answers().bundle_sequence)
     }
 
-    fn svid(&self, id: &SpiffeId, csr: &[u8]) -> v1::X509Svid {
+    pub(super) fn svid(&self, id: &SpiffeId, csr: &[u8]) -> v1::X509Svid {
         let answers = self.answers();
         let request = VerifiedRequest::parse(csr).unwrap();
         let own = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
@@ -91,6 +86,7 @@ impl Fake {
 
 #[tonic::async_trait]
 impl v1::node_attestation_server::NodeAttestation for Fake {
+    type AttestCertificateStream = Pin<Box<dyn Stream<Item = Result<v1::AttestCertificateResponse, Status>> + Send>>;
     type ReattestStream = Pin<Box<dyn Stream<Item = Result<v1::ReattestResponse, Status>> + Send>>;
 
     async fn attest_join_token(
@@ -115,6 +111,38 @@ impl v1::node_attestation_server::NodeAttestation for Fake {
             return Err(Status::unavailable("the reply was lost"));
         }
         Ok(Response::new(self.attested(&request.csr)))
+    }
+
+    async fn attest_certificate(
+        &self,
+        request: Request<Streaming<v1::AttestCertificateRequest>>,
+    ) -> Result<Response<Self::AttestCertificateStream>, Status> {
+        use v1::attest_certificate_request::Step as Ask;
+        use v1::attest_certificate_response::{Challenge, Step as Say};
+        let exporter = info(&request).exporter;
+        let fake = self.clone();
+        let mut steps = request.into_inner();
+        let (say, said) = mpsc::channel(2);
+        #[expect(clippy::disallowed_methods, reason = "ends with the stream")]
+        tokio::spawn(async move {
+            let Ok(Some(Ask::Begin(begin))) = steps.message().await.map(|m| m.unwrap().step) else { panic!("no begin") };
+            let nonce = [8; 32];
+            let challenge = Some(Say::Challenge(Challenge { nonce: nonce.to_vec() }));
+            say.send(Ok(v1::AttestCertificateResponse { step: challenge })).await.unwrap();
+            let Ok(Some(Ask::Proof(proof))) = steps.message().await.map(|m| m.unwrap().step) else { panic!("no proof") };
+            let transcript = pki::certificate_transcript(&exporter, &nonce, &proof.csr, &begin.node_public_key, &begin.chain[0]);
+            let node_key = PublicKey::from_spki_der(&begin.node_public_key).unwrap();
+            let holder = pki::Certificate::from_der(&begin.chain[0]).unwrap();
+            node_key.verify(&transcript, &proof.node_proof).unwrap();
+            holder.public_key().verify(&transcript, &proof.certificate_proof).unwrap();
+            fake.seen.lock().unwrap().provisioned.push(holder.fingerprint());
+            let answer = match fake.answers().refuse_provisioning {
+                Some(reason) => Err(refused(reason)),
+                None => Ok(v1::AttestCertificateResponse { step: Some(Say::Result(fake.attested(&proof.csr))) }),
+            };
+            let _gone = say.send(answer).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
 
     async fn reattest(&self, request: Request<Streaming<v1::ReattestRequest>>) -> Result<Response<Self::ReattestStream>, Status> {
@@ -209,6 +237,32 @@ impl v1::node_server::Node for Fake {
             }
         });
         Ok(Response::new(ReceiverStream::new(said).boxed()))
+    }
+
+    async fn issue_jwt_svid(
+        &self,
+        request: Request<v1::IssueJwtSvidRequest>,
+    ) -> Result<Response<v1::IssueJwtSvidResponse>, Status> {
+        self.admit(info(&request).peer)?;
+        let v1::IssueJwtSvidRequest { entry_id, audiences } = request.into_inner();
+        self.seen.lock().unwrap().tokens_asked.push((entry_id.clone(), audiences.clone()));
+        let answers = self.answers();
+        tokio::time::sleep(answers.slow_batch).await;
+        let entry = self.entries.borrow().iter().find(|entry| entry.id == entry_id).cloned();
+        let (None, Some(entry)) = (answers.refuse_issue, entry) else {
+            return Err(refused(answers.refuse_issue.unwrap_or("ENTRY_NOT_FOUND")));
+        };
+        let id = SpiffeId::parse(answers.wrong_name.as_deref().unwrap_or(&entry.spiffe_id)).unwrap();
+        let audiences = answers.wrong_audience.map_or(audiences, |audience| vec![audience.to_owned()]);
+        let audiences = AudienceSet::parse(&audiences).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let authority = if answers.stranger { &self.stranger } else { &self.authority };
+        let now = self.clock.now();
+        let svid = authority.jwt_svid(&id, &audiences, answers.ttl.min(pki::MAX_JWT_TTL), now.into());
+        Ok(Response::new(v1::IssueJwtSvidResponse {
+            token: svid.token().to_owned(),
+            issued_at: Some(now.into()),
+            expires_at: Some(std::time::SystemTime::from(svid.expires_at()).into()),
+        }))
     }
 
     async fn batch_issue(&self, request: Request<v1::BatchIssueRequest>) -> Result<Response<v1::BatchIssueResponse>, Status> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pki::{Timestamp, TrustBundle, X509Svid};
 
+use crate::ca_client::view::EntryKnowledge;
 use crate::entry::Entry;
 
 /// What a reader may find of one identity.
@@ -32,6 +33,8 @@ pub(crate) struct HeldIdentity {
 /// Everything held, in the order of [`Entry::order`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
+    /// How well the entries are known.
+    pub(crate) knowledge: EntryKnowledge,
     pub(crate) bundle: Option<Arc<TrustBundle>>,
     pub(crate) identities: Vec<HeldIdentity>,
 }

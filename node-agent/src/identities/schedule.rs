@@ -12,6 +12,7 @@ use pki::{Timestamp, TrustBundle, X509Svid};
 use runtime::backoff::Backoff;
 
 use super::held::{Held, HeldIdentity, IdentityState};
+use crate::ca_client::view::EntryKnowledge;
 use crate::entry::{Entry, EntryId};
 
 /// The most CSRs in one call to the CA.
@@ -35,6 +36,8 @@ pub(crate) enum Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) entry: Arc<Entry>,
+    /// What is held for it now: some CAs renew by that.
+    pub(crate) held: Option<Arc<X509Svid>>,
     /// Tells this request's answer from that of an entry that changed meanwhile.
     revision: u64,
 }
@@ -85,7 +88,10 @@ impl Record {
     fn due(&self, now: Timestamp) -> bool {
         match &self.state {
             IdentityState::Initializing | IdentityState::Unavailable(_) => true,
-            IdentityState::Available(svid) => self.stale || now >= svid.renew_at(),
+            // One that ends with its entry has no successor.
+            IdentityState::Available(svid) => {
+                self.stale || (now >= svid.renew_at() && !self.entry.ends_with(svid.leaf().not_after()))
+            }
         }
     }
 
@@ -95,7 +101,7 @@ impl Record {
             IdentityState::Unavailable(_) => true,
             IdentityState::Available(svid) => {
                 let life = svid.leaf().not_after().since(svid.issued());
-                now > svid.renew_at().plus(life / LATE_PART)
+                now > svid.renew_at().plus(life / LATE_PART) && self.due(now)
             }
         }
     }
@@ -122,6 +128,20 @@ impl Schedule {
                     self.records.insert(id.clone(), Record::new(Arc::clone(entry), revision));
                 }
             }
+        }
+    }
+
+    /// Takes an SVID from before a restart for an entry that has none. Whether it still holds was checked. One with other DNS
+    /// names than the entry has now serves until the next is there, as when an entry is changed.
+    pub(crate) fn restore(&mut self, entry: &EntryId, svid: X509Svid) -> bool {
+        match self.records.get_mut(entry) {
+            Some(record) if matches!(record.state, IdentityState::Initializing) && record.entry.spiffe_id == *svid.id() => {
+                let asked: BTreeSet<_> = record.entry.dns_names.iter().map(ToString::to_string).collect();
+                record.stale = asked != svid.leaf().dns_sans().iter().cloned().collect();
+                record.state = IdentityState::Available(Arc::new(svid));
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -174,7 +194,7 @@ impl Schedule {
         due.truncate(MAX_BATCH);
         let order = |record: &mut Record| {
             record.in_flight = Some(lane);
-            Order { entry: Arc::clone(&record.entry), revision: record.revision }
+            Order { entry: Arc::clone(&record.entry), held: record.state.svid().cloned(), revision: record.revision }
         };
         due.into_iter().map(order).collect()
     }
@@ -195,12 +215,13 @@ impl Schedule {
         record.state = IdentityState::Available(Arc::new(svid));
     }
 
-    /// A try failed: what is held stays, and the next try waits.
-    pub(crate) fn failed(&mut self, order: &Order, why: String, boot: Duration, random: u8) {
+    /// A try failed: what is held stays, and the next try waits, at least for the `pause` that the CA asked for.
+    pub(crate) fn failed(&mut self, order: &Order, why: String, pause: Option<Duration>, boot: Duration, random: u8) {
         let Some(record) = self.current(order) else { return };
         record.in_flight = None;
         record.last_error = Some(why);
-        record.retry_not_before = boot.saturating_add(record.backoff.next_delay(random));
+        let delay = record.backoff.next_delay(random).max(pause.unwrap_or_default());
+        record.retry_not_before = boot.saturating_add(delay);
     }
 
     /// The CA is back: what waits in backoff may try at once.
@@ -212,7 +233,7 @@ impl Schedule {
     }
 
     /// Everything held, for readers.
-    pub(crate) fn held(&self, bundle: Option<Arc<TrustBundle>>) -> Held {
+    pub(crate) fn held(&self, knowledge: EntryKnowledge, bundle: Option<Arc<TrustBundle>>) -> Held {
         let mut identities: Vec<_> = self
             .records
             .values()
@@ -223,7 +244,7 @@ impl Schedule {
             })
             .collect();
         identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
-        Held { bundle, identities }
+        Held { knowledge, bundle, identities }
     }
 
     /// How many identities are due and late.

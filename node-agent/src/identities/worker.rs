@@ -17,8 +17,9 @@ use super::schedule::{Lane, Order, Schedule};
 use crate::ca_client::view::NodeView;
 use crate::ca_client::{CallFault, wire};
 use crate::entry::EntryId;
-use crate::metrics::{AgentMetrics, IssuanceOutcome};
+use crate::metrics::{AgentMetrics, Alarm, IssuanceOutcome};
 use crate::secrets::CallerSecrets;
+use crate::svid_cache::SvidCache;
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -29,6 +30,8 @@ pub(crate) struct IssueItem {
     pub(crate) entry_id: EntryId,
     /// DER.
     pub(crate) csr: Vec<u8>,
+    /// The SVID that the new one is to replace, for CAs that renew by it.
+    pub(crate) held: Option<Arc<X509Svid>>,
 }
 
 /// What came for one item: an answer that nobody has checked yet, or why there is none.
@@ -40,6 +43,26 @@ pub(crate) trait SvidIssuer: Send + Sync + 'static {
     fn issue(&self, batch: Vec<IssueItem>) -> BoxFuture<'static, Result<Vec<IssueAnswer>, CallFault>>;
 }
 
+/// Why an identity could not be fetched.
+struct Failed {
+    outcome: IssuanceOutcome,
+    why: String,
+    /// For how long the CA wants to be left alone, if it said so.
+    pause: Option<Duration>,
+}
+
+impl Failed {
+    fn invalid(why: String) -> Self {
+        Self { outcome: IssuanceOutcome::Invalid, why, pause: None }
+    }
+}
+
+impl From<&CallFault> for Failed {
+    fn from(fault: &CallFault) -> Self {
+        Self { outcome: fault.outcome(), why: fault.to_string(), pause: fault.pause() }
+    }
+}
+
 /// A batch that came back.
 type Finished = (Vec<(Order, PrivateKey)>, Result<Vec<IssueAnswer>, CallFault>);
 
@@ -48,6 +71,11 @@ pub(crate) struct IdentityWorker {
     schedule: Schedule,
     /// The bundle under which all that is held was last checked; each new SVID is checked when it comes.
     checked_under: Option<Arc<TrustBundle>>,
+    /// When the first entry that grants something now ends.
+    next_entry_end: Option<Timestamp>,
+    cache: Option<Arc<SvidCache>>,
+    /// SVIDs from before a restart that wait for the entries to be known.
+    restored: Vec<(EntryId, X509Svid)>,
     issuer: Arc<dyn SvidIssuer>,
     views: watch::Receiver<Arc<NodeView>>,
     channels: watch::Receiver<Option<Channel>>,
@@ -67,17 +95,41 @@ impl IdentityWorker {
         entropy: Arc<dyn Entropy>,
         metrics: AgentMetrics,
     ) -> Self {
-        Self { schedule: Schedule::default(), checked_under: None, issuer, views, channels, secrets, clock, entropy, metrics }
+        Self {
+            schedule: Schedule::default(),
+            checked_under: None,
+            next_entry_end: None,
+            cache: None,
+            restored: Vec::new(),
+            issuer,
+            views,
+            channels,
+            secrets,
+            clock,
+            entropy,
+            metrics,
+        }
     }
 
-    /// Works until the end.
+    /// Begins with the SVIDs that a cache has of before the start.
+    pub(crate) fn with_cache(self, cache: Option<Arc<SvidCache>>) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Publishes what is known and held already, so that the first caller is answered by it.
+    pub(crate) async fn opened(mut self) -> Self {
+        self.open_cache().await;
+        self.take_view();
+        self
+    }
+
+    /// Works until the end; to be [opened](Self::opened) before.
     ///
     /// # Errors
     /// When the system gives no timer.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> std::io::Result<()> {
         let mut ticker = Ticker::new(TICK)?;
         let mut batches: FuturesUnordered<BoxFuture<'static, Finished>> = FuturesUnordered::new();
-        self.take_view();
         loop {
             for lane in [Lane::Waiting, Lane::Background] {
                 if let Some(batch) = self.next_batch(lane) {
@@ -104,6 +156,9 @@ impl IdentityWorker {
                 tick = ticker.tick() => {
                     tick?;
                     let now = self.now();
+                    if self.next_entry_end.is_some_and(|end| now >= end) {
+                        self.take_view();
+                    }
                     if self.schedule.withdraw_expired(now) {
                         self.publish();
                     }
@@ -114,14 +169,48 @@ impl IdentityWorker {
         }
     }
 
+    /// A cache that does not open is as none.
+    async fn open_cache(&mut self) {
+        let Some(cache) = self.cache.take() else { return };
+        let node = self.views.borrow().node.clone();
+        let loaded = tokio::task::spawn_blocking(move || cache.load(node.as_ref())).await;
+        match loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            Ok(svids) => self.restored = svids,
+            Err(why) => {
+                self.metrics.alarm(Alarm::SvidCacheUnusable);
+                tracing::warn!(why, "the SVID cache cannot be used; it is replaced when there are SVIDs again");
+            }
+        }
+    }
+
+    /// Takes from the cache what an entry of now grants and what holds under the bundle of now; the rest is forgotten.
+    fn restore(&mut self, view: &NodeView, now: Timestamp) {
+        let (Some(bundle), true) = (&view.bundle, view.knowledge.is_any() && !self.restored.is_empty()) else { return };
+        let svids = std::mem::take(&mut self.restored);
+        let all = svids.len();
+        let mut taken = 0;
+        for (entry, svid) in svids {
+            match svid.verify(bundle, now) {
+                Ok(()) => taken += usize::from(self.schedule.restore(&entry, svid)),
+                Err(error) => tracing::info!(id = %svid.id(), %error, "an SVID of before the start does not hold any more"),
+            }
+        }
+        tracing::info!(taken, all, "SVIDs of before the start are served");
+    }
+
     /// Entries and bundle of now. What does not hold under the bundle is withdrawn before anything is published.
     fn take_view(&mut self) {
         let view = Arc::clone(&self.views.borrow_and_update());
-        self.schedule.set_entries(&view.entries);
+        let now = self.now();
+        let mut entries = view.entries.clone();
+        entries.retain(|_, entry| entry.grants_at(now));
+        self.next_entry_end = entries.values().filter_map(|entry| entry.expires_at).min();
+        self.schedule.set_entries(&entries);
+        self.restore(&view, now);
         if let Some(bundle) = &view.bundle
             && !self.checked_under.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, bundle))
         {
-            self.schedule.withdraw_invalid(bundle, self.now());
+            self.schedule.withdraw_invalid(bundle, now);
             self.checked_under = Some(Arc::clone(bundle));
         }
         self.publish();
@@ -142,7 +231,7 @@ impl IdentityWorker {
                     asked.push((order, key));
                     items.push(item);
                 }
-                Err(error) => self.failed(&order, IssuanceOutcome::Invalid, format!("cannot make key and CSR: {error}")),
+                Err(error) => self.failed(&order, Failed::invalid(format!("cannot make key and CSR: {error}"))),
             }
         }
         let call = self.issuer.issue(items);
@@ -162,7 +251,7 @@ impl IdentityWorker {
             }
             Err(fault) => {
                 for (order, _) in &orders {
-                    self.failed(order, fault.outcome(), fault.to_string());
+                    self.failed(order, Failed::from(&fault));
                 }
             }
         }
@@ -173,11 +262,11 @@ impl IdentityWorker {
     fn take_answer(&mut self, order: &Order, key: PrivateKey, answer: IssueAnswer) {
         let now = self.now();
         let bundle = self.views.borrow().bundle.clone();
-        let checked: Result<X509Svid, (IssuanceOutcome, String)> = match (answer, bundle) {
+        let checked: Result<X509Svid, Failed> = match (answer, bundle) {
             (Ok(svid), Some(bundle)) => wire::svid(svid, &order.entry.spiffe_id, key, &bundle, now)
-                .map_err(|fault| (IssuanceOutcome::Invalid, format!("the CA's answer is refused: {fault}"))),
-            (Ok(_), None) => Err((IssuanceOutcome::Invalid, "no trust bundle to check the answer under".to_owned())),
-            (Err(fault), _) => Err((fault.outcome(), fault.to_string())),
+                .map_err(|fault| Failed::invalid(format!("the CA's answer is refused: {fault}"))),
+            (Ok(_), None) => Err(Failed::invalid("no trust bundle to check the answer under".to_owned())),
+            (Err(fault), _) => Err(Failed::from(&fault)),
         };
         match checked {
             Ok(svid) => {
@@ -186,20 +275,21 @@ impl IdentityWorker {
                 let random = self.random();
                 self.schedule.issued(order, svid, now, self.clock.boottime(), random);
             }
-            Err((outcome, why)) => self.failed(order, outcome, why),
+            Err(failed) => self.failed(order, failed),
         }
     }
 
-    fn failed(&mut self, order: &Order, outcome: IssuanceOutcome, why: String) {
+    fn failed(&mut self, order: &Order, failed: Failed) {
+        let Failed { outcome, why, pause } = failed;
         tracing::warn!(id = %order.entry.spiffe_id, entry = %order.entry.id, why, "an identity could not be fetched; what is held stays");
         self.metrics.issuance(outcome);
         let random = self.random();
-        self.schedule.failed(order, why, self.clock.boottime(), random);
+        self.schedule.failed(order, why, pause, self.clock.boottime(), random);
     }
 
     fn publish(&self) {
-        let bundle = self.views.borrow().bundle.clone();
-        self.secrets.publish(self.schedule.held(bundle));
+        let view = Arc::clone(&self.views.borrow());
+        self.secrets.publish(self.schedule.held(view.knowledge, view.bundle.clone()));
         self.report(self.now());
     }
 
@@ -220,7 +310,7 @@ impl IdentityWorker {
 fn make_request(order: &Order) -> Result<(PrivateKey, IssueItem), pki::KeyError> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let csr = pki::build_request(&key, Some(&order.entry.spiffe_id))?;
-    Ok((key, IssueItem { entry_id: order.entry.id.clone(), csr }))
+    Ok((key, IssueItem { entry_id: order.entry.id.clone(), csr, held: order.held.clone() }))
 }
 
 #[cfg(test)]

@@ -108,19 +108,28 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
 
     let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
     let pid = i32::try_from(std::process::id()).unwrap();
-    let explained = admin.explain(ExplainRequest { pid }).await.unwrap().into_inner();
+    let explained = admin.explain(ExplainRequest { pid, ..ExplainRequest::default() }).await.unwrap().into_inner();
     assert!(explained.selectors.contains(&format!("unix:uid:{uid}")));
     assert_eq!(explained.matched.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["mine"]);
     assert_eq!((explained.entries, explained.nearest_miss), (2, None));
-    let status = admin.agent_status(AgentStatusRequest {}).await.unwrap().into_inner();
+    // The one that nobody waits for comes in a batch of its own.
+    let both = async {
+        loop {
+            let status = admin.agent_status(AgentStatusRequest {}).await.unwrap().into_inner();
+            if status.identities.iter().filter(|identity| identity.state == "available").count() == 2 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
     assert!(status.ready && status.connected, "{status:?}");
     assert_eq!(status.spiffe_id, "spiffe://example.org/signet/agent/n1");
-    assert_eq!(status.identities.iter().map(|identity| identity.state.as_str()).collect::<Vec<_>>(), ["available"; 2]);
 
     bed.ca.entries.send_replace(vec![bed.ca.entry("other", "/other", "unix:path:/nowhere")]);
     let missed = async {
         loop {
-            let explained = admin.explain(ExplainRequest { pid }).await.unwrap().into_inner();
+            let explained = admin.explain(ExplainRequest { pid, ..ExplainRequest::default() }).await.unwrap().into_inner();
             if let Some(miss) = explained.nearest_miss {
                 return miss;
             }
@@ -167,13 +176,59 @@ async fn an_agent_that_cannot_be_helped_ends_with_the_reason_and_its_twin_runs()
     running.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_ca_of_istio_the_same_sockets_serve_and_what_it_cannot_give_is_told() {
+    let bed = Bed::new().await;
+    let (at, uid) = (bed.directory.path().display(), nix::unistd::getuid());
+    std::fs::write(bed.directory.path().join("roots.pem"), bed.ca.authority.bundle(1).to_pem()).unwrap();
+    let text = format!(
+        "trust_domain = \"example.org\"\nstate_dir = \"{at}/state\"\nprovider = \"istio\"\n\
+         api_socket = \"{at}/public/api.sock\"\nadmin_socket = \"{at}/admin.sock\"\n[istio]\naddress = \"{}\"\n\
+         roots = \"{at}/roots.pem\"\n[[istio.identity]]\nspiffe_id = \"spiffe://example.org/web\"\n\
+         selectors = [\"unix:uid:{uid}\"]\ntoken_file = \"{at}/jwt\"\n",
+        bed.ca.address
+    );
+    let config = AgentConfig::parse("test.toml", &text).unwrap();
+    let clock: Arc<dyn Clock> = bed.clock.clone();
+    let warned = crate::check(&config, &clock).unwrap();
+    assert_eq!((warned.configured_identities, warned.warnings.len()), (Some(1), 1), "{warned:?}");
+    std::fs::write(bed.directory.path().join("jwt"), "aaa.bbb.ccc").unwrap();
+    assert!(crate::check(&config, &clock).unwrap().warnings.is_empty());
+
+    let server = Server::bind(config, bed.clock.clone(), Arc::new(SystemEntropy)).await.unwrap();
+    let addresses = server.addresses().clone();
+    let (trigger, shutdown) = shutdown::channel();
+    #[expect(clippy::disallowed_methods, reason = "joined below")]
+    let running = tokio::spawn(server.run(shutdown));
+    let mut sds = SecretDiscoveryServiceClient::new(channel(addresses.api_socket).await);
+    let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
+    let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
+    let mut answers =
+        tokio::time::timeout(Duration::from_secs(10), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.resources.len(), 1);
+
+    let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
+    let status = admin.agent_status(AgentStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.provider.as_str(), status.spiffe_id.as_str()), ("istio", ""));
+    assert_eq!(status.absent, ["entry sync", "bundle push", "revocation", "JWT-SVID"]);
+    assert_eq!(status.identities.iter().map(|identity| identity.state.as_str()).collect::<Vec<_>>(), ["available"]);
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let explained = admin.explain(ExplainRequest { pid, ..ExplainRequest::default() }).await.unwrap().into_inner();
+    assert_eq!(explained.matched.len(), 1);
+    let seen = bed.ca.seen();
+    assert_eq!((seen.tokens.len(), seen.streams, seen.batches.len(), seen.reattestations), (0, 0, 0, 0), "no call of signet.v1");
+    trigger.fire();
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("ends in time").unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_check_tells_every_fault_and_passes_when_all_is_there() {
     let bed = Bed::new().await;
     let clock: Arc<dyn Clock> = bed.clock.clone();
     let report = crate::check(&bed.config(), &clock).unwrap();
     assert!(report.needs_join_token && report.spiffe_id.is_none());
-    let broken = AgentConfig { first_trust: None, join_token: None, ..bed.config() };
+    let broken = AgentConfig { first_trust: None, first_proof: None, ..bed.config() };
     let faults = crate::check(&broken, &clock).unwrap_err();
     assert_eq!(faults.0.len(), 2, "{faults}");
     assert!(!bed.directory.path().join("state").exists(), "a check makes nothing");

@@ -89,8 +89,67 @@ fn a_damaged_svid_is_told_and_a_damaged_key_or_bundle_stops_the_start() {
     assert!(matches!(state.svid(), StoredSvid::Present(_)));
 
     let text = std::fs::read_to_string(bed.file(BUNDLE)).unwrap();
-    std::fs::write(bed.file(BUNDLE), text.split_once('\n').unwrap().1).unwrap();
-    assert!(matches!(state.bundle(&bed.authority.trust_domain), Err(StateError::Damaged { .. })), "its sequence is unknown");
+    let without_authorities = r#"{"keys":[],"spiffe_sequence":7}"#;
+    for damaged in [&text[..text.len() / 2], "", without_authorities, &bed.authority.bundle(7).to_pem()] {
+        std::fs::write(bed.file(BUNDLE), damaged).unwrap();
+        assert!(matches!(state.bundle(&bed.authority.trust_domain), Err(StateError::Damaged { .. })), "{damaged:.40}");
+    }
+    std::fs::write(bed.file(BUNDLE), &text).unwrap();
+    assert!(state.bundle(&bed.authority.trust_domain).unwrap().is_some());
     std::fs::write(bed.file(NODE_KEY), "no key").unwrap();
     assert!(matches!(state.node_key(), Err(StateError::Damaged { .. })));
+}
+
+#[test]
+fn a_bundle_of_an_agent_before_jwt_svids_is_read_until_a_newer_one_is_stored() {
+    let bed = Bed::new();
+    let state = StateDir::open(&bed.path()).unwrap();
+    let pem = bed.authority.bundle(7).to_pem();
+    std::fs::write(bed.file(FORMER_BUNDLE), format!("{FORMER_BUNDLE_HEADER}7\n{pem}")).unwrap();
+    let former = state.bundle(&bed.authority.trust_domain).unwrap().unwrap();
+    assert_eq!((former.authorities(), former.sequence()), (bed.authority.bundle(7).authorities(), 7));
+    assert!(former.jwt_authorities().is_empty());
+    state.store_bundle(&bed.authority.bundle(8)).unwrap();
+    assert!(!bed.file(FORMER_BUNDLE).exists());
+    assert_eq!(state.bundle(&bed.authority.trust_domain).unwrap().unwrap(), bed.authority.bundle(8));
+    // Were it still there, the newer file would count.
+    std::fs::write(bed.file(FORMER_BUNDLE), format!("{FORMER_BUNDLE_HEADER}9\n{pem}")).unwrap();
+    assert_eq!(state.bundle(&bed.authority.trust_domain).unwrap().unwrap().sequence(), 8);
+    std::fs::remove_file(bed.file(BUNDLE)).unwrap();
+    std::fs::write(bed.file(FORMER_BUNDLE), pem).unwrap();
+    assert!(matches!(state.bundle(&bed.authority.trust_domain), Err(StateError::Damaged { .. })), "its sequence is unknown");
+}
+
+#[test]
+fn keys_under_a_passphrase_are_read_under_it_alone() {
+    let under = |text: &str| {
+        let passphrase = pki::Passphrase::new(Zeroizing::new(text.as_bytes().to_vec())).unwrap();
+        KeyProtection::Passphrase(passphrase)
+    };
+    let bed = Bed::new();
+    let state = StateDir::open(&bed.path()).unwrap().protecting(under("phrase"));
+    let key = state.node_key().unwrap();
+    state.store_svid(&bed.svid()).unwrap();
+    for name in [NODE_KEY, AGENT_SVID] {
+        let text = std::fs::read_to_string(bed.file(name)).unwrap();
+        assert!(text.contains("ENCRYPTED PRIVATE KEY") && !text.contains("BEGIN PRIVATE KEY"), "{text}");
+    }
+    assert_eq!(state.node_key().unwrap().public_key(), key.public_key());
+    assert!(matches!(state.svid(), StoredSvid::Present(_)));
+    drop(state);
+
+    for protection in [KeyProtection::Plain, under("other")] {
+        let state = StateDir::open(&bed.path()).unwrap().protecting(protection);
+        assert!(matches!(state.node_key(), Err(StateError::Protection { .. })));
+        assert!(matches!(state.svid(), StoredSvid::Damaged(_)));
+    }
+
+    // And a key that lies open where it should not: refused, while the SVID is got anew.
+    let open = Bed::new();
+    let state = StateDir::open(&open.path()).unwrap();
+    state.node_key().unwrap();
+    state.store_svid(&open.svid()).unwrap();
+    let state = state.protecting(under("phrase"));
+    assert!(matches!(state.node_key(), Err(StateError::Protection { .. })));
+    assert!(matches!(state.svid(), StoredSvid::Damaged(_)));
 }

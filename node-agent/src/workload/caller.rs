@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::UnixStream;
 
+use super::executables::ExecutableHashes;
 use super::process::{ProcDirectory, Process};
 use super::selectors::{self, Facts, Unreadable};
 
@@ -116,10 +117,10 @@ impl Peer {
         self.uid
     }
 
-    /// Reads the selectors. May block on the node's account database.
-    pub(super) fn attest(self) -> Result<Caller, AttestError> {
+    /// Reads the selectors, that of the executable's content only with `hashes`. May block on the node's account database.
+    pub(super) fn attest(self, hashes: Option<&ExecutableHashes>) -> Result<Caller, AttestError> {
         let connected = (self.uid, self.gid);
-        let caller = attest(self.pid, &self.directory, self.process)?;
+        let caller = attest(self.pid, &self.directory, self.process, hashes)?;
         if connected != (caller.uid, caller.gid) {
             let (connected_uid, connected_gid) = connected;
             let Caller { pid, uid, gid, .. } = caller;
@@ -129,23 +130,28 @@ impl Peer {
     }
 }
 
-/// What a process would be attested as, for people who ask by its number. May block on the node's account database.
+/// What a process would be attested as, for people who ask by its number: all of it. May block on the node's account database.
 ///
 /// # Errors
 /// [`AttestError`] when there is no such process, or it ends meanwhile.
-pub fn attest_pid(pid: i32) -> Result<Caller, AttestError> {
+pub fn attest_pid(pid: i32, hashes: &ExecutableHashes) -> Result<Caller, AttestError> {
     let unseen = |source| AttestError::Unseen { pid, source };
     if pid <= 0 {
         return Err(unseen(Errno::ESRCH.into()));
     }
     let process = Process::from_start_time(pid).map_err(unseen)?;
     let directory = ProcDirectory::open(pid).map_err(unseen)?;
-    attest(pid, &directory, Arc::new(process))
+    attest(pid, &directory, Arc::new(process), Some(hashes))
 }
 
-fn attest(pid: i32, directory: &ProcDirectory, process: Arc<Process>) -> Result<Caller, AttestError> {
+fn attest(
+    pid: i32,
+    directory: &ProcDirectory,
+    process: Arc<Process>,
+    hashes: Option<&ExecutableHashes>,
+) -> Result<Caller, AttestError> {
     let Facts { uid, gid, selectors, unreadable } =
-        selectors::read(directory).map_err(|source| AttestError::Unseen { pid, source })?;
+        selectors::read(directory, hashes).map_err(|source| AttestError::Unseen { pid, source })?;
     // After the last read: a process that runs still had its number all along, so all that was read was its own.
     if !process.is_running() {
         return Err(AttestError::Ended { pid });

@@ -47,9 +47,15 @@ impl Gate {
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::caller::attest_pid;
+    use runtime::clock::SystemClock;
+
+    use super::super::executables::ExecutableHashes;
     use super::super::limits::{Full, Limits, MAX_CONNECTIONS_PER_UID};
     use super::*;
+
+    fn attest_pid(pid: i32) -> Result<Caller, AttestError> {
+        super::super::caller::attest_pid(pid, &ExecutableHashes::new(SystemClock::shared()))
+    }
 
     const SHORT: Duration = Duration::from_millis(50);
 

@@ -6,11 +6,19 @@
 //! reason, never a guess.
 //!
 //! The identity is the connection's. A process that hands its connected socket to another one delegates its identity to it, until it
-//! ends itself: then the connection ends, whoever holds the other end. `unix:path` tells apart the programs of users that do not
-//! interfere with themselves: a user who can start a program can also trace it.
+//! ends itself: then the connection ends, whoever holds the other end. `unix:path` and `unix:sha256` tell apart the programs of users
+//! that do not interfere with themselves: a user who can start a program can also trace it, or hand it libraries of his own.
+//! `systemd:unit` is the unit of the system's own service manager (see `control_group`).
+//!
+//! `unix:sha256` is read only while an entry of the node asks for it. When the first one does, connections that were attested without
+//! it are ended: their clients come back, and are attested with it.
 
+mod authority;
 mod caller;
 mod connection;
+mod control_group;
+mod demand;
+mod executables;
 mod gate;
 mod limits;
 mod matching;
@@ -23,6 +31,8 @@ mod server;
 mod tests;
 
 pub use caller::{AttestError, Caller, attest_pid};
+pub(crate) use demand::{ExecutableDemand, follow_demand};
+pub use executables::ExecutableHashes;
 pub use matching::{NearestMiss, match_entries, nearest_miss};
 pub use metrics::WorkloadMetrics;
 pub use process::Process;

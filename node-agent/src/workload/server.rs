@@ -18,6 +18,7 @@ use tonic::transport::Server;
 
 use super::caller::Peer;
 use super::connection::AttestedStream;
+use super::demand::ExecutableDemand;
 use super::gate::Gate;
 use super::limits::{Full, Limits, Slot};
 use super::metrics::{Refusal, WorkloadMetrics};
@@ -63,18 +64,22 @@ impl WorkloadServer {
         self,
         routes: Routes,
         metrics: WorkloadMetrics,
+        executables: ExecutableDemand,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<(), ServeError> {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status(SDS_SERVICE, tonic_health::ServingStatus::Serving).await;
+        for service in [SDS_SERVICE, WORKLOAD_API_SERVICE] {
+            health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+        }
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(proto::workload::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let routes = routes.add_service(health_service).add_service(reflection);
         let (cutter, cut) = shutdown::channel();
         let gate = Gate::new(MAX_ATTESTING);
-        let attender = Attender { gate, refusals: RefusalLog::new(clock), metrics, cut };
+        let attender = Attender { gate, refusals: RefusalLog::new(clock), metrics, executables, cut };
         let incoming = incoming(Acceptor { socket: self.socket, limits: Limits::default(), attender });
         let serving = Server::builder()
             .max_concurrent_streams(MAX_HTTP2_STREAMS)
@@ -109,6 +114,7 @@ struct Attender {
     gate: Gate,
     refusals: RefusalLog,
     metrics: WorkloadMetrics,
+    executables: ExecutableDemand,
     cut: Shutdown,
 }
 
@@ -183,12 +189,14 @@ impl Acceptor {
 
 impl Attender {
     async fn attest(self, stream: UnixStream, peer: Peer, slot: Slot) -> Option<AttestedStream> {
-        match self.gate.within(ATTESTATION_LIMIT, slot, move || peer.attest()).await {
+        let hashes = self.executables.wanted();
+        let outdated = self.executables.outdates(hashes.is_some());
+        match self.gate.within(ATTESTATION_LIMIT, slot, move || peer.attest(hashes.as_deref())).await {
             Ok((caller, slot)) => {
                 for absent in &caller.unreadable {
                     tracing::debug!(pid = caller.pid, kind = %absent.kind, why = absent.why, "selector absent");
                 }
-                Some(AttestedStream::new(stream, caller, slot, self.cut, self.metrics))
+                Some(AttestedStream::new(stream, caller, slot, self.cut, outdated, self.metrics))
             }
             Err(error) => {
                 self.refusals.say(&error);
@@ -199,8 +207,9 @@ impl Attender {
     }
 }
 
-/// The service whose health is told under its own name.
+/// The services whose health is told under their own names.
 const SDS_SERVICE: &str = "envoy.service.secret.v3.SecretDiscoveryService";
+const WORKLOAD_API_SERVICE: &str = "SpiffeWorkloadAPI";
 
 /// One more than SDS allows, so that the refusal comes from the service, with a reason; and some for health.
 const MAX_HTTP2_STREAMS: u32 = 128;

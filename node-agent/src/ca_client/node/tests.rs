@@ -1,3 +1,5 @@
+mod certificate;
+
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -8,7 +10,10 @@ use runtime::shutdown::{self, ShutdownTrigger};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::TokenSource;
 use crate::fakes::FakeCa;
+
+mod jwt;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -22,6 +27,7 @@ struct Bed {
 struct Running {
     views: watch::Receiver<Arc<NodeView>>,
     statuses: watch::Receiver<NodeStatus>,
+    issuer: CaIssuer,
     readiness: Readiness,
     trigger: ShutdownTrigger,
     task: JoinHandle<Result<(), NodeFailure>>,
@@ -45,11 +51,15 @@ impl Bed {
     }
 
     fn prepare(&self, token: Option<&Path>, first: Option<&FirstTrust>) -> Result<NodeClient, NodeFailure> {
+        self.prepare_by(token.map(|path| FirstProof::Token(TokenSource::File(path.to_owned()))), first)
+    }
+
+    fn prepare_by(&self, first_proof: Option<FirstProof>, first: Option<&FirstTrust>) -> Result<NodeClient, NodeFailure> {
         let settings = NodeSettings {
             ca_address: self.ca.address.clone(),
             trust_domain: self.ca.authority.trust_domain.clone(),
             pin: None,
-            join_token: token.map(|path| TokenSource::File(path.to_owned())),
+            first_proof,
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),
             readiness: Readiness::default(),
@@ -63,6 +73,7 @@ impl Bed {
         Running {
             views: node.views(),
             statuses: node.statuses(),
+            issuer: node.issuer(),
             readiness: node.settings.readiness.clone(),
             trigger,
             #[expect(clippy::disallowed_methods, reason = "joined by the test or ended with its runtime")]
@@ -382,7 +393,7 @@ async fn what_a_full_disk_refused_is_told_and_stored_when_there_is_room() {
     let running = bed.start();
     bed.ready(&running).await;
     // A directory where the file belongs refuses root too.
-    let file = bed.state_dir().join("bundle.pem");
+    let file = bed.state_dir().join("bundle.json");
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     bed.ca.answer(|answers| answers.bundle_sequence = 8);
@@ -401,7 +412,7 @@ async fn what_a_full_disk_refused_is_told_and_stored_when_there_is_room() {
 async fn a_node_without_token_or_without_trust_does_not_start() {
     let bed = Bed::new().await;
     let pin = FirstTrust::Fingerprint([1; 32]);
-    assert!(matches!(bed.prepare(None, Some(&pin)).err(), Some(NodeFailure::NoToken)));
+    assert!(matches!(bed.prepare(None, Some(&pin)).err(), Some(NodeFailure::NoFirstProof)));
     let token = bed.directory.path().join("token");
     assert!(matches!(bed.prepare(Some(&token), None).err(), Some(NodeFailure::NoTrust)));
     let missing = FirstTrust::BundleFile("/nonexistent.pem".into());

@@ -15,12 +15,7 @@ impl Bed {
     }
 
     fn bundle(authority: &FakeAuthority, sequence: u64) -> v1::Bundle {
-        let authorities = authority.bundle(sequence);
-        v1::Bundle {
-            trust_domain: "example.org".to_owned(),
-            x509_authorities: authorities.authorities().iter().map(|authority| authority.der().to_vec()).collect(),
-            sequence,
-        }
+        authority.wire_bundle(sequence)
     }
 
     fn apply(&self, position: &mut StreamPosition, view: &NodeView, update: v1::SyncUpdate) -> Result<Applied, UpdateFault> {
@@ -130,4 +125,15 @@ fn a_bundle_of_another_trust_domain_or_without_authorities_is_refused() {
     for update in [foreign, empty] {
         assert!(matches!(bed.apply(&mut StreamPosition::default(), &NodeView::default(), update), Err(UpdateFault::Bundle(_))));
     }
+}
+
+#[test]
+fn the_entries_are_known_with_the_first_update_and_not_before() {
+    let bed = Bed::new();
+    let before = NodeView::default();
+    assert_eq!(before.knowledge, EntryKnowledge::None);
+    let mut position = StreamPosition::default();
+    assert!(bed.apply(&mut position, &before, change(1)).is_err(), "a part says nothing of the whole");
+    let applied = bed.apply(&mut position, &before, bed.full(5, Vec::new())).unwrap();
+    assert_eq!(applied.view.knowledge, EntryKnowledge::Synced, "no entry is an answer too");
 }

@@ -63,7 +63,7 @@ impl Ca {
 }
 
 fn states(schedule: &Schedule) -> Vec<&'static str> {
-    schedule.held(None).identities.iter().map(|identity| identity.state.as_str()).collect()
+    schedule.held(EntryKnowledge::Synced, None).identities.iter().map(|identity| identity.state.as_str()).collect()
 }
 
 fn ids(orders: &[Order]) -> Vec<&str> {
@@ -121,14 +121,14 @@ fn a_failure_keeps_the_valid_svid_and_backs_off_per_identity() {
     let mut schedule = schedule([entry(1), entry(2)]);
     ca.issue_all(&mut schedule, 0);
     let orders = schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60));
-    schedule.failed(&orders[0], "the CA is away".to_owned(), boot(60), 128);
+    schedule.failed(&orders[0], "the CA is away".to_owned(), None, boot(60), 128);
     schedule.issued(&orders[1], ca.svid(&orders[1], 60), at(60), boot(60), 128);
     assert_eq!(states(&schedule), ["available", "available"]);
-    assert_eq!(schedule.held(None).identities[0].last_error.as_deref(), Some("the CA is away"));
+    assert_eq!(schedule.held(EntryKnowledge::Synced, None).identities[0].last_error.as_deref(), Some("the CA is away"));
     assert!(schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60)).is_empty());
     let retry = schedule.next_batch(Lane::Background, &NOBODY, at(62), boot(62));
     assert_eq!(ids(&retry), ["e0001"]);
-    schedule.failed(&retry[0], "still".to_owned(), boot(62), 128);
+    schedule.failed(&retry[0], "still".to_owned(), None, boot(62), 128);
     assert!(schedule.next_batch(Lane::Background, &NOBODY, at(63), boot(63)).is_empty(), "the second wait is longer");
     schedule.retry_now();
     assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(63), boot(63)).len(), 1);
@@ -142,7 +142,7 @@ fn backoff_ends_at_150_seconds() {
         time += 190;
         let orders = schedule.next_batch(Lane::Background, &NOBODY, at(time), boot(time));
         assert_eq!(orders.len(), 1, "at most 125 % of 150 s later");
-        schedule.failed(&orders[0], "no".to_owned(), boot(time), 255);
+        schedule.failed(&orders[0], "no".to_owned(), None, boot(time), 255);
     }
 }
 
@@ -177,7 +177,7 @@ fn a_removed_entry_loses_its_svid_and_a_late_answer_for_it_is_dropped() {
     let order = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0)).remove(0);
     schedule.set_entries(&BTreeMap::new());
     schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
-    assert!(schedule.held(None).identities.is_empty());
+    assert!(schedule.held(EntryKnowledge::Synced, None).identities.is_empty());
     // The same ID comes back meaning somebody else.
     schedule.set_entries(&map([changed(1, |entry| entry.spiffe_id = "spiffe://example.org/other".to_owned())]));
     schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
@@ -228,7 +228,27 @@ fn readers_see_entries_by_age_then_id() {
     let older = changed(2, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 }));
     let younger = changed(1, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
     let same_age = changed(3, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
-    let held = schedule([younger, older, same_age]).held(None);
+    let held = schedule([younger, older, same_age]).held(EntryKnowledge::Synced, None);
     let order: Vec<_> = held.identities.iter().map(|identity| identity.entry.id.as_str()).collect();
     assert_eq!(order, ["e0002", "e0001", "e0003"]);
+}
+
+fn ending(number: u32, end: u64) -> Arc<Entry> {
+    let end = i64::try_from(T0 + end).unwrap();
+    changed(number, |entry| entry.expires_at = Some(prost_types::Timestamp { seconds: end, nanos: 0 }))
+}
+
+#[test]
+fn a_certificate_that_ends_with_its_entry_is_not_renewed_until_the_entry_gets_a_later_end() {
+    let ca = Ca::new();
+    // The certificates of this CA live until 100 s after they were made.
+    let mut ends_with_it = schedule([ending(1, 101)]);
+    ca.issue_all(&mut ends_with_it, 0);
+    assert!(ends_with_it.next_batch(Lane::Background, &NOBODY, at(99), boot(99)).is_empty());
+    assert_eq!(ends_with_it.overdue(at(99)), Overdue { due: 0, late: 0 });
+    ends_with_it.set_entries(&map([ending(1, 102)]));
+    assert_eq!(ends_with_it.next_batch(Lane::Background, &NOBODY, at(99), boot(99)).len(), 1);
+    let mut lasting = schedule([ending(1, 500)]);
+    ca.issue_all(&mut lasting, 0);
+    assert_eq!(lasting.next_batch(Lane::Background, &NOBODY, at(99), boot(99)).len(), 1);
 }

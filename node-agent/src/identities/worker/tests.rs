@@ -1,19 +1,23 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
 use futures_util::future::FutureExt;
-use identity::{NodeName, Selector, SpiffeId};
+use identity::{NodeName, SpiffeId};
 use pki::VerifiedRequest;
 use runtime::clock::TestClock;
 use runtime::entropy::SystemEntropy;
+use runtime::secret_source::SecretSource;
 use runtime::shutdown::{self, ShutdownTrigger};
 use sds::SecretState;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::entry::Entry;
+use crate::ca_client::view::EntryKnowledge;
+use crate::entry::{Entry, EntryId};
 use crate::fakes::FakeAuthority;
+use crate::fakes::held::facts;
+use crate::svid_cache::SvidCache;
 
 /// An issuer that answers as told.
 #[derive(Clone)]
@@ -93,6 +97,15 @@ struct Bed {
 
 impl Bed {
     fn new(how: How) -> Self {
+        Self::started(how, BTreeMap::new(), |_| None)
+    }
+
+    /// A worker that finds these entries, and what the cache has, when it starts.
+    fn started(
+        how: How,
+        entries: BTreeMap<EntryId, Arc<Entry>>,
+        cache: impl FnOnce(&FakeAuthority) -> Option<Arc<SvidCache>>,
+    ) -> Self {
         let clock = TestClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let now = Timestamp::from(clock.now());
         let authority = Arc::new(FakeAuthority::new(now.minus(Duration::from_secs(3600))));
@@ -107,7 +120,7 @@ impl Bed {
         };
         let bundle = Some(Arc::new(issuer.authority.bundle(1)));
         let node = Some(NodeName::parse("n1").unwrap());
-        let view = watch::Sender::new(Arc::new(NodeView { node, entries: BTreeMap::new(), bundle }));
+        let view = watch::Sender::new(Arc::new(NodeView { node, knowledge: EntryKnowledge::Synced, entries, bundle }));
         let channel = watch::Sender::new(None);
         let secrets = Arc::new(CallerSecrets::default());
         let worker = IdentityWorker::new(
@@ -118,10 +131,11 @@ impl Bed {
             clock.clone(),
             Arc::new(SystemEntropy),
             AgentMetrics::default(),
-        );
+        )
+        .with_cache(cache(&issuer.authority));
         let (trigger, shutdown) = shutdown::channel();
         #[expect(clippy::disallowed_methods, reason = "ends with the runtime of its test")]
-        tokio::spawn(worker.run(shutdown));
+        tokio::spawn(async move { worker.opened().await.run(shutdown).await });
         Self { clock, issuer, view, channel, secrets, _trigger: trigger }
     }
 
@@ -141,7 +155,7 @@ impl Bed {
     }
 
     fn caller(&self, uid: u32) -> watch::Receiver<Arc<SecretState>> {
-        self.secrets.subscribe_as(BTreeSet::from([Selector::parse(&format!("unix:uid:{uid}")).unwrap()]), || true)
+        self.secrets.secrets_of(facts(&[&format!("unix:uid:{uid}")]), || true)
     }
 
     fn asked(&self) -> Vec<Vec<String>> {
@@ -257,4 +271,58 @@ async fn a_removed_entry_and_a_new_bundle_reach_every_listener() {
     })
     .await;
     assert_eq!(ids(&two), ["/w2"], "an SVID that holds under the new bundle stays");
+}
+
+fn for_user(uid: u32, ends: Option<u64>) -> (EntryId, Arc<Entry>) {
+    let held = crate::fakes::held::entry(&format!("w{uid}"), &[&format!("unix:uid:{uid}")], 1, "");
+    let expires_at = ends.map(Timestamp::from_unix_seconds);
+    (held.id.clone(), Arc::new(Entry { expires_at, ..held }))
+}
+
+#[tokio::test]
+async fn an_entry_that_ends_takes_its_identity_with_it_and_the_others_stay() {
+    let entries = BTreeMap::from([for_user(1, Some(1_800_000_005)), for_user(2, None), for_user(3, Some(1_800_000_000))]);
+    let bed = Bed::started(How::Sound, entries, |_| None);
+    let (one, two, three) = (bed.caller(1), bed.caller(2), bed.caller(3));
+    bed.until("both that grant are fetched", || ids(&one) == ["/w1"] && ids(&two) == ["/w2"]).await;
+    assert!(bed.asked().iter().flatten().all(|entry| entry != "w3"), "what has ended is not even asked for");
+    bed.until("the end of the first", || ids(&one).is_empty()).await;
+    assert_eq!(ids(&two), ["/w2"]);
+    assert!(ids(&three).is_empty());
+}
+
+#[tokio::test]
+async fn what_the_cache_has_is_served_at_once_where_an_entry_grants_it_and_it_still_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let fill = |authority: &FakeAuthority| {
+        let domain = authority.trust_domain.clone();
+        let cache = SvidCache::new(directory.path(), &SecretSource::File(key.clone()), domain, Arc::new(SystemEntropy)).unwrap();
+        let (now, life) = (Timestamp::from_unix_seconds(1_800_000_000), Duration::from_secs(600));
+        let stranger = FakeAuthority::new(now);
+        let svid = |entry: &str, path: &str, by: &FakeAuthority, at: Timestamp| {
+            (EntryId::parse(entry).unwrap(), Arc::new(by.svid(&by.id(path), life, at)))
+        };
+        let ended = now.minus(Duration::from_secs(3000));
+        let svids = [
+            svid("w1", "/w1", authority, now),
+            svid("w2", "/w2", authority, ended),
+            svid("w3", "/w3", &stranger, now),
+            svid("w4", "/other", authority, now),
+            svid("w5", "/w5", authority, now),
+        ];
+        cache.store(Some(&NodeName::parse("n1").unwrap()), &svids).unwrap();
+        Some(Arc::new(cache))
+    };
+    let entries = (1..=4).map(|uid| for_user(uid, None)).collect();
+    let bed = Bed::started(How::Away, entries, fill);
+    let callers: Vec<_> = (1..=5).map(|uid| bed.caller(uid)).collect();
+    bed.until("the first is served", || ids(&callers[0]) == ["/w1"]).await;
+    for (caller, why) in
+        callers[1..].iter().zip(["it has ended", "of no authority of the bundle", "another identity", "no entry"])
+    {
+        assert!(ids(caller).is_empty(), "{why}");
+    }
 }

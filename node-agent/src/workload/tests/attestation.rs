@@ -6,8 +6,10 @@ use std::process::Command;
 use identity::{Selector, SelectorKind};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::super::caller::{AttestError, Caller, Peer, attest_pid};
-use super::children::{Running, child, child_arguments, copy_of_sleep, possible, sleeper, wait_for_exec};
+use super::super::caller::{AttestError, Caller, Peer};
+use super::children::{
+    ControlGroup, Running, attest_pid, child, child_arguments, copy_of_sleep, possible, skipped, sleeper, wait_for_exec,
+};
 
 fn path_selector(path: &Path) -> Selector {
     Selector::new(SelectorKind::Path, path.to_str().unwrap()).unwrap()
@@ -19,7 +21,7 @@ fn why_no_path(caller: &Caller) -> &str {
 }
 
 #[test]
-fn a_process_has_user_group_and_path() {
+fn a_process_has_user_group_path_and_content() {
     let directory = tempfile::tempdir().unwrap();
     let (program, running) = sleeper(directory.path(), "web");
     let caller = attest_pid(running.pid()).unwrap();
@@ -30,11 +32,79 @@ fn a_process_has_user_group_and_path() {
     let group = nix::unistd::Group::from_gid(gid).unwrap();
     expected.extend(user.map(|user| format!("unix:user:{}", user.name)));
     expected.extend(group.map(|group| format!("unix:group:{}", group.name)));
+    expected.push(format!("unix:sha256:{}", sha256sum(&program)));
     for selector in &expected {
         assert!(caller.selectors.contains(&Selector::parse(selector).unwrap()), "{selector} is not in {caller:?}");
     }
-    assert_eq!(caller.selectors.len(), expected.len());
-    assert_eq!(caller.unreadable.len() + caller.selectors.len(), SelectorKind::ALL.len(), "what is absent has a reason");
+    for kind in SelectorKind::ALL {
+        let here = caller.selectors.iter().any(|selector| selector.is(kind));
+        let reason = caller.unreadable.iter().any(|unreadable| unreadable.kind == kind);
+        let may_be_none = matches!(kind, SelectorKind::SupplementaryGid | SelectorKind::SupplementaryGroup);
+        if kind == SelectorKind::File {
+            assert!(!here && !reason, "no process ever has it");
+        } else {
+            assert!(here || reason || may_be_none, "{kind} is absent without a reason: {caller:?}");
+        }
+    }
+}
+
+fn sha256sum(file: &Path) -> String {
+    let output = Command::new("sha256sum").arg(file).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_ascii_whitespace().next().unwrap().to_owned()
+}
+
+fn has(caller: &Caller, selector: &str) -> bool {
+    caller.selectors.contains(&Selector::parse(selector).unwrap())
+}
+
+/// What runs is hashed, wherever its name leads to now.
+#[test]
+fn the_content_is_that_of_the_running_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, running) = sleeper(directory.path(), "web");
+    let of_sleep = format!("unix:sha256:{}", sha256sum(&program));
+    std::fs::remove_file(&program).unwrap();
+    assert!(Command::new("cp").arg("/bin/cat").arg(&program).status().unwrap().success());
+    let of_cat = format!("unix:sha256:{}", sha256sum(&program));
+    let caller = attest_pid(running.pid()).unwrap();
+    assert!(has(&caller, &of_sleep) && !has(&caller, &of_cat), "{caller:?}");
+    let swapped = Running::start(&mut Command::new(&program));
+    wait_for_exec(swapped.pid(), &program);
+    let caller = attest_pid(swapped.pid()).unwrap();
+    assert!(has(&caller, &of_cat) && !has(&caller, &of_sleep), "same path, other content: {caller:?}");
+}
+
+#[test]
+fn supplementary_groups_are_the_kernels_own_list() {
+    let root = nix::unistd::geteuid().is_root();
+    if !possible("supplementary_groups_are_the_kernels_own_list", "Root", root) {
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--groups=12345,0", "/bin/sleep", "60"]);
+    let running = Running::start(&mut command);
+    wait_for_exec(running.pid(), &std::fs::canonicalize("/bin/sleep").unwrap());
+    let caller = attest_pid(running.pid()).unwrap();
+    assert!(has(&caller, "unix:supplementary_gid:12345") && has(&caller, "unix:supplementary_gid:0"), "{caller:?}");
+    assert!(has(&caller, "unix:supplementary_group:root"), "{caller:?}");
+    assert!(!has(&caller, "unix:supplementary_gid:65534"), "the group it runs as is not among them: {caller:?}");
+    let nameless = caller.unreadable.iter().find(|unreadable| unreadable.kind == SelectorKind::SupplementaryGroup).unwrap();
+    assert!(nameless.why.contains("12345"), "a group without a name has a reason: {nameless:?}");
+}
+
+#[test]
+fn the_unit_is_that_of_the_control_group() {
+    let Some(group) = ControlGroup::make("web-signet.service") else {
+        // A machine without the privilege to make one, or in a cgroup namespace: named among what did not run.
+        return skipped("the_unit_is_that_of_the_control_group", "a writable hierarchy of cgroup version 2");
+    };
+    let inside = Running::start(Command::new("/bin/sleep").arg("60"));
+    let outside = Running::start(Command::new("/bin/sleep").arg("60"));
+    assert!(!has(&attest_pid(inside.pid()).unwrap(), "systemd:unit:web-signet.service"), "not yet");
+    group.take(inside.pid());
+    assert!(has(&attest_pid(inside.pid()).unwrap(), "systemd:unit:web-signet.service"));
+    let caller = attest_pid(outside.pid()).unwrap();
+    assert!(!has(&caller, "systemd:unit:web-signet.service"), "{caller:?}");
 }
 
 #[test]
@@ -76,7 +146,7 @@ fn a_path_faked_with_a_bind_mount_is_absent() {
 #[tokio::test]
 async fn a_peer_is_who_the_kernel_says() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    let caller = Peer::of(&ours).unwrap().attest().unwrap();
+    let caller = Peer::of(&ours).unwrap().attest(None).unwrap();
     assert_eq!(caller.pid, i32::try_from(std::process::id()).unwrap());
     assert!(caller.selectors.contains(&path_selector(&std::env::current_exe().unwrap().canonicalize().unwrap())));
     assert!(caller.process.is_running());
@@ -104,9 +174,9 @@ async fn a_peer_that_has_ended_is_refused_and_a_living_one_passes() {
     // After the kernel said who, before the selectors are read. Not reaped: its status can be read, and is not believed.
     let peer = Peer::of(&of_between).unwrap();
     between.end_unreaped();
-    let error = peer.attest().unwrap_err();
+    let error = peer.attest(None).unwrap_err();
     assert!(matches!(error, AttestError::Ended { .. }), "{error}");
-    assert_eq!(Peer::of(&of_alive).unwrap().attest().unwrap().pid, alive.pid());
+    assert_eq!(Peer::of(&of_alive).unwrap().attest(None).unwrap().pid, alive.pid());
     heirs.into_iter().for_each(super::children::end_by_pid);
 }
 
@@ -123,10 +193,10 @@ async fn a_peer_that_changed_its_user_since_it_connected_is_refused() {
     process.tell(socket.to_str().unwrap());
     assert_eq!(process.hear(), "connected");
     let (stream, _) = listener.accept().await.unwrap();
-    assert_eq!(Peer::of(&stream).unwrap().attest().unwrap().uid, 0, "before, it passes");
+    assert_eq!(Peer::of(&stream).unwrap().attest(None).unwrap().uid, 0, "before, it passes");
     process.tell("change");
     assert_eq!(process.hear(), "changed");
-    let error = Peer::of(&stream).unwrap().attest().unwrap_err();
+    let error = Peer::of(&stream).unwrap().attest(None).unwrap_err();
     assert!(matches!(error, AttestError::ChangedUser { connected_uid: 0, uid: 65_534, .. }), "{error}");
 }
 

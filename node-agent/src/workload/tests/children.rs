@@ -10,7 +10,15 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
-use super::super::caller::{Peer, attest_pid};
+use runtime::clock::SystemClock;
+
+use super::super::caller::{AttestError, Caller, Peer};
+use super::super::executables::ExecutableHashes;
+
+/// With hashes that remember nothing of earlier calls.
+pub(super) fn attest_pid(pid: i32) -> Result<Caller, AttestError> {
+    super::super::caller::attest_pid(pid, &ExecutableHashes::new(SystemClock::shared()))
+}
 
 /// Ended and reaped when dropped.
 pub(super) struct Running(Child);
@@ -188,7 +196,7 @@ fn attests_a_thousand_times_and_counts_its_descriptors() {
         assert!(attest_pid(alive.pid()).is_ok());
         runtime.block_on(async {
             let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
-            assert!(Peer::of(&ours).unwrap().attest().is_ok());
+            assert!(Peer::of(&ours).unwrap().attest(None).is_ok());
         });
     }
     alive.end();
@@ -203,17 +211,57 @@ pub(super) fn possible(test: &str, need: &str, met: bool) -> bool {
         return true;
     }
     assert!(variable("REQUIRE_ROOT").is_none(), "{test} needs {need}, which this machine lacks");
+    skipped(test, need);
+    false
+}
+
+/// Names a test in the last line of `./test`.
+pub(super) fn skipped(test: &str, need: &str) {
     if let Some(list) = variable("SIGNET_TEST_SKIPS") {
         let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
         writeln!(list, "{test} (needs {need})").unwrap();
     }
     eprintln!("{test} did not run: it needs {need}");
-    false
 }
 
 #[expect(clippy::disallowed_methods, reason = "`./test` tells its tests through the environment what it promised")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A control group of version 2 at the root of its hierarchy, as the service manager makes one for a unit; removed when dropped.
+pub(super) struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// `None` where this user may not, or where names would not be counted from the root.
+    pub(super) fn make(unit: &str) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        if std::fs::metadata("/proc/self/ns/cgroup").ok()?.ino() != 0xEFFF_FFFB {
+            return None;
+        }
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+        let root =
+            roots.into_iter().find(|root| root.join("cgroup.procs").exists() && root.join("cgroup.controllers").exists())?;
+        let group = root.join(unit);
+        std::fs::create_dir(&group).ok()?;
+        Some(Self(group))
+    }
+
+    pub(super) fn take(&self, pid: i32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // Its processes may have ended a moment ago.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// A process that the test did not start itself.

@@ -20,6 +20,9 @@ fn entry(id: &str, created_at: u64, wanted: &[&str]) -> Entry {
         selectors: selectors(wanted),
         dns_names: Vec::new(),
         ttl_seconds: 0,
+        hint: String::new(),
+        expires_at: None,
+        alias: None,
         created_at: Timestamp::from_unix_seconds(created_at),
     }
 }

@@ -3,4 +3,5 @@
 mod attestation;
 mod children;
 mod entries;
+mod sds_methods;
 mod socket;

@@ -10,30 +10,34 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
-use proto::envoy::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse};
+use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use runtime::clock::SystemClock;
 use runtime::shutdown::{self, ShutdownTrigger};
-use sds::{SdsMetrics, SdsService, SecretSource, SecretState, ValidationContextKind};
+use sds::{BearerRefusal, BearerToken, SdsMetrics, SdsService, SecretSource, SecretState, ValidationContextKind};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
-use super::super::{Caller, ServeError, WorkloadMetrics, WorkloadServer};
+use super::super::{Caller, ExecutableDemand, ExecutableHashes, ServeError, WorkloadMetrics, WorkloadServer};
 use super::children::{Running, child, end_by_pid};
 use crate::fakes::FakeAuthority;
 
 /// Gives every caller the state of its executable's name.
 #[derive(Default)]
-struct FakeSource {
+pub(super) struct FakeSource {
     states: Mutex<BTreeMap<i32, watch::Sender<Arc<SecretState>>>>,
     state: Arc<SecretState>,
+    of_tokens: Arc<SecretState>,
+    /// One sender for each time that the token was brought.
+    pub(super) tokens: Mutex<BTreeMap<String, Vec<watch::Sender<Arc<SecretState>>>>>,
+    last_caller: Mutex<Option<Caller>>,
 }
 
 impl FakeSource {
-    fn push(&self, state: SecretState) {
+    pub(super) fn push(&self, state: SecretState) {
         let own = i32::try_from(std::process::id()).unwrap();
         self.states.lock().unwrap().get(&own).unwrap().send_replace(Arc::new(state));
     }
@@ -49,25 +53,45 @@ impl SecretSource for FakeSource {
     fn subscribe(&self, caller: &Caller) -> watch::Receiver<Arc<SecretState>> {
         let (sender, receiver) = watch::channel(Arc::clone(&self.state));
         self.states.lock().unwrap().insert(caller.pid, sender);
+        *self.last_caller.lock().unwrap() = Some(caller.clone());
         receiver
+    }
+
+    /// Takes tokens that begin with `good`, for an identity that no caller has by itself.
+    fn bearer(&self, _: &Caller, token: BearerToken) -> Result<watch::Receiver<Arc<SecretState>>, BearerRefusal> {
+        let text = token.into_text();
+        let state = match text.split_once('.') {
+            Some(("off", _)) => return Err(BearerRefusal::Off),
+            Some((good, _)) if good.starts_with("good") => Arc::clone(&self.of_tokens),
+            // Whoever refuses lets go of the sender.
+            _ => {
+                let refused = SecretState { refused: Some("the CA refuses it".into()), ..SecretState::default() };
+                return Ok(watch::channel(Arc::new(refused)).1);
+            }
+        };
+        let (sender, receiver) = watch::channel(state);
+        self.tokens.lock().unwrap().entry(text.to_string()).or_default().push(sender);
+        Ok(receiver)
     }
 }
 
-struct Host {
-    authority: FakeAuthority,
-    source: Arc<FakeSource>,
-    socket: PathBuf,
+pub(super) struct Host {
+    pub(super) authority: FakeAuthority,
+    pub(super) source: Arc<FakeSource>,
+    pub(super) socket: PathBuf,
     metrics: prometheus_client::registry::Registry,
     shutdown: ShutdownTrigger,
+    wanted: watch::Sender<bool>,
     task: JoinHandle<Result<(), ServeError>>,
     _directory: tempfile::TempDir,
 }
 
 impl Host {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let authority = FakeAuthority::new(SystemClock::shared().now().into());
         let state = state(&authority, &["web"]);
-        let source = Arc::new(FakeSource { state: Arc::new(state), ..FakeSource::default() });
+        let of_tokens = Arc::new(self::state(&authority, &["token"]));
+        let source = Arc::new(FakeSource { state: Arc::new(state), of_tokens, ..FakeSource::default() });
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("public/api.sock");
         let mut metrics = prometheus_client::registry::Registry::with_prefix("signet");
@@ -78,19 +102,21 @@ impl Host {
         let (shutdown, listener) = shutdown::channel();
         let routes = tonic::service::Routes::new(service.into_server());
         let workload_metrics = WorkloadMetrics::register(&mut metrics);
+        let (wanted, demand) = watch::channel(false);
+        let executables = ExecutableDemand::new(Arc::new(ExecutableHashes::new(SystemClock::shared())), demand);
         #[expect(clippy::disallowed_methods, reason = "a test owns its task")]
-        let task = tokio::spawn(server.run(routes, workload_metrics, SystemClock::shared(), listener));
-        Self { authority, source, socket, metrics, shutdown, task, _directory: directory }
+        let task = tokio::spawn(server.run(routes, workload_metrics, executables, SystemClock::shared(), listener));
+        Self { authority, source, socket, metrics, shutdown, wanted, task, _directory: directory }
     }
 
-    fn metric(&self, line: &str) -> i64 {
+    pub(super) fn metric(&self, line: &str) -> i64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
         let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {line} in {text}")).parse().unwrap()
     }
 
-    async fn eventually(&self, line: &str, value: i64) {
+    pub(super) async fn eventually(&self, line: &str, value: i64) {
         for _ in 0..500 {
             if self.metric(line) == value {
                 return;
@@ -101,10 +127,11 @@ impl Host {
     }
 }
 
-fn state(authority: &FakeAuthority, names: &[&str]) -> SecretState {
+pub(super) fn state(authority: &FakeAuthority, names: &[&str]) -> SecretState {
     let now = SystemClock::shared().now().into();
     let svid = |name: &&str| Arc::new(authority.svid(&authority.id(&format!("/{name}")), Duration::from_secs(600), now));
-    SecretState { svids: names.iter().map(svid).collect(), bundle: Some(Arc::new(authority.bundle(1))) }
+    let (svids, bundle) = (names.iter().map(svid).collect(), Some(Arc::new(authority.bundle(1))));
+    SecretState { known: true, svids, bundle, ..SecretState::default() }
 }
 
 struct Connector(PathBuf);
@@ -124,7 +151,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-async fn channel(socket: &Path) -> Channel {
+pub(super) async fn channel(socket: &Path) -> Channel {
     Endpoint::from_static("http://sds").connect_with_connector(Connector(socket.to_owned())).await.unwrap()
 }
 
@@ -200,17 +227,13 @@ async fn streams_end_when_the_source_says_that_the_caller_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_and_other_methods_end_with_their_status() {
+async fn malformed_requests_end_with_their_status() {
     let host = Host::start();
     let channel = channel(&host.socket).await;
     let mut foreign = Stream::open(&channel, &[]).await.unwrap();
     let cluster = "type.googleapis.com/envoy.config.cluster.v3.Cluster".to_owned();
     foreign.requests.send(DiscoveryRequest { type_url: cluster, ..Default::default() }).unwrap();
     assert_eq!(foreign.next().await.unwrap_err().code(), Code::InvalidArgument);
-    let mut client = SecretDiscoveryServiceClient::new(channel.clone());
-    assert_eq!(client.fetch_secrets(DiscoveryRequest::default()).await.unwrap_err().code(), Code::Unimplemented);
-    let delta = client.delta_secrets(tokio_stream::once(DeltaDiscoveryRequest::default())).await;
-    assert_eq!(delta.map(|_| ()).unwrap_err().code(), Code::Unimplemented);
     // The connection is none the worse.
     assert!(Stream::open(&channel, &["default"]).await.unwrap().next().await.is_ok());
 }
@@ -240,8 +263,34 @@ async fn a_connection_ends_with_its_process_even_when_another_holds_the_socket()
     assert_eq!(host.metric("signet_workload_connections"), 1, "it stays while the process lives");
     parent.end();
     host.eventually("signet_workload_connections", 0).await;
-    assert!(super::super::attest_pid(heir).is_ok(), "the heir still lives, and holds the other end");
+    assert!(super::children::attest_pid(heir).is_ok(), "the heir still lives, and holds the other end");
     end_by_pid(heir);
+}
+
+/// Executables are read only while somebody asks, and whoever was attested before comes back to be attested whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_demand_for_hashes_ends_connections_made_without_and_no_others() {
+    let host = Host::start();
+    let hashed = || {
+        let caller = host.source.last_caller.lock().unwrap().clone().unwrap();
+        caller.selectors.iter().any(|selector| selector.is(identity::SelectorKind::Sha256))
+    };
+    let before = channel(&host.socket).await;
+    let mut stream = Stream::open(&before, &["default"]).await.unwrap();
+    stream.next().await.unwrap();
+    assert!(!hashed());
+    host.wanted.send_replace(true);
+    assert!(stream.next().await.is_err(), "the connection is ended");
+    let after = channel(&host.socket).await;
+    let mut stream = Stream::open(&after, &["default"]).await.unwrap();
+    stream.next().await.unwrap();
+    assert!(hashed());
+    for wanted in [false, true] {
+        host.wanted.send_replace(wanted);
+        stream.silent().await;
+    }
+    host.source.push(state(&host.authority, &["web", "api"]));
+    assert!(stream.next().await.is_ok(), "a connection attested whole goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,117 @@
+//! What one caller may have at one moment, worked out whole from what the node holds. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use identity::Selector;
+use pki::TrustBundle;
+use sds::SecretState;
+
+use crate::ca_client::view::EntryKnowledge;
+use crate::entry::Entry;
+use crate::identities::{Held, HeldIdentity};
+use crate::workload::{Caller, Unreadable};
+
+/// What is known of a caller.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) selectors: BTreeSet<Selector>,
+    /// What could not be read of it, and may be among its selectors all the same.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+/// Everything of one caller; something that is absent was taken away, or never was.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallerState {
+    /// How well the entries are known. While they are not, nobody can be told that it has no identity.
+    pub(crate) knowledge: EntryKnowledge,
+    /// What the caller is entitled to, in the order of the entries, whether it is held or not. The first is the default.
+    pub(crate) identities: Vec<HeldIdentity>,
+    /// Why it is open whether the caller is entitled to something: an entry asks for what could not be read of the process.
+    pub(crate) undecided: Option<String>,
+    /// The trust domain's bundle.
+    pub(crate) bundle: Option<Arc<TrustBundle>>,
+}
+
+impl Facts {
+    pub(crate) fn of(caller: &Caller) -> Self {
+        Self { selectors: caller.selectors.clone(), unreadable: caller.unreadable.clone() }
+    }
+
+    /// An entry without selectors matches nobody: empty means none, never any.
+    pub(crate) fn match_entry(&self, entry: &Entry) -> bool {
+        !entry.selectors.is_empty() && entry.selectors.is_subset(&self.selectors)
+    }
+
+    /// What of the unreadable decides whether this entry matches, when nothing else is missing.
+    fn decided_by(&self, entry: &Entry) -> Option<&Unreadable> {
+        let mut deciding = None;
+        for selector in entry.selectors.iter().filter(|selector| !self.selectors.contains(*selector)) {
+            let of_kind = |absent: &Unreadable| {
+                selector.as_str().strip_prefix(absent.kind.as_str()).is_some_and(|rest| rest.starts_with(':'))
+            };
+            deciding = Some(self.unreadable.iter().find(|absent| absent.passing && of_kind(absent))?);
+        }
+        deciding
+    }
+}
+
+impl CallerState {
+    pub(crate) fn of(held: &Held, facts: &Facts) -> Self {
+        let matched = held.identities.iter().filter(|identity| facts.match_entry(&identity.entry));
+        let identities: Vec<_> = matched.cloned().collect();
+        let undecided = if identities.is_empty() {
+            held.identities.iter().find_map(|identity| facts.decided_by(&identity.entry)).map(|absent| absent.why.clone())
+        } else {
+            None
+        };
+        Self { knowledge: held.knowledge, identities, undecided, bundle: held.bundle.clone() }
+    }
+
+    /// The part that SDS serves.
+    pub(crate) fn secrets(&self) -> SecretState {
+        let svids = self.identities.iter().filter_map(|identity| identity.state.svid().cloned()).collect();
+        let pending = self.identities.iter().filter(|identity| identity.state.svid().is_none());
+        let pending = pending.map(|identity| identity.entry.spiffe_id.clone()).collect();
+        SecretState {
+            known: self.knowledge == EntryKnowledge::Synced,
+            pending,
+            svids,
+            bundle: self.bundle.clone(),
+            refused: None,
+        }
+    }
+
+    /// Whether nothing of it changed. SVIDs and bundles are replaced, never changed in place, so being the same one is being
+    /// equal.
+    pub(crate) fn same(before: &Self, after: &Self) -> bool {
+        let same_identity = |(before, after): (&HeldIdentity, &HeldIdentity)| {
+            before.entry == after.entry
+                && before.last_error == after.last_error
+                && before.state.as_str() == after.state.as_str()
+                && same(before.state.svid(), after.state.svid())
+        };
+        before.knowledge == after.knowledge
+            && before.undecided == after.undecided
+            && same(before.bundle.as_ref(), after.bundle.as_ref())
+            && before.identities.len() == after.identities.len()
+            && before.identities.iter().zip(&after.identities).all(same_identity)
+    }
+}
+
+/// The same for what SDS serves.
+pub(super) fn same_secrets(before: &SecretState, after: &SecretState) -> bool {
+    same(before.bundle.as_ref(), after.bundle.as_ref())
+        && before.known == after.known
+        && before.pending == after.pending
+        && before.svids.len() == after.svids.len()
+        && before.svids.iter().zip(&after.svids).all(|(before, after)| Arc::ptr_eq(before, after))
+}
+
+fn same<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
