@@ -145,8 +145,8 @@ impl Failure {
     pub(crate) fn report(&self, format: OutputFormat) -> ExitCode {
         let text = match format {
             OutputFormat::Table => self.lines(),
-            // On one line, since a service's log may stand above it.
-            OutputFormat::Json => format!("{}\n", self.document()),
+            // Told apart from a service's log that may stand above it: by its one line, by its separator.
+            OutputFormat::Json | OutputFormat::Yaml => format!("{}\n", format.one_of_many(&self.document())),
         };
         // Nobody is left to tell when standard error itself is gone; the exit code still speaks.
         drop(io::stderr().lock().write_all(text.as_bytes()));

@@ -4,10 +4,12 @@ mod admin_client;
 mod args;
 mod commands;
 mod dev;
+mod entry_document;
 mod envoy;
 mod failure;
 mod output;
 mod output_format;
+mod workload_client;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -55,7 +55,7 @@ impl Answer {
     pub(crate) fn print(&self, format: OutputFormat) -> Result<(), Failure> {
         match format {
             OutputFormat::Table => print_line(&self.text),
-            OutputFormat::Json => print_line(&format!("{:#}", self.json)),
+            OutputFormat::Json | OutputFormat::Yaml => print_line(&format.document(&self.json)),
         }
     }
 

@@ -1,82 +1,11 @@
-//! Verbs that talk to an admin socket.
+//! Verbs that talk to an admin socket, but for those about entries.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use identity::{DnsName, NodeName, Selector, SpiffeId};
+use identity::{AliasName, NodeName};
 
-use super::{AgentSocketArgs, CaSocketArgs, span};
-
-/// `entry ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum EntryVerb {
-    /// Let processes with these selectors on this node hold an identity
-    #[command(after_help = CREATE_HELP)]
-    Create(CreateEntryArgs),
-    /// List entries
-    #[command(after_help = LIST_HELP)]
-    List(ListEntriesArgs),
-    /// Show one entry
-    #[command(after_help = SHOW_HELP)]
-    Show(EntryIdArgs),
-    /// Delete an entry; its certificates run out by themselves
-    #[command(after_help = DELETE_HELP)]
-    Delete(EntryIdArgs),
-    /// Ask the agent of this node what a process would get, and why
-    #[command(after_help = EXPLAIN_HELP)]
-    Explain(ExplainArgs),
-}
-
-/// `entry create`
-#[derive(Args, Debug)]
-pub(crate) struct CreateEntryArgs {
-    /// The identity
-    #[arg(long, value_name = "ID")]
-    pub(crate) spiffe_id: SpiffeId,
-    /// What the process must have, such as unix:uid:1000; repeat for more, all must hold
-    #[arg(long = "selector", value_name = "SELECTOR", required = true)]
-    pub(crate) selectors: Vec<Selector>,
-    /// The node it must run on
-    #[arg(long, value_name = "NAME")]
-    pub(crate) node: NodeName,
-    /// Life of its certificates; the CA's default when left out
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    pub(crate) ttl: Option<Duration>,
-    /// A DNS name for the certificate; repeat for more
-    #[arg(long = "dns", value_name = "NAME")]
-    pub(crate) dns_names: Vec<DnsName>,
-    #[command(flatten)]
-    pub(crate) admin: CaSocketArgs,
-}
-
-/// `entry list`
-#[derive(Args, Debug)]
-pub(crate) struct ListEntriesArgs {
-    /// Only entries of this node
-    #[arg(long, value_name = "NAME")]
-    pub(crate) node: Option<NodeName>,
-    #[command(flatten)]
-    pub(crate) admin: CaSocketArgs,
-}
-
-/// `entry show`, `entry delete`
-#[derive(Args, Debug)]
-pub(crate) struct EntryIdArgs {
-    /// The entry's id, as `entry list` shows it
-    pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) admin: CaSocketArgs,
-}
-
-/// `entry explain`
-#[derive(Args, Debug)]
-pub(crate) struct ExplainArgs {
-    /// The process
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pid: i32,
-    #[command(flatten)]
-    pub(crate) admin: AgentSocketArgs,
-}
+use super::{CaSocketArgs, span};
 
 /// `token ...`
 #[derive(Debug, Subcommand)]
@@ -114,6 +43,65 @@ pub(crate) enum NodeVerb {
     /// Lift a ban
     #[command(after_help = UNBAN_HELP)]
     Unban(NodeArgs),
+    /// Named sets of nodes, for entries that all of them have
+    #[command(subcommand, after_help = ALIAS_HELP)]
+    Alias(AliasVerb),
+}
+
+/// `node alias ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AliasVerb {
+    /// Make an alias of these nodes, which need not have joined yet
+    #[command(after_help = ALIAS_CREATE_HELP)]
+    Create(AliasNodesArgs),
+    /// Add nodes: they get the entries of the alias at once
+    #[command(after_help = ALIAS_ADD_HELP)]
+    Add(AliasMembersArgs),
+    /// Remove nodes: they lose the entries of the alias at once
+    #[command(after_help = ALIAS_REMOVE_HELP)]
+    Remove(AliasMembersArgs),
+    /// List the aliases with their members
+    #[command(after_help = ALIAS_LIST_HELP)]
+    List(CaSocketArgs),
+    /// Delete an alias
+    #[command(after_help = ALIAS_DELETE_HELP)]
+    Delete(AliasDeleteArgs),
+}
+
+/// `node alias create`
+#[derive(Args, Debug)]
+pub(crate) struct AliasNodesArgs {
+    /// The alias
+    pub(crate) alias: AliasName,
+    /// A member; repeat for more
+    #[arg(long = "node", value_name = "NAME")]
+    pub(crate) nodes: Vec<NodeName>,
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
+}
+
+/// `node alias add`, `node alias remove`
+#[derive(Args, Debug)]
+pub(crate) struct AliasMembersArgs {
+    /// The alias
+    pub(crate) alias: AliasName,
+    /// The node; repeat for more
+    #[arg(long = "node", value_name = "NAME", required = true)]
+    pub(crate) nodes: Vec<NodeName>,
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
+}
+
+/// `node alias delete`
+#[derive(Args, Debug)]
+pub(crate) struct AliasDeleteArgs {
+    /// The alias
+    pub(crate) alias: AliasName,
+    /// Delete the entries that hang on it as well; without this it is not deleted while there are any
+    #[arg(long)]
+    pub(crate) with_entries: bool,
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
 }
 
 /// `node evict`, `node ban`, `node unban`
@@ -149,32 +137,6 @@ pub(crate) struct TailArgs {
     pub(crate) admin: CaSocketArgs,
 }
 
-pub(super) const ENTRY_HELP: &str = "\
-Examples:
-  signet entry create --spiffe-id spiffe://example.org/web --selector unix:user:web --node n1
-  signet entry explain --pid 4711";
-
-const CREATE_HELP: &str = "\
-Example:
-  signet entry create --spiffe-id spiffe://example.org/web --node n1 \\
-      --selector unix:uid:1000 --selector unix:path:/usr/bin/web --ttl 1h --dns web.example.org";
-
-const LIST_HELP: &str = "\
-Example:
-  signet entry list --node n1";
-
-const SHOW_HELP: &str = "\
-Example:
-  signet entry show 8f14e45fceea167a5a36dedd4bea2543";
-
-const DELETE_HELP: &str = "\
-Example:
-  signet entry delete 8f14e45fceea167a5a36dedd4bea2543";
-
-const EXPLAIN_HELP: &str = "\
-Example:
-  signet entry explain --pid $(pidof envoy)";
-
 pub(super) const TOKEN_HELP: &str = "\
 Example:
   signet token create --node n1 --ttl 5m";
@@ -199,6 +161,31 @@ Example:
 const UNBAN_HELP: &str = "\
 Example:
   signet node unban n1";
+
+const ALIAS_HELP: &str = "\
+Examples:
+  signet node alias create web --node n1 --node n2
+  signet entry create --alias web --spiffe-id spiffe://example.org/web --selector unix:user:web";
+
+const ALIAS_CREATE_HELP: &str = "\
+Example:
+  signet node alias create web --node n1 --node n2";
+
+const ALIAS_ADD_HELP: &str = "\
+Example:
+  signet node alias add web --node n3";
+
+const ALIAS_REMOVE_HELP: &str = "\
+Example:
+  signet node alias remove web --node n1";
+
+const ALIAS_LIST_HELP: &str = "\
+Example:
+  signet node alias list";
+
+const ALIAS_DELETE_HELP: &str = "\
+Example:
+  signet node alias delete web --with-entries";
 
 pub(super) const AUDIT_HELP: &str = "\
 Examples:

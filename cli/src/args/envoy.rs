@@ -52,6 +52,9 @@ pub(crate) struct BootstrapArgs {
     /// The longest life of a connection, so that none outlives the certificate it was made with for long
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span)]
     pub(crate) max_connection_duration: Duration,
+    /// Ask the agent for changes only (`DeltaSecrets`): Envoy is told of a certificate taken away
+    #[arg(long)]
+    pub(crate) delta: bool,
     /// Envoy's own admin page (loopback); left out: none
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) admin: Option<SocketAddr>,

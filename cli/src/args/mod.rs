@@ -2,9 +2,12 @@
 //! `identity` here, so that no command handles an unchecked name.
 
 mod admin;
+mod bundle;
 mod dev;
+mod entry;
 mod envoy;
 mod services;
+mod svid;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,12 +17,19 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    AuditVerb, CreateEntryArgs, CreateTokenArgs, EntryIdArgs, EntryVerb, ExplainArgs, ListEntriesArgs, NodeArgs, NodeVerb,
-    TailArgs, TokenVerb,
+    AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, AuditVerb, CreateTokenArgs, NodeArgs, NodeVerb, TailArgs,
+    TokenVerb,
 };
+pub(crate) use bundle::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
+pub(crate) use entry::{
+    ApplyArgs, CreateEntryArgs, End, EndChange, EntryIdArgs, EntryVerb, ExplainArgs, ListEntriesArgs, TtlChange, UpdateEntryArgs,
+    time,
+};
 pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
+
+pub(crate) use svid::{FetchJwtArgs, FetchVerb, FetchX509Args, InspectArgs, SvidVerb, VerifyArgs, WatchArgs, WorkloadSocketArgs};
 
 use crate::failure::Failure;
 use crate::output_format::OutputFormat;
@@ -48,8 +58,10 @@ impl Cli {
     pub(crate) fn from_command_line() -> Result<Self, ExitCode> {
         let words: Vec<_> = std::env::args_os().collect();
         Self::try_parse_from(&words).map_err(|error| {
-            if error.use_stderr() && asks_for_json(&words) {
-                return misuse(&error).report(OutputFormat::Json);
+            if error.use_stderr()
+                && let Some(format) = asked_form(&words)
+            {
+                return misuse(&error).report(format);
             }
             // Nobody is left to tell when that stream is gone; the exit code still speaks.
             drop(error.print());
@@ -58,11 +70,20 @@ impl Cli {
     }
 }
 
-/// Whether a line that does not parse asks for JSON all the same.
-fn asks_for_json(words: &[OsString]) -> bool {
+/// The document form that a line which does not parse asks for all the same.
+fn asked_form(words: &[OsString]) -> Option<OutputFormat> {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let pair = |pair: &[_]| matches!(pair, [name, form] if (name == "-o" || name == "--output") && form == "json");
-    words.iter().any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json") || words.windows(2).any(pair)
+    let asks_for = |form: &str| {
+        let pair = |pair: &[_]| matches!(pair, [name, value] if (name == "-o" || name == "--output") && value == form);
+        let joined = |word: &str| {
+            ["-o=", "-o", "--output="].iter().any(|option| word.strip_prefix(option).is_some_and(|value| value == form))
+        };
+        words.iter().any(|word| joined(word)) || words.windows(2).any(pair)
+    };
+    [("json", OutputFormat::Json), ("yaml", OutputFormat::Yaml)]
+        .into_iter()
+        .find(|(name, _)| asks_for(name))
+        .map(|(_, form)| form)
 }
 
 /// What clap says in several paragraphs, the first of which is what is wrong.
@@ -86,7 +107,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = services::AGENT_HELP)]
     Agent(AgentVerb),
     /// Who may hold which identity
-    #[command(subcommand, after_help = admin::ENTRY_HELP)]
+    #[command(subcommand, after_help = entry::ENTRY_HELP)]
     Entry(EntryVerb),
     /// One-time tokens by which a node joins
     #[command(subcommand, after_help = admin::TOKEN_HELP)]
@@ -100,6 +121,12 @@ pub(crate) enum Command {
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),
+    /// Identities of this process, as any workload gets them; look into and verify those in files
+    #[command(subcommand, after_help = svid::SVID_HELP)]
+    Svid(SvidVerb),
+    /// Trust bundles
+    #[command(subcommand, after_help = bundle::BUNDLE_HELP)]
+    Bundle(BundleVerb),
     /// Configuration for Envoy
     #[command(subcommand, after_help = envoy::ENVOY_HELP)]
     Envoy(EnvoyVerb),
@@ -137,7 +164,7 @@ pub(crate) struct AgentSocketArgs {
 }
 
 /// Parses a span such as `90s`, `10m` or `24h`: whole seconds, at least one.
-fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|error| format!("{error}; write a span such as 90s, 10m or 24h"))?;
     if span.as_secs() == 0 || span.subsec_nanos() != 0 {
         return Err("a span is a whole number of seconds, at least 1s".to_owned());
@@ -152,7 +179,7 @@ fn span(text: &str) -> Result<Duration, String> {
 pub(crate) const DEFAULT_CA_ADMIN_SOCKET: &str = "/run/signet/ca/admin.sock";
 /// Where the agent listens for operators when nobody says otherwise.
 pub(crate) const DEFAULT_AGENT_ADMIN_SOCKET: &str = "/run/signet/agent/admin.sock";
-/// Where the agent serves SDS when nobody says otherwise.
+/// Where the agent serves workloads and proxies when nobody says otherwise.
 pub(crate) const DEFAULT_API_SOCKET: &str = "/run/signet/agent/public/api.sock";
 
 const TOP_HELP: &str = "\

@@ -79,6 +79,41 @@ fn names_are_checked_while_parsing() {
 }
 
 #[test]
+fn an_entry_has_one_parent_and_an_explanation_one_process() {
+    let entry = "signet entry create --spiffe-id spiffe://t/web --selector unix:uid:0";
+    assert_eq!(refused(entry), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused(&format!("{entry} --node n1 --alias a")), ErrorKind::ArgumentConflict);
+    assert!(matches!(parsed(&format!("{entry} --alias a")), Command::Entry(EntryVerb::Create(_))));
+    assert_eq!(refused("signet entry explain"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("signet entry explain --pid 1 --selector unix:uid:0"), ErrorKind::ArgumentConflict);
+    assert!(matches!(parsed("signet entry explain --selector unix:uid:0"), Command::Entry(EntryVerb::Explain(_))));
+    for bad in ["e1", "e1=uid:0", "=", "unix:uid:0"] {
+        assert_eq!(refused(&format!("signet entry explain --pid 1 --add-selector {bad}")), ErrorKind::ValueValidation, "{bad}");
+    }
+}
+
+#[test]
+fn an_update_changes_something_and_an_end_is_a_time_a_span_or_none() {
+    assert_eq!(refused("signet entry update e1"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("signet entry update e1 --dns a.example --no-dns"), ErrorKind::ArgumentConflict);
+    let expires = |text: &str| {
+        let command = parsed(&format!("signet entry update e1 --expires {text}"));
+        let Command::Entry(EntryVerb::Update(args)) = command else { panic!("{command:?}") };
+        args.expires
+    };
+    assert_eq!(expires("never"), Some(EndChange::Never));
+    assert_eq!(expires("24h"), Some(EndChange::To(End::In(Duration::from_secs(86_400)))));
+    let at = pki::Timestamp::from_unix_seconds(1_795_172_400);
+    assert_eq!(expires("2026-11-20T11:00:00Z"), Some(EndChange::To(End::At(at))));
+    for bad in ["tomorrow", "2026-11-20", "2026-11-20T11:00:00+01:00", "0s"] {
+        assert_eq!(refused(&format!("signet entry update e1 --expires {bad}")), ErrorKind::ValueValidation, "{bad}");
+    }
+    // A new entry without an end names none.
+    let made = "signet entry create --spiffe-id spiffe://t/web --selector unix:uid:0 --node n1 --expires never";
+    assert_eq!(refused(made), ErrorKind::ValueValidation);
+}
+
+#[test]
 fn a_listener_without_named_peers_is_refused() {
     let inbound = "signet envoy bootstrap --id spiffe://t/a --listen 127.0.0.1:1 --upstream 127.0.0.1:2";
     assert_eq!(refused(inbound), ErrorKind::MissingRequiredArgument);

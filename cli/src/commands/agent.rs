@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use node_agent::RunError;
 use node_agent::config::{AgentConfig, AgentOverrides};
-use proto::v1::{AgentStatusRequest, AgentStatusResponse, IdentityStatus};
+use proto::v1::{AgentStatusRequest, AgentStatusResponse, FileSetStatus, IdentityStatus};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
+use runtime::service_manager::ServiceManager;
 use runtime::{shutdown, telemetry};
 use serde_json::{Value, json};
 
@@ -40,14 +41,21 @@ async fn serve(args: AgentArgs, format: OutputFormat) -> Result<(), Failure> {
             let telemetry = telemetry.map(|address| format!(", telemetry at {address}")).unwrap_or_default();
             print_line(&format!("signet agent serves workloads at {api}, operators at {admin}{telemetry}"))?;
         }
-        OutputFormat::Json => {
+        OutputFormat::Json | OutputFormat::Yaml => {
             let line = json!({
                 "api_socket": addresses.api_socket, "admin_socket": addresses.admin_socket, "telemetry": telemetry,
             });
-            print_line(&line.to_string())?;
+            print_line(&format.one_of_many(&line))?;
         }
     }
-    bound.run(shutdown).await.map_err(stopped)
+    let manager = ServiceManager::from_environment().follow(bound.readiness().clone(), shutdown.clone());
+    // The manager first: it is told of the end in the turn in which the service may have ended already. It never ends by itself.
+    let ended = tokio::select! {
+        biased;
+        () = manager => Ok(()),
+        ended = bound.run(shutdown) => ended,
+    };
+    ended.map_err(stopped)
 }
 
 fn stopped(error: RunError) -> Failure {
@@ -71,10 +79,16 @@ fn check(args: AgentArgs) -> Result<Answer, Failure> {
         "spiffe_id": report.spiffe_id,
         "svid_not_after": report.svid_not_after.map(|time| time.to_string()),
         "needs_join_token": report.needs_join_token,
+        "needs_certificate": report.needs_certificate,
+        "configured_identities": report.configured_identities,
         "warnings": report.warnings,
     });
     let identity = match (&report.spiffe_id, report.svid_not_after) {
         (Some(id), Some(end)) => format!("this node is {id} until {end}"),
+        _ if report.configured_identities.is_some() => {
+            format!("this node does not attest; it fetches {} identities", report.configured_identities.unwrap_or_default())
+        }
+        _ if report.needs_certificate => "this node has not attested yet: it will by its certificate".to_owned(),
         _ if report.needs_join_token => "this node has not attested yet: it needs its join token".to_owned(),
         _ => "this node attests again by its node key".to_owned(),
     };
@@ -128,6 +142,11 @@ fn screen(status: &AgentStatusResponse) -> Answer {
         ("serial", or_dash(&status.serial)),
         ("CA", if status.connected { "connected" } else { "not connected" }.to_owned()),
         ("bundle sequence", status.bundle_sequence.to_string()),
+        ("entries", if status.entries_known { "known" } else { "not known yet" }.to_owned()),
+        ("JWT-SVIDs kept", status.jwt_svids_kept.to_string()),
+        ("SVID cache", printable(&status.svid_cache).to_string()),
+        ("provider", status.provider.clone()),
+        ("cannot give", or_dash(&status.absent.join(", "))),
         ("build", status.build.clone()),
     ];
     let rows = status.identities.iter().map(row).collect();
@@ -135,10 +154,28 @@ fn screen(status: &AgentStatusResponse) -> Answer {
     let identities = Answer::table(&columns, rows, " no identities on this node", Value::Null);
     let warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
     let state = if status.ready { toned("ready", Tone::Good) } else { toned("not ready", Tone::Bad) };
-    Answer::text(format!(" {state}"), status_json(status))
+    let answer = Answer::text(format!(" {state}"), status_json(status))
         .with_text(&warnings.join("\n"))
         .with_text(Answer::facts(facts, Value::Null).as_text())
-        .with_text(identities.as_text())
+        .with_text(identities.as_text());
+    if status.file_sets.is_empty() {
+        return answer;
+    }
+    let rows = status.file_sets.iter().map(file_set_row).collect();
+    let columns = ["files", "identity", "directory", "state", "expires", "serial", "trouble"];
+    answer.with_text(Answer::table(&columns, rows, "", Value::Null).as_text())
+}
+
+fn file_set_row(set: &FileSetStatus) -> Vec<String> {
+    vec![
+        set.name.clone(),
+        set.spiffe_id.clone(),
+        set.directory.clone(),
+        set.state.clone(),
+        time_text(set.expires_at.as_ref()),
+        or_dash(&set.serial),
+        or_dash(&set.trouble),
+    ]
 }
 
 fn row(identity: &IdentityStatus) -> Vec<String> {
@@ -167,6 +204,21 @@ fn status_json(status: &AgentStatusResponse) -> Value {
             })
         })
         .collect();
+    let file_sets: Vec<_> = status
+        .file_sets
+        .iter()
+        .map(|set| {
+            json!({
+                "name": set.name,
+                "spiffe_id": set.spiffe_id,
+                "directory": set.directory,
+                "state": set.state,
+                "serial": set.serial,
+                "expires_at": time_json(set.expires_at.as_ref()),
+                "trouble": (!set.trouble.is_empty()).then_some(&set.trouble),
+            })
+        })
+        .collect();
     json!({
         "build": status.build,
         "ready": status.ready,
@@ -176,6 +228,12 @@ fn status_json(status: &AgentStatusResponse) -> Value {
         "svid_expires_at": time_json(status.svid_expires_at.as_ref()),
         "bundle_sequence": status.bundle_sequence,
         "connected": status.connected,
+        "entries_known": status.entries_known,
+        "jwt_svids_kept": status.jwt_svids_kept,
+        "svid_cache": status.svid_cache,
+        "provider": status.provider,
+        "absent": status.absent,
         "identities": identities,
+        "file_sets": file_sets,
     })
 }

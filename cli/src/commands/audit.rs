@@ -30,13 +30,13 @@ async fn tail(args: &TailArgs, format: OutputFormat) -> Result<(), Failure> {
     while let Some(event) = events.message().await.map_err(failed)? {
         match format {
             OutputFormat::Table => print_line(&line(&event))?,
-            OutputFormat::Json if args.follow => print_line(&event_json(&event).to_string())?,
-            OutputFormat::Json => list.push(event_json(&event)),
+            OutputFormat::Json | OutputFormat::Yaml if args.follow => print_line(&format.one_of_many(&event_json(&event)))?,
+            OutputFormat::Json | OutputFormat::Yaml => list.push(event_json(&event)),
         }
     }
     match format {
-        OutputFormat::Json if !args.follow => print_line(&format!("{:#}", Value::Array(list))),
-        OutputFormat::Json | OutputFormat::Table => Ok(()),
+        OutputFormat::Json | OutputFormat::Yaml if !args.follow => print_line(&format.document(&Value::Array(list))),
+        OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Table => Ok(()),
     }
 }
 
@@ -55,7 +55,7 @@ async fn verify(args: &CaSocketArgs, format: OutputFormat) -> Result<(), Failure
     if holds {
         return Answer::text(format!("the chain holds: {} events, head {head}", verdict.events), json).print(format);
     }
-    if format == OutputFormat::Json {
+    if format != OutputFormat::Table {
         Answer::text("", json).print(format)?;
     }
     Err(Failure::failed(format!("the audit chain is broken at event {}", verdict.broken_at))

@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use pki::KeyAlgorithm;
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
+use runtime::service_manager::ServiceManager;
 use runtime::{shutdown, telemetry};
 use serde_json::json;
 
@@ -48,16 +49,23 @@ async fn serve(args: &ConfigArgs, format: OutputFormat) -> Result<(), Failure> {
             let telemetry = telemetry.map(|address| format!(", telemetry at {address}")).unwrap_or_default();
             print_line(&format!("signet ca serves agents at {listening}, operators at {admin}{telemetry}"))?;
         }
-        OutputFormat::Json => {
+        OutputFormat::Json | OutputFormat::Yaml => {
             let line = json!({
                 "listening": addresses.listening.to_string(),
                 "admin_socket": addresses.admin_socket,
                 "telemetry": telemetry,
             });
-            print_line(&line.to_string())?;
+            print_line(&format.one_of_many(&line))?;
         }
     }
-    bound.run(shutdown).await.map_err(|error| Failure::failed("the CA stopped, because a part of it failed").because(error))
+    let manager = ServiceManager::from_environment().follow(bound.readiness().clone(), shutdown.clone());
+    // The manager first: it is told of the end in the turn in which the service may have ended already. It never ends by itself.
+    let ended = tokio::select! {
+        biased;
+        () = manager => Ok(()),
+        ended = bound.run(shutdown) => ended,
+    };
+    ended.map_err(|error| Failure::failed("the CA stopped, because a part of it failed").because(error))
 }
 
 /// What to do about a state directory that is not there yet.
@@ -87,6 +95,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         ("root key", made.root_key.display().to_string()),
         ("root fingerprint", fingerprint.clone()),
         ("issuing CA", format!("{} (until {})", made.generation.display(), made.issuer_not_after)),
+        ("JWT key", format!("{} ({})", made.jwt_key.display(), made.jwt_key_id)),
     ]);
     let keep = match args.root_key_out {
         Some(_) => "keep the root key where it is, with a copy: the CA runs without it, `signet ca issuer renew` needs it.",
@@ -100,6 +109,8 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         "root_not_after": made.root_not_after.to_string(),
         "generation": made.generation,
         "issuer_not_after": made.issuer_not_after.to_string(),
+        "jwt_key": made.jwt_key,
+        "jwt_key_id": made.jwt_key_id.as_str(),
     });
     Ok(Answer::text(facts, json).with_text(&next))
 }
@@ -134,6 +145,7 @@ fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
         ("authority", authority.directory.display().to_string()),
         ("issuing CA", format!("{} (until {})", authority.subject, authority.not_after)),
         ("root", format!("{fingerprint} (until {})", authority.root_not_after)),
+        ("JWT key", authority.jwt_key_id.as_ref().map_or("none yet; the next start makes one".to_owned(), ToString::to_string)),
     ];
     let json = json!({
         "ok": true,
@@ -143,6 +155,7 @@ fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
         "issuer_half_life": authority.half_life.to_string(),
         "root_fingerprint": fingerprint,
         "root_not_after": authority.root_not_after.to_string(),
+        "jwt_key_id": authority.jwt_key_id.as_ref().map(pki::KeyId::as_str),
         "warnings": authority.warnings,
     });
     Ok(Answer::text("configuration and authority are good", json).with_text(&facts_text(facts)).with_text(&warnings.join("\n")))

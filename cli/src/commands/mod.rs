@@ -2,12 +2,15 @@
 
 mod agent;
 mod audit;
+mod bundle;
 mod ca;
 mod completions;
 mod entry;
 mod envoy;
 mod node;
+mod node_alias;
 mod status;
+mod svid;
 mod token;
 
 use crate::args::{Cli, Command};
@@ -29,6 +32,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(verb) => node::run(verb, format).await,
         Command::Audit(verb) => audit::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
+        Command::Svid(verb) => svid::run(verb, format).await,
+        Command::Bundle(verb) => bundle::run(verb, format).await,
         Command::Envoy(verb) => envoy::run(&verb),
         Command::Completions { shell } => completions::print(shell),
         Command::Man { directory } => completions::write_manual(&directory, format),

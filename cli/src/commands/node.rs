@@ -4,6 +4,7 @@ use proto::v1::node_record::State;
 use proto::v1::{BanNodeRequest, EvictNodeRequest, ListNodesRequest, NodeRecord, UnbanNodeRequest};
 use serde_json::{Value, json};
 
+use super::node_alias;
 use crate::admin_client::{ca_admin, request};
 use crate::args::{CaSocketArgs, NodeArgs, NodeVerb};
 use crate::failure::Failure;
@@ -16,6 +17,7 @@ pub(super) async fn run(verb: NodeVerb, format: OutputFormat) -> Result<(), Fail
         NodeVerb::Evict(args) => evict(&args).await,
         NodeVerb::Ban(args) => ban(&args).await,
         NodeVerb::Unban(args) => unban(&args).await,
+        NodeVerb::Alias(verb) => node_alias::run(verb).await,
     }?
     .print(format)
 }

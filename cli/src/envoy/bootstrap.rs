@@ -80,10 +80,10 @@ fn common_tls_context(args: &BootstrapArgs, peers: &[SpiffeId], side: Side) -> V
             "tls_minimum_protocol_version": "TLSv1_2",
             "tls_maximum_protocol_version": "TLSv1_3",
         },
-        "tls_certificate_sds_secret_configs": [secret(&args.id.to_string())],
+        "tls_certificate_sds_secret_configs": [secret(args, &args.id.to_string())],
         "combined_validation_context": {
             "default_validation_context": { "match_typed_subject_alt_names": matchers },
-            "validation_context_sds_secret_config": secret(TRUST_BUNDLE),
+            "validation_context_sds_secret_config": secret(args, TRUST_BUNDLE),
         },
     });
     // As a server, HTTP/2 must be offered; as a client, Envoy adds the protocol of the connection at hand by itself.
@@ -93,14 +93,15 @@ fn common_tls_context(args: &BootstrapArgs, peers: &[SpiffeId], side: Side) -> V
     context
 }
 
-fn secret(name: &str) -> Value {
+fn secret(args: &BootstrapArgs, name: &str) -> Value {
+    let api_type = if args.delta { "DELTA_GRPC" } else { "GRPC" };
     json!({
         "name": name,
         "sds_config": {
             "resource_api_version": "V3",
             "initial_fetch_timeout": "0s",
             "api_config_source": {
-                "api_type": "GRPC",
+                "api_type": api_type,
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
                 "grpc_services": [{ "envoy_grpc": { "cluster_name": AGENT_CLUSTER } }],

@@ -110,3 +110,17 @@ fn what_was_not_asked_for_is_not_there() {
     assert_eq!(at(&inbound, "/static_resources/listeners/0/address/socket_address/address"), "::1");
     assert_eq!(at(&inbound, "/node/id"), "n");
 }
+
+#[test]
+fn secrets_come_whole_or_by_changes_as_asked() {
+    for (flag, api_type) in [("", "GRPC"), (" --delta", "DELTA_GRPC")] {
+        let document = printed(&format!("{BOTH}{flag}"));
+        let context = at(&document, INBOUND_TLS);
+        for secret in [
+            "/common_tls_context/tls_certificate_sds_secret_configs/0",
+            "/common_tls_context/combined_validation_context/validation_context_sds_secret_config",
+        ] {
+            assert_eq!(at(at(context, secret), "/sds_config/api_config_source/api_type"), api_type);
+        }
+    }
+}

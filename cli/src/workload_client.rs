@@ -1,0 +1,184 @@
+//! A client of the SPIFFE Workload API: what any workload of this node does, done for this process.
+
+use std::path::{Path, PathBuf};
+
+use identity::SpiffeId;
+use pki::{Audience, Certificate, PrivateKey, TrustBundle};
+use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use proto::workload::{self, JwtBundlesRequest, JwtsvidRequest, X509BundlesRequest, X509svidRequest};
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+use zeroize::Zeroizing;
+
+use crate::admin_client::{ANSWER_DEADLINE, connect};
+use crate::args::{DEFAULT_API_SOCKET, WorkloadSocketArgs};
+use crate::failure::Failure;
+
+/// A connection to the agent's socket for workloads.
+pub(crate) struct WorkloadClient {
+    client: SpiffeWorkloadApiClient<Channel>,
+}
+
+/// One X509-SVID as it came, checked to be one.
+pub(crate) struct FetchedX509Svid {
+    pub(crate) id: SpiffeId,
+    pub(crate) chain: Vec<Certificate>,
+    pub(crate) key: PrivateKey,
+    pub(crate) bundle: Vec<Certificate>,
+    pub(crate) hint: String,
+}
+
+impl WorkloadClient {
+    /// Connects to the socket that was named, or that `SPIFFE_ENDPOINT_SOCKET` names, or to the usual one.
+    ///
+    /// # Errors
+    /// [`Failure`] of the unreachable kind, or of wrong usage when the environment names no Unix socket.
+    pub(crate) async fn connect(args: &WorkloadSocketArgs) -> Result<Self, Failure> {
+        let socket = match &args.api_socket {
+            Some(path) => path.clone(),
+            None => match runtime::workload_endpoint::from_environment() {
+                Ok(named) => named.unwrap_or_else(|| PathBuf::from(DEFAULT_API_SOCKET)),
+                Err(error) => return Err(Failure::usage(error.to_string()).advise("name the socket with `--api-socket PATH`")),
+            },
+        };
+        Self::at(&socket).await
+    }
+
+    /// Connects to this socket.
+    ///
+    /// # Errors
+    /// [`Failure`] of the unreachable kind.
+    pub(crate) async fn at(socket: &Path) -> Result<Self, Failure> {
+        let channel = connect(socket).await.map_err(|error| {
+            Failure::unreachable(format!("cannot reach the agent at {}", socket.display()))
+                .because(error)
+                .advise("start the agent with `signet agent run --config FILE`, or name its socket with `--api-socket PATH`")
+        })?;
+        Ok(Self { client: SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES) })
+    }
+
+    /// The states of this process's X509-SVIDs, one after the other.
+    ///
+    /// # Errors
+    /// [`Failure`] as the agent says it.
+    pub(crate) async fn watch_x509(&mut self) -> Result<Streaming<workload::X509svidResponse>, Failure> {
+        let answer = self.client.fetch_x509svid(asking(X509svidRequest {})).await;
+        Ok(answer.map_err(|status| refused("svid", &status))?.into_inner())
+    }
+
+    /// The first state.
+    ///
+    /// # Errors
+    /// [`Failure`] as the agent says it, or when what it sent is not what it should be.
+    pub(crate) async fn fetch_x509(&mut self) -> Result<Vec<FetchedX509Svid>, Failure> {
+        let first = async { next(&mut self.watch_x509().await?).await };
+        let state = tokio::time::timeout(ANSWER_DEADLINE, first).await.map_err(|_| late())??;
+        read_x509(state)
+    }
+
+    /// Tokens for these audiences: of one identity, or of each that this process has.
+    ///
+    /// # Errors
+    /// [`Failure`] as the agent says it.
+    pub(crate) async fn fetch_jwt(
+        &mut self,
+        audiences: &[Audience],
+        id: Option<&SpiffeId>,
+    ) -> Result<Vec<workload::Jwtsvid>, Failure> {
+        let message = JwtsvidRequest {
+            audience: audiences.iter().map(|audience| audience.as_str().to_owned()).collect(),
+            spiffe_id: id.map(ToString::to_string).unwrap_or_default(),
+        };
+        let mut request = asking(message);
+        request.set_timeout(ANSWER_DEADLINE);
+        let answer = self.client.fetch_jwtsvid(request).await;
+        Ok(answer.map_err(|status| refused("svid fetch jwt", &status))?.into_inner().svids)
+    }
+
+    /// The trust bundle of the agent's own trust domain.
+    ///
+    /// # Errors
+    /// [`Failure`] as the agent says it, or when what it sent is no bundle.
+    pub(crate) async fn fetch_bundle(&mut self) -> Result<TrustBundle, Failure> {
+        let fetch = async {
+            let mut x509 = self
+                .client
+                .fetch_x509_bundles(asking(X509BundlesRequest {}))
+                .await
+                .map_err(|status| refused("bundle", &status))?
+                .into_inner();
+            let mut jwt = self
+                .client
+                .fetch_jwt_bundles(asking(JwtBundlesRequest {}))
+                .await
+                .map_err(|status| refused("bundle", &status))?
+                .into_inner();
+            Ok((next(&mut x509).await?.bundles, next(&mut jwt).await?.bundles))
+        };
+        let (x509, jwt) = tokio::time::timeout(ANSWER_DEADLINE, fetch).await.map_err(|_| late())??;
+        // The agent serves its own trust domain alone until there is federation.
+        let (name, certificates) = x509.into_iter().next().ok_or_else(|| strange("it sent no bundle"))?;
+        let domain = SpiffeId::parse(&name).map_err(strange)?.trust_domain().clone();
+        let keys = jwt.get(&name).ok_or_else(|| strange("it sent no JWT bundle"))?;
+        let keys = TrustBundle::from_jwks(domain.clone(), keys).map_err(strange)?;
+        let certificates = Certificate::all_from_der(&certificates).map_err(strange)?;
+        TrustBundle::new(domain, certificates, keys.sequence())
+            .and_then(|bundle| bundle.with_jwt_authorities(keys.jwt_authorities().to_vec()))
+            .map_err(strange)
+    }
+}
+
+/// Reads a state whole.
+///
+/// # Errors
+/// [`Failure`] when a part of it is not what it should be.
+pub(crate) fn read_x509(state: workload::X509svidResponse) -> Result<Vec<FetchedX509Svid>, Failure> {
+    let read = |svid: workload::X509svid| {
+        let workload::X509svid { spiffe_id, x509_svid, x509_svid_key, bundle, hint } = svid;
+        let key = Zeroizing::new(x509_svid_key);
+        Ok(FetchedX509Svid {
+            id: SpiffeId::parse(&spiffe_id).map_err(strange)?,
+            chain: Certificate::all_from_der(&x509_svid).map_err(strange)?,
+            key: PrivateKey::from_pkcs8_der(&key).map_err(strange)?,
+            bundle: Certificate::all_from_der(&bundle).map_err(strange)?,
+            hint,
+        })
+    };
+    state.svids.into_iter().map(read).collect()
+}
+
+/// The next state of a stream.
+///
+/// # Errors
+/// [`Failure`] when the stream ends.
+pub(crate) async fn next<T>(states: &mut Streaming<T>) -> Result<T, Failure> {
+    let state = states.message().await.map_err(|status| refused("svid", &status))?;
+    state.ok_or_else(|| Failure::unreachable("the agent ended the stream").advise("the same line again"))
+}
+
+/// The Workload API is for programs that say so (SPIFFE Workload Endpoint section 3): a browser cannot be made to.
+fn asking<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    request
+}
+
+fn refused(doing: &str, status: &Status) -> Failure {
+    let failure = Failure::from_status(doing, status);
+    if status.code() == tonic::Code::PermissionDenied {
+        return failure
+            .advise("see which identity this process lacks: `signet entry explain --pid PID`, as the agent's operator");
+    }
+    failure
+}
+
+fn late() -> Failure {
+    Failure::unreachable("the agent did not answer in time").because(format!("nothing came within {ANSWER_DEADLINE:?}"))
+}
+
+fn strange(what: impl std::fmt::Display) -> Failure {
+    Failure::failed("the agent's answer is not what it should be").because(what)
+}
+
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
