@@ -15,6 +15,8 @@ pub struct AgentOptions {
     pub fingerprint: Option<String>,
     /// Where it finds the CA instead of its address.
     pub ca_address: Option<SocketAddr>,
+    /// Lines put before the first table of the configuration file.
+    pub keys: String,
     /// Lines added to the configuration file.
     pub extra: String,
 }
@@ -46,7 +48,7 @@ impl Agent {
     /// Writes the configuration and the token; says where the configuration is.
     pub fn configure(bed: &TestBed, ca: &Ca, node: &str, token: &JoinToken, options: AgentOptions) -> PathBuf {
         let directory = bed.path();
-        let AgentOptions { fingerprint, ca_address, extra } = options;
+        let AgentOptions { fingerprint, ca_address, keys, extra } = options;
         let token_file = bed.write(&format!("{node}-token"), &token.token);
         std::fs::set_permissions(&token_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("our own file");
         let content = format!(
@@ -57,6 +59,7 @@ impl Agent {
              join_token_file = \"{token}\"\n\
              api_socket = \"{api}\"\n\
              admin_socket = \"{admin}\"\n\
+             {keys}\n\
              [telemetry]\n\
              address = \"127.0.0.1:0\"\n\
              [log]\n\

@@ -17,6 +17,8 @@ pub struct CaOptions {
     pub leaf_ttl: String,
     /// Life of an agent's SVID.
     pub agent_ttl: String,
+    /// DNS names and IP addresses of its serving certificate.
+    pub server_names: Vec<String>,
     /// Lines added to the configuration file, such as a `[authority]` section.
     pub extra: String,
 }
@@ -27,6 +29,7 @@ impl Default for CaOptions {
             trust_domain: "example.org".to_owned(),
             leaf_ttl: "1h".to_owned(),
             agent_ttl: "1h".to_owned(),
+            server_names: Vec::new(),
             extra: String::new(),
         }
     }
@@ -71,12 +74,13 @@ impl Ca {
     #[must_use]
     pub fn configure(bed: &TestBed, name: &str, listen: &str, options: &CaOptions) -> PathBuf {
         let directory = bed.path();
-        let CaOptions { trust_domain, leaf_ttl, agent_ttl, extra } = options;
+        let CaOptions { trust_domain, leaf_ttl, agent_ttl, server_names, extra } = options;
         let content = format!(
             "trust_domain = \"{trust_domain}\"\n\
              state_dir = \"{state}\"\n\
              listen = \"{listen}\"\n\
              admin_socket = \"{socket}\"\n\
+             server_names = {server_names:?}\n\
              [leaf]\n\
              default_ttl = \"{leaf_ttl}\"\n\
              max_ttl = \"24h\"\n\

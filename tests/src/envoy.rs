@@ -23,10 +23,18 @@ impl Envoy {
     /// # Panics
     /// When Envoy is not installed or does not come up.
     pub async fn start(bed: &TestBed, name: &str, bootstrap: &str) -> Self {
+        Self::start_as(bed, name, name, bootstrap).await
+    }
+
+    /// The same for one of several Envoys under one program: `name` is that of its files.
+    ///
+    /// # Panics
+    /// When Envoy is not installed or does not come up.
+    pub async fn start_as(bed: &TestBed, program: &str, name: &str, bootstrap: &str) -> Self {
         let config = bed.write(&format!("{name}.json"), bootstrap);
         let admin_file = bed.path().join(format!("{name}.admin"));
         drop(std::fs::remove_file(&admin_file));
-        let mut command = Command::new(Self::program(bed, name));
+        let mut command = Command::new(Self::program(bed, program));
         command
             .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info", "-c"])
             .arg(config)

@@ -35,7 +35,11 @@ impl HttpConnection {
         Self::over(TcpStream::connect(address).await.map_err(|error| error.to_string())?).await
     }
 
-    async fn over<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Result<Self, String> {
+    /// Speaks over a connection that is there, such as one by TLS.
+    ///
+    /// # Errors
+    /// The text of whatever failed.
+    pub async fn over<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Result<Self, String> {
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| error.to_string())?;
         #[expect(clippy::disallowed_methods, reason = "the task ends with this connection, which aborts it on drop")]
         let driver = tokio::spawn(async move { drop(connection.await) });

@@ -1,9 +1,10 @@
 //! A child process with its output in files, ended by its pid when dropped.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +16,8 @@ use crate::eventually_within;
 pub struct Process {
     name: String,
     child: Child,
+    /// Open while it is fed.
+    input: Option<ChildStdin>,
     stdout: PathBuf,
     stderr: PathBuf,
 }
@@ -26,21 +29,43 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, command: &mut Command, directory: &Path) -> Self {
+        Self::spawn(name, command.stdin(Stdio::null()), directory)
+    }
+
+    /// The same with a standard input that stays open until the process is dropped; see [`Self::tell`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_fed(name: &str, command: &mut Command, directory: &Path) -> Self {
+        Self::spawn(name, command.stdin(Stdio::piped()), directory)
+    }
+
+    fn spawn(name: &str, command: &mut Command, directory: &Path) -> Self {
         let stdout = directory.join(format!("{name}.out"));
         let stderr = directory.join(format!("{name}.err"));
-        let child = command
-            .stdin(Stdio::null())
+        let mut child = command
             .stdout(File::create(&stdout).expect("the log directory is writable"))
             .stderr(File::options().append(true).create(true).open(&stderr).expect("the log directory is writable"))
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name} ({command:?}): {error}"));
-        Self { name: name.to_owned(), child, stdout, stderr }
+        let input = child.stdin.take();
+        Self { name: name.to_owned(), child, input, stdout, stderr }
     }
 
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// When it does not read.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("it was started to be fed");
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{} does not read its input: {error}", self.name));
     }
 
     /// What it has written to standard output.
@@ -62,9 +87,11 @@ impl Process {
     pub async fn first_line(&mut self) -> String {
         let name = self.name.clone();
         eventually_within(&format!("the first line of {name}"), Duration::from_secs(30), async || {
+            // The end is looked at before the line: a process may write it and end between the two looks.
+            let ended = self.child.try_wait().expect("a child can be waited for");
             let line = self.stdout().split_once('\n').map(|(line, _)| line.to_owned());
             if line.is_none()
-                && let Some(status) = self.child.try_wait().expect("a child can be waited for")
+                && let Some(status) = ended
             {
                 panic!("{name} ended with {status} before it was up: {}", self.stderr());
             }

@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::PeerKind;
+
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
@@ -11,20 +13,29 @@ pub enum Requirement {
     Root,
     /// The kernel lets this user make user and mount namespaces.
     UserNamespaces,
+    /// Python with the packages of `tests/peers/istio`, which `./test` installs.
+    IstioPeer,
     /// The Envoy binary that `./test` installs.
     Envoy,
+    /// A client program of `tests/peers`, which `./test` builds where its tool chain is.
+    Peer(PeerKind),
+    /// The nginx binary of the system, or the one that `./test` unpacks.
+    Nginx,
 }
 
 /// Whether the machine has what the test needs. If not, the test is listed as not run, or fails where its running was demanded.
 ///
 /// # Panics
-/// When the requirement is missing though `REQUIRE_ROOT` or the full `./test` promised it.
+/// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_NGINX` or the full `./test` promised it.
 #[must_use]
 pub fn needs(test: &str, requirement: Requirement) -> bool {
     let (met, demanded) = match requirement {
         Requirement::Root => (nix::unistd::geteuid().is_root(), variable("REQUIRE_ROOT").is_some()),
         Requirement::UserNamespaces => (user_namespaces_work(), variable("REQUIRE_ROOT").is_some()),
+        Requirement::IstioPeer => (istio_peer().is_some(), variable("SIGNET_TEST_FAST").is_none()),
+        Requirement::Peer(kind) => (kind.program().is_some(), variable("SIGNET_TEST_FAST").is_none() && kind.has_tool_chain()),
         Requirement::Envoy => (envoy_binary().is_some(), variable("SIGNET_TEST_FAST").is_none()),
+        Requirement::Nginx => (nginx_binary().is_some(), variable("REQUIRE_NGINX").is_some()),
     };
     if met {
         return true;
@@ -38,9 +49,27 @@ pub fn needs(test: &str, requirement: Requirement) -> bool {
     false
 }
 
+/// The Python that `./test` gave the packages of `tests/peers/istio`.
+#[must_use]
+pub fn istio_peer() -> Option<PathBuf> {
+    variable("SIGNET_TEST_ISTIO_PEER").map(PathBuf::from).filter(|path| path.is_file())
+}
+
 /// The Envoy binary that `./test` installed.
 pub(crate) fn envoy_binary() -> Option<PathBuf> {
     variable("SIGNET_TEST_ENVOY").map(PathBuf::from).filter(|path| path.is_file())
+}
+
+/// Where `./test` put the programs of `tests/peers`.
+pub(crate) fn peers_directory() -> Option<PathBuf> {
+    variable("SIGNET_TEST_PEERS").map(PathBuf::from)
+}
+
+/// The nginx binary that `./test` found or unpacked, or the system's.
+#[must_use]
+pub fn nginx_binary() -> Option<PathBuf> {
+    let named = variable("SIGNET_TEST_NGINX").map(PathBuf::from);
+    named.or_else(|| Some("/usr/sbin/nginx".into())).filter(|path| path.is_file())
 }
 
 fn user_namespaces_work() -> bool {

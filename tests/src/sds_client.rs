@@ -77,13 +77,29 @@ impl SdsClient {
     /// # Errors
     /// The server's refusal.
     pub async fn subscribe<S: AsRef<str>>(&mut self, names: &[S]) -> Result<SdsStream, Status> {
+        self.subscribe_as(names, None).await
+    }
+
+    /// The same with a token in the stream's metadata.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    ///
+    /// # Panics
+    /// When the token is no header.
+    pub async fn subscribe_as<S: AsRef<str>>(&mut self, names: &[S], token: Option<&str>) -> Result<SdsStream, Status> {
         let names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
         let (requests, incoming) = mpsc::unbounded_channel();
         let mut stream = SdsStream::request(&names, "", "", None);
         stream.node = Some(Node { id: "suite".to_owned(), ..Node::default() });
         drop(requests.send(stream));
         let incoming = tokio_stream::wrappers::UnboundedReceiverStream::new(incoming);
-        let responses = self.client.stream_secrets(incoming).await?.into_inner();
+        let mut request = tonic::Request::new(incoming);
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().expect("a token is a header");
+            request.metadata_mut().insert("authorization", value);
+        }
+        let responses = self.client.stream_secrets(request).await?.into_inner();
         Ok(SdsStream { requests, responses, names, accepted: String::new() })
     }
 }
@@ -146,9 +162,10 @@ fn text(source: DataSource) -> String {
     }
 }
 
+/// Connects to one Unix socket.
 #[derive(Clone)]
-struct UnixConnector {
-    socket: std::path::PathBuf,
+pub(crate) struct UnixConnector {
+    pub(crate) socket: std::path::PathBuf,
 }
 
 impl tower_service::Service<Uri> for UnixConnector {

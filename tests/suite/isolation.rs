@@ -54,6 +54,45 @@ async fn p10_two_callers_with_a_warm_cache_get_their_own_keys_only() {
     }
 }
 
+/// P10: another program under the same path, of the same user, is another program.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_swapped_binary_under_the_same_path_gets_nothing() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let agent = Agent::start(&bed, &ca, "node-1").await;
+    let program = bed.path().join("web");
+    // By processes of their own: a fork of this one at the wrong moment would keep the copy open for writing, and so unstartable.
+    let install = |with: &str| {
+        let script = format!("cp \"$1\" \"$2.new\" && printf '{with}' >> \"$2.new\" && mv \"$2.new\" \"$2\" && sha256sum \"$2\"");
+        let output =
+            Command::new("sh").args(["-c", &script, "sh", env!("CARGO_BIN_EXE_sds-fetch")]).arg(&program).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+    };
+    let digest = install("");
+    let selectors = [format!("unix:path:{}", program.display()), format!("unix:sha256:{digest}")];
+    ca.create_entry("spiffe://example.org/web", &selectors.each_ref().map(String::as_str), "node-1");
+    eventually("the identity to be held", async || {
+        (agent.metric("signet_agent_identities{state=\"available\"}").await == Some(1.0)).then_some(())
+    })
+    .await;
+    let keys = async |name: &str| {
+        let mut command = Command::new(&program);
+        command.arg(agent.api_socket()).arg("2").arg("default");
+        let mut caller = Process::start(name, &mut command, bed.path());
+        assert!(caller.exit(std::time::Duration::from_secs(20)).await.success());
+        caller.stdout().matches("\"has_key\":true").count()
+    };
+    assert!(keys("meant").await > 0, "the program that was meant");
+    let swapped = install("x");
+    assert_ne!(swapped, digest);
+    assert_eq!(keys("swapped").await, 0, "another program under the same path");
+    assert_eq!(install(""), digest);
+    assert!(keys("meant-again").await > 0);
+    let hashed = agent.metric("signet_workload_executables_hashed_total").await.unwrap();
+    assert!(hashed >= 2.0, "{hashed}");
+}
+
 /// A name that is not there yet is answered the moment it is, and never before by an empty answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_name_is_answered_the_moment_its_entry_is_made() {

@@ -18,8 +18,8 @@ pub(crate) async fn knock(theirs: &Ca, ours: &Agent, server: SocketAddr) -> Stri
     let entry = theirs.create_entry("spiffe://stranger.example/knocker", &["unix:uid:0"], "knocker");
     let svid = Arc::new(issue(&connection, &[&entry]).await.unwrap().remove(0));
     let domain = TrustDomain::parse("example.org").unwrap();
-    let bundle = std::fs::read(ours.state_dir().join("bundle.pem")).unwrap();
-    let bundle = Arc::new(TrustBundle::from_pem(domain, &bundle, 1).unwrap());
+    let bundle = std::fs::read(ours.state_dir().join("bundle.json")).unwrap();
+    let bundle = Arc::new(TrustBundle::from_jwks(domain, &bundle).unwrap());
     let trust = ServerTrust::Bundle {
         bundle: watch::channel(bundle).1,
         expect: PeerMatcher::Exact(SpiffeId::parse("spiffe://example.org/api").unwrap()),

@@ -59,6 +59,10 @@ const KEPT_BY: &[(&str, &[&str])] = &[
     ("rustls-webpki", &["pki"]),
     ("ring", &["pki"]),
     ("rcgen", &["pki"]),
+    // What the one backend lacks to read and write PKCS#8 under a passphrase.
+    ("aes", &["pki"]),
+    ("cbc", &["pki"]),
+    ("scrypt", &["pki"]),
     ("x509-parser", &["pki"]),
     ("rusqlite", &["ca"]),
     ("envoy-types", &["proto"]),
