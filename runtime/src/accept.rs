@@ -3,15 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-/// Waits as long as an accept loop should before it tries again.
+/// How long an accept loop should wait before it tries again, if at all. A wait is logged.
 ///
 /// Errors of the one connection that was about to be accepted ask for no wait (accept(2) hands on pending network errors).
 /// Everything else is a shortage (descriptors, memory) that only time heals: without a pause the loop would spin, because
 /// the connection stays in the queue.
+#[must_use]
+pub fn pause_after(error: &io::Error) -> Option<Duration> {
+    if concerns_one_connection(error) {
+        return None;
+    }
+    tracing::warn!(%error, pause = ?PAUSE, "accepting connections is failing; trying again");
+    Some(PAUSE)
+}
+
+/// Waits as [`pause_after`] says, for loops that have nothing else to do meanwhile.
 pub async fn pause_after_error(error: &io::Error) {
-    if !concerns_one_connection(error) {
-        tracing::warn!(%error, pause = ?PAUSE, "accepting connections is failing; trying again");
-        tokio::time::sleep(PAUSE).await;
+    if let Some(pause) = pause_after(error) {
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -33,7 +33,44 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    proptest! {
+        /// Whatever the bounds and the randomness: each delay is within a quarter of its step, the steps double up to the longest, and
+        /// the same draws give the same delays.
+        #[test]
+        fn every_delay_is_within_a_quarter_of_its_step(
+            first in 1_u64..=HOUR, max in 1_u64..=HOUR, draws in prop::collection::vec(any::<u8>(), 1..40),
+        ) {
+            let (first, max) = (Duration::from_millis(first), Duration::from_millis(max));
+            let (mut backoff, mut again) = (Backoff::new(first, max), Backoff::new(first, max));
+            let mut step = first.min(max);
+            for draw in draws {
+                let delay = backoff.next_delay(draw);
+                prop_assert!(delay >= step * 3 / 4 && delay <= step * 5 / 4, "{delay:?} for a step of {step:?}");
+                prop_assert_eq!(delay, again.next_delay(draw));
+                step = (step * 2).min(max);
+            }
+        }
+
+        /// Those who failed at the same moment come back spread over half of the step, each draw in a place of its own: of the 256
+        /// draws no tenth of that half has more than an eighth.
+        #[test]
+        fn the_draws_are_spread_evenly(first in 100_u64..=HOUR) {
+            let first = Duration::from_millis(first);
+            let mut tenths = [0_u32; 10];
+            for draw in 0..=u8::MAX {
+                let into = Backoff::new(first, first).next_delay(draw).saturating_sub(first * 3 / 4);
+                let tenth = into.as_nanos() * 10 / (first / 2 + Duration::from_nanos(1)).as_nanos();
+                tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
+            }
+            prop_assert!(tenths.iter().all(|count| (20..=32).contains(count)), "{tenths:?}");
+        }
+    }
 
     #[test]
     fn delays_double_up_to_the_maximum_and_start_again_after_a_reset() {

@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod hardening;
 pub mod log_budget;
 pub mod private_files;
 pub mod readiness;

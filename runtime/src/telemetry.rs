@@ -49,10 +49,10 @@ pub fn log_level(text: &str) -> Result<Level, &'static str> {
 
 /// Sets up logging to standard error, once per process; a second call changes nothing.
 ///
-/// The transport libraries below us log each frame; they are heard from `WARN` up whatever `level` says.
+/// Everybody else's crates are heard from `WARN` up whatever `level` says: they log what they carry, frames and headers with the
+/// tokens in them.
 pub fn init_logging(format: LogFormat, level: Level) {
-    let level = LevelFilter::from_level(level);
-    let targets = Targets::new().with_default(level).with_targets(CHATTY.map(|target| (target, level.min(LevelFilter::WARN))));
+    let targets = targets(level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
@@ -61,6 +61,16 @@ pub fn init_logging(format: LogFormat, level: Level) {
     if tracing_subscriber::registry().with(lines.with_filter(targets)).try_init().is_err() {
         tracing::debug!("logging was set up before");
     }
+}
+
+fn targets(level: Level) -> Targets {
+    let level = LevelFilter::from_level(level);
+    // What h2 warns of is what a peer does, which may do it as often as it likes.
+    let h2 = level.min(LevelFilter::ERROR);
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(OURS.map(|target| (target, level)))
+        .with_target("h2", h2)
 }
 
 /// A registry with prefix `signet` and the build's version in `signet_build_info`.
@@ -83,7 +93,8 @@ pub fn seconds_until(then: SystemTime, now: SystemTime) -> i64 {
     unix_seconds(then).saturating_sub(unix_seconds(now))
 }
 
-const CHATTY: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
+/// Crates of this workspace, and the program. A target counts with everything that begins like it.
+const OURS: [&str; 9] = ["ca", "identity", "mtls", "node_agent", "pki", "proto", "runtime", "sds", "signet"];
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +106,19 @@ mod tests {
         let later = epoch + Duration::from_millis(90_900);
         assert_eq!((unix_seconds(later), unix_seconds(epoch - Duration::from_secs(5))), (90, 0));
         assert_eq!((seconds_until(later, epoch), seconds_until(epoch, later)), (90, -90));
+    }
+
+    #[test]
+    fn other_peoples_crates_are_capped_and_ours_are_not() {
+        let targets = targets(Level::TRACE);
+        for ours in ["ca::rpc::listen", "node_agent::workload", "signet", "sds::service"] {
+            assert!(targets.would_enable(ours, &Level::TRACE), "{ours}");
+        }
+        assert!(targets.would_enable("h2::codec", &Level::ERROR) && !targets.would_enable("h2::codec", &Level::WARN));
+        for other in ["hyper::proto", "rustls::conn", "tonic::transport", "tokio::task", "mio::poll", "anything"] {
+            assert!(targets.would_enable(other, &Level::WARN) && !targets.would_enable(other, &Level::INFO), "{other}");
+        }
+        assert!(!super::targets(Level::ERROR).would_enable("h2", &Level::WARN));
     }
 
     #[test]
