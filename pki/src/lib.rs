@@ -1,9 +1,9 @@
-//! X.509 and JWT for workloads, without I/O: everything takes `now` and randomness as arguments. The crypto backend is reached
-//! through one seam, `crypto`; key generation and signature nonces draw their randomness inside it.
+//! X.509 and JWT for workloads, without I/O. Everything takes `now` and randomness as arguments, but for what the backend draws.
 
 mod authority;
 mod bundle;
 mod certificate;
+pub mod checkpoint;
 mod crypto;
 mod csr;
 mod der;
@@ -21,12 +21,14 @@ mod svid;
 mod template;
 #[cfg(test)]
 mod test_pki;
-mod timestamp;
+pub mod timestamp;
 mod unsigned;
 
+pub use self::{svid::X509Svid, timestamp::Timestamp};
 pub use authority::{AuthorityRole, AuthoritySpec, CaConstraints, MintError, prepare_authority};
 pub use bundle::{
-    AnchorError, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES, TrustBundle,
+    AnchorError, AnchorLapse, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES,
+    TrustBundle,
 };
 pub use certificate::{Certificate, CertificateError};
 pub use crypto::{Sha256Digest, Sha256Hasher, sha256};
@@ -39,7 +41,7 @@ pub use jwt::{
     VerifiedToken, numeric_date, prepare_jwt_svid, validate_jwt_svid, verify_id_token,
 };
 pub use key::{
-    KeyAlgorithm, KeyError, KeyProtection, Passphrase, PassphraseError, PrivateKey, PublicKey, PublicKeyAlgorithm,
+    KeyAlgorithm, KeyError, KeyProtection, Passphrase, PassphraseError, PrivateKey, PublicKey, PublicKeyAlgorithm, RsaSize,
     SignatureInvalid,
 };
 pub use lint::{LintFinding, lint_authority, lint_leaf};
@@ -54,7 +56,5 @@ pub use renewal::renew_at;
 pub use rustls_pki_types::CertificateDer;
 pub use seal::{MIN_SEALING_SECRET_BYTES, SEALING_RANDOM_BYTES, SealError, open, seal};
 pub use serial::{ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, SerialNumberError};
-pub use svid::X509Svid;
 pub use template::{LeafRequest, TemplateError, covers_default_ttl, prepare_leaf};
-pub use timestamp::Timestamp;
 pub use unsigned::{EncodingError, SigningError, Unsigned};

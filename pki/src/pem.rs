@@ -117,6 +117,11 @@ fn boundary_label(line: &[u8], start: &[u8]) -> Option<Option<String>> {
 }
 
 fn decode(body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    // The decoder would take several padded texts one after the other as one.
+    let (before_padding, _) = body.split_at(body.len().saturating_sub(2));
+    if before_padding.contains(&b'=') {
+        return None;
+    }
     let mut der = Zeroizing::new(vec![0; BASE64.decode_len(body.len()).ok()?]);
     let length = BASE64.decode_mut(body, &mut der).ok()?;
     der.truncate(length);
@@ -148,16 +153,18 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
 /// [`CertificateError`] when the text is no PEM, holds another kind of block or a bad certificate, or holds text but no
 /// certificate.
 pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Certificate>, CertificateError> {
+    certificate_blocks(pem)?.iter().map(|der| Certificate::from_der(der)).collect()
+}
+
+/// The content of all certificate blocks of a text, unparsed, which is all that it may hold besides lines of explanation.
+pub(crate) fn certificate_blocks(pem: &[u8]) -> Result<Vec<Zeroizing<Vec<u8>>>, CertificateError> {
     let blocks = blocks(pem)?;
     if blocks.is_empty() && !pem.trim_ascii().is_empty() {
         return Err(CertificateError::NoneInPem);
     }
     blocks
-        .iter()
-        .map(|block| match block.label.as_str() {
-            CERTIFICATE => Certificate::from_der(&block.der),
-            label => Err(CertificateError::PemLabel { label: label.to_owned() }),
-        })
+        .into_iter()
+        .map(|Block { label, der }| if label == CERTIFICATE { Ok(der) } else { Err(CertificateError::PemLabel { label }) })
         .collect()
 }
 

@@ -30,3 +30,43 @@ pub fn certificate_transcript(
     let hashes = [sha256(csr_der), sha256(node_key_spki), sha256(certificate_der)].concat();
     [b"signet.v1 certificate attestation\0", &exporter[..], nonce, &hashes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written out from docs/protocol.md: the other end may be of another release.
+    #[test]
+    fn each_transcript_is_the_bytes_of_the_protocol() {
+        let [exporter, second] = [[0xe5; 32], [0x4e; 32]];
+        let (csr, key, certificate) = (b"csr", b"key", b"certificate");
+        let bytes = |label: &str, hashes: &[&[u8]]| {
+            let hashes = hashes.iter().flat_map(|part| sha256(part));
+            [label.as_bytes(), &[0], &exporter, &second].concat().into_iter().chain(hashes).collect::<Vec<_>>()
+        };
+        assert_eq!(join_token_transcript(&exporter, &second, csr), bytes("signet.v1 join token attestation", &[csr]));
+        assert_eq!(reattestation_transcript(&exporter, &second, csr), bytes("signet.v1 node re-attestation", &[csr]));
+        assert_eq!(
+            certificate_transcript(&exporter, &second, csr, key, certificate),
+            bytes("signet.v1 certificate attestation", &[csr, key, certificate])
+        );
+    }
+
+    #[test]
+    fn each_part_counts() {
+        let (one, two) = ([1; 32], [2; 32]);
+        let good = certificate_transcript(&one, &one, b"a", b"b", b"c");
+        for other in [
+            certificate_transcript(&two, &one, b"a", b"b", b"c"),
+            certificate_transcript(&one, &two, b"a", b"b", b"c"),
+            certificate_transcript(&one, &one, b"x", b"b", b"c"),
+            certificate_transcript(&one, &one, b"a", b"x", b"c"),
+            certificate_transcript(&one, &one, b"a", b"b", b"x"),
+            certificate_transcript(&one, &one, b"b", b"a", b"c"),
+            reattestation_transcript(&one, &one, b"a"),
+            join_token_transcript(&one, &one, b"a"),
+        ] {
+            assert_ne!(other, good);
+        }
+    }
+}

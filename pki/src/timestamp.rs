@@ -1,6 +1,7 @@
 //! Whole seconds of UTC, as certificates count time (RFC 5280 section 4.1.2.5).
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 /// Seconds since the Unix epoch, 0 up to the end of the year 9999.
@@ -64,6 +65,22 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A text is not a time of RFC 3339 from 1970 to the year 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a time of RFC 3339, such as 2026-11-20T11:00:00Z")]
+pub struct TimestampError;
+
+/// RFC 3339; a fraction of a second is dropped.
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let time =
+            time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).map_err(|_| TimestampError)?;
+        u64::try_from(time.unix_timestamp()).map(Self::from_unix_seconds).map_err(|_| TimestampError)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +89,11 @@ mod tests {
     fn arithmetic_saturates_at_both_ends_and_text_is_rfc_3339() {
         let t = Timestamp::from_unix_seconds(1_795_172_400);
         assert_eq!(t.to_string(), "2026-11-20T11:00:00Z");
+        assert_eq!(t.to_string().parse(), Ok(t));
+        assert_eq!("2026-11-20T12:00:00.5+01:00".parse(), Ok(t));
+        for not_a_time in ["", "2026-11-20", "1969-12-31T23:59:59Z", "1795172400"] {
+            assert_eq!(not_a_time.parse::<Timestamp>(), Err(TimestampError), "{not_a_time}");
+        }
         assert_eq!(t.plus(Duration::MAX).to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(t.minus(Duration::MAX), Timestamp::from_unix_seconds(0));
         assert_eq!(t.plus(Duration::from_millis(1999)).since(t), Duration::from_secs(1));

@@ -1,7 +1,8 @@
 //! Whether a certificate may be a trust anchor.
 //!
 //! Path building takes only a name, a key and name constraints from an anchor and asks nothing of it (RFC 5280 section
-//! 6.1.1), so everything else is judged here, once, when a bundle is made.
+//! 6.1.1), so everything else is judged here, once, when a bundle is made. What depends on the path or on the time is judged at
+//! each use: the path length, what its extKeyUsage allows, and the dates.
 
 use identity::TrustDomain;
 
@@ -11,25 +12,28 @@ use crate::Certificate;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnchorError {
     /// basicConstraints is absent or says that it is no CA (RFC 5280 section 4.2.1.9).
-    #[error("it is no CA certificate: basicConstraints is absent or cA is false")]
+    #[error("it is no CA certificate: basicConstraints is absent or cA is false; name the certificate of its issuer instead")]
     NotCa,
     /// basicConstraints is not critical (RFC 5280 section 4.2.1.9).
-    #[error("its basicConstraints is not critical")]
+    #[error("its basicConstraints is not critical; have it issued anew with a critical one")]
     BasicConstraintsNotCritical,
     /// keyUsage is absent or lacks keyCertSign (RFC 5280 section 4.2.1.3).
-    #[error("its keyUsage does not hold keyCertSign")]
+    #[error("its keyUsage does not hold keyCertSign, so it may not issue; name the certificate of a CA instead")]
     KeyCertSignMissing,
+    /// extKeyUsage is there and holds neither serverAuth nor clientAuth: nothing below it could be used.
+    #[error("its extKeyUsage allows neither TLS servers nor TLS clients; name a CA that is meant for TLS instead")]
+    ExtendedKeyUsage,
     /// A critical extension that is not understood (RFC 5280 section 4.2).
-    #[error("it has the critical extension {oid}, which is not understood")]
+    #[error("it has the critical extension {oid}, which is not understood; have it issued anew without it")]
     UnknownCriticalExtension {
         /// The object identifier.
         oid: String,
     },
     /// The subject is empty, so nothing could name it as an issuer (RFC 5280 section 4.1.2.6).
-    #[error("its subject is empty")]
+    #[error("its subject is empty, so that no certificate could name it as its issuer; have it issued anew with a subject")]
     EmptySubject,
     /// A URI SAN that is not the ID of the trust domain (X509-SVID section 3.2).
-    #[error("it has the URI SAN {found:?}; it may have none or \"{expected}\"")]
+    #[error("it has the URI SAN {found:?}; it may have none or \"{expected}\": it is of another trust domain, or no authority")]
     UriSan {
         /// The first one that differs, cut to 256 characters.
         found: String,
@@ -37,11 +41,17 @@ pub enum AnchorError {
         expected: String,
     },
     /// noRevAvail, which a CA certificate must not have (RFC 9608 section 4).
-    #[error("it has the extension noRevAvail, which a CA certificate must not have")]
+    #[error("it has the extension noRevAvail, which a CA certificate must not have; have it issued anew without it")]
     NoRevocationAvailable,
+    /// The path builder cannot use it.
+    #[error("no path can be built to it: {reason}")]
+    Unusable {
+        /// The path builder's word for it.
+        reason: String,
+    },
 }
 
-/// Judges everything but the dates, which [`crate::TrustBundle::valid_at`] judges at each use.
+/// Judges everything but the dates. Version, serial, key and signature algorithm were judged when it was parsed.
 pub(crate) fn check_anchor(certificate: &Certificate, trust_domain: &TrustDomain) -> Result<(), AnchorError> {
     check_authority(certificate)?;
     match foreign_uri_san(certificate, trust_domain) {
@@ -60,6 +70,9 @@ pub(crate) fn check_authority(certificate: &Certificate) -> Result<(), AnchorErr
     }
     if !certificate.key_usage().is_some_and(|usage| usage.key_cert_sign()) {
         return Err(AnchorError::KeyCertSignMissing);
+    }
+    if certificate.extended_key_usage().is_some_and(|usage| !usage.server_auth && !usage.client_auth) {
+        return Err(AnchorError::ExtendedKeyUsage);
     }
     if let Some(oid) = certificate.unknown_critical_extension() {
         return Err(AnchorError::UnknownCriticalExtension { oid: oid.to_owned() });

@@ -1,5 +1,6 @@
 //! Trust bundles: the authorities of one trust domain.
 
+mod admission;
 mod anchor;
 mod jwks;
 #[cfg(test)]
@@ -7,14 +8,16 @@ mod tests;
 
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use identity::TrustDomain;
 
+pub use admission::AnchorLapse;
+pub(crate) use admission::TrustAnchors;
 pub use anchor::AnchorError;
-pub(crate) use anchor::{check_anchor, check_authority, claims_no_revocation, foreign_uri_san};
+pub(crate) use anchor::{check_anchor, claims_no_revocation, foreign_uri_san};
 pub use jwks::{BundleDocument, BundleDocumentError, BundleKeyFault, JwksContent};
 
-use crate::{Certificate, CertificateError, JwtAuthority, KeyId, Timestamp, certificates_from_pem, certificates_to_pem};
+use crate::pem::certificate_blocks;
+use crate::{Certificate, CertificateError, JwtAuthority, KeyId, Timestamp, certificates_to_pem};
 
 /// The most authorities of one kind in a bundle. Path building tries each one whose name fits, so the number must be bounded.
 pub const MAX_AUTHORITIES: usize = 64;
@@ -22,9 +25,17 @@ pub const MAX_AUTHORITIES: usize = 64;
 /// Why a bundle is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// A certificate does not parse.
+    /// The text is no PEM of certificates.
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Pem(CertificateError),
+    /// A certificate is not one that is read, such as one of version 1, with the serial zero, or with a weak key or signature.
+    #[error("certificate {number} of the trust bundle is refused: {source}; have it issued anew, or take it out")]
+    Unreadable {
+        /// Its place, from 1.
+        number: usize,
+        /// Why.
+        source: CertificateError,
+    },
     /// No authority, or more than [`MAX_AUTHORITIES`].
     #[error("a trust bundle holds 1 to {MAX_AUTHORITIES} authorities, found {found}")]
     Count {
@@ -40,10 +51,12 @@ pub enum BundleError {
         sha256: String,
     },
     /// A certificate that must not be an authority.
-    #[error("the authority \"{subject}\" is refused: {source}")]
+    #[error("the certificate \"{subject}\" (SHA-256 {sha256}) cannot be a trust anchor: {source}")]
     Anchor {
         /// Its subject.
         subject: String,
+        /// SHA-256 of its DER, in hex.
+        sha256: String,
         /// Why.
         source: AnchorError,
     },
@@ -64,12 +77,12 @@ pub enum BundleError {
 /// The authorities of one trust domain, each X.509 authority admitted as a trust anchor when the bundle is made (see
 /// [`AnchorError`]), and the keys behind its JWT-SVIDs; in the order given. `Clone` is cheap.
 ///
-/// An authority outside its dates may stand in a bundle, so that one that lapses does not break the others;
-/// [`Self::valid_at`] leaves it out.
+/// An authority outside its dates may stand in a bundle, so that one that lapses does not break the others: it vouches for nothing,
+/// and [`Self::lapsed_at`] names it for whoever loads the bundle to warn of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
-    authorities: Arc<[Certificate]>,
+    authorities: TrustAnchors,
     jwt_authorities: Arc<[JwtAuthority]>,
     sequence: u64,
 }
@@ -89,18 +102,8 @@ impl TrustBundle {
 
     /// As [`Self::new`], of any number up to the bound: a document may say that nothing is valid any more.
     fn admit(trust_domain: TrustDomain, authorities: Vec<Certificate>, sequence: u64) -> Result<Self, BundleError> {
-        if authorities.len() > MAX_AUTHORITIES {
-            return Err(BundleError::Count { found: authorities.len() });
-        }
-        for (index, authority) in authorities.iter().enumerate() {
-            check_anchor(authority, &trust_domain)
-                .map_err(|source| BundleError::Anchor { subject: authority.subject(), source })?;
-            if authorities.iter().take(index).any(|earlier| earlier == authority) {
-                let sha256 = HEXLOWER.encode(&authority.fingerprint());
-                return Err(BundleError::Duplicate { subject: authority.subject(), sha256 });
-            }
-        }
-        Ok(Self { trust_domain, authorities: authorities.into(), jwt_authorities: Arc::new([]), sequence })
+        let authorities = TrustAnchors::admit(authorities, Some(&trust_domain))?;
+        Ok(Self { trust_domain, authorities, jwt_authorities: Arc::new([]), sequence })
     }
 
     /// The same bundle with these JWT authorities, at most [`MAX_AUTHORITIES`] and no two of one name.
@@ -122,9 +125,9 @@ impl TrustBundle {
     /// A bundle from the certificates of a PEM text.
     ///
     /// # Errors
-    /// [`BundleError`]; see [`certificates_from_pem`] and [`Self::new`].
+    /// [`BundleError`]; see [`crate::certificates_from_pem`] and [`Self::new`].
     pub fn from_pem(trust_domain: TrustDomain, pem: &[u8], sequence: u64) -> Result<Self, BundleError> {
-        Self::new(trust_domain, certificates_from_pem(pem)?, sequence)
+        Self::new(trust_domain, bundle_from_pem(pem)?, sequence)
     }
 
     /// The trust domain that its authorities speak for.
@@ -136,6 +139,11 @@ impl TrustBundle {
     /// All X.509 authorities, in the order given, whatever their dates.
     #[must_use]
     pub fn authorities(&self) -> &[Certificate] {
+        self.authorities.certificates()
+    }
+
+    /// Them as what they were admitted as.
+    pub(crate) fn anchors(&self) -> &TrustAnchors {
         &self.authorities
     }
 
@@ -162,14 +170,30 @@ impl TrustBundle {
     pub fn same_content(&self, other: &Self) -> bool {
         // Neither holds duplicates, so equal numbers and one inclusion suffice.
         self.trust_domain == other.trust_domain
-            && self.authorities.len() == other.authorities.len()
-            && self.authorities.iter().all(|authority| other.authorities.contains(authority))
+            && self.authorities().len() == other.authorities().len()
+            && self.authorities().iter().all(|authority| other.authorities().contains(authority))
             && self.jwt_authorities.len() == other.jwt_authorities.len()
             && self.jwt_authorities.iter().all(|authority| other.jwt_authorities.contains(authority))
     }
 
     /// The authorities valid at `now`. Path building itself does not look at the dates of anchors.
     pub fn valid_at(&self, now: Timestamp) -> impl Iterator<Item = &Certificate> {
-        self.authorities.iter().filter(move |authority| authority.is_valid_at(now))
+        self.authorities().iter().filter(move |authority| authority.is_valid_at(now))
     }
+
+    /// The authorities outside their dates at `now`, which vouch for nothing: to be warned of where a bundle is loaded.
+    #[must_use]
+    pub fn lapsed_at(&self, now: Timestamp) -> Vec<AnchorLapse> {
+        self.authorities.lapsed_at(now)
+    }
+}
+
+/// The certificates of a bundle's PEM text; a fault names the one that has it.
+pub(crate) fn bundle_from_pem(pem: &[u8]) -> Result<Vec<Certificate>, BundleError> {
+    certificate_blocks(pem)
+        .map_err(BundleError::Pem)?
+        .iter()
+        .enumerate()
+        .map(|(index, der)| Certificate::from_der(der).map_err(|source| BundleError::Unreadable { number: index + 1, source }))
+        .collect()
 }

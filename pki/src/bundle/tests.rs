@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, DistinguishedName, IsCa, KeyUsagePurpose};
+use data_encoding::HEXLOWER;
+use rcgen::{BasicConstraints, DistinguishedName, ExtendedKeyUsagePurpose as Eku, IsCa, KeyUsagePurpose};
 
 use super::*;
 use crate::test_pki::{Holder, Plan, bundle_of, extension, extension_with, now, trust_domain, uri};
@@ -23,6 +24,7 @@ fn authorities_are_admitted_or_refused_each_by_its_own_error() {
         plan().with(|params| params.subject_alt_names.clear()),
         plan().with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))),
         plan().with(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]),
+        plan().with(|params| params.extended_key_usages = vec![Eku::ClientAuth]),
         plan().with(|params| params.custom_extensions = vec![extension(&[1, 2, 3, 4], false)]),
         plan().with_key(rsa),
     ] {
@@ -43,6 +45,7 @@ fn authorities_are_admitted_or_refused_each_by_its_own_error() {
         ),
         (plan().with(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]), AnchorError::KeyCertSignMissing),
         (plan().with(|params| params.key_usages.clear()), AnchorError::KeyCertSignMissing),
+        (plan().with(|params| params.extended_key_usages = vec![Eku::CodeSigning]), AnchorError::ExtendedKeyUsage),
         (
             plan().with(|params| params.custom_extensions = vec![extension(&[1, 2, 3, 4], true)]),
             AnchorError::UnknownCriticalExtension { oid: "1.2.3.4".to_owned() },
@@ -68,13 +71,18 @@ fn one_bad_authority_refuses_the_whole() {
     let good = root("good");
     let leaf = Plan::leaf("spiffe://example.org/web").under(&good);
     let with_leaf = TrustBundle::new(trust_domain(), vec![good.certificate.clone(), leaf.certificate.clone()], 1);
-    assert_eq!(with_leaf, Err(BundleError::Anchor { subject: String::new(), source: AnchorError::NotCa }), "a leaf is no anchor");
+    let sha256 = HEXLOWER.encode(&leaf.certificate.fingerprint());
+    let refused = BundleError::Anchor { subject: String::new(), sha256, source: AnchorError::NotCa };
+    assert_eq!(with_leaf, Err(refused), "a leaf is no anchor");
     for serial in [vec![0], vec![0x7f; 21]] {
         let bad = Plan::authority("root").with(|params| params.serial_number = Some(serial.into())).self_signed_der();
         let pem = [good_pem(&good), crate::pem::encode("CERTIFICATE", &bad).as_str().to_owned()].concat();
         assert!(matches!(
             TrustBundle::from_pem(trust_domain(), pem.as_bytes(), 1),
-            Err(BundleError::Certificate(CertificateError::Serial(SerialNumberError::Zero | SerialNumberError::Length(21))))
+            Err(BundleError::Unreadable {
+                number: 2,
+                source: CertificateError::Serial(SerialNumberError::Zero | SerialNumberError::Length(21)),
+            })
         ));
     }
     assert!(TrustBundle::from_pem(trust_domain(), good_pem(&good).as_bytes(), 1).is_ok());
@@ -109,6 +117,17 @@ fn lapsed_authorities_stay_in_the_bundle_but_are_not_used() {
     assert_eq!(subjects(now().plus(second)), ["CN=new"]);
     assert_eq!(subjects(now().plus(hour + second)), [""; 0]);
     assert_eq!(bundle.authorities().len(), 2);
+
+    let lapses = |at| bundle.lapsed_at(at);
+    assert_eq!(lapses(now()), []);
+    let (subject, sha256) = ("CN=old".to_owned(), HEXLOWER.encode(&old.certificate.fingerprint()));
+    let late = now().plus(second);
+    assert_eq!(lapses(late), [AnchorLapse::Ended { subject, sha256, not_after: now(), now: late }]);
+    let early = now().minus(second);
+    assert!(
+        matches!(&lapses(early)[..], [AnchorLapse::NotBegun { subject, not_before, .. }] if subject == "CN=new" && *not_before == now())
+    );
+    assert_eq!(lapses(now().plus(hour + second)).len(), 2);
 }
 
 #[test]

@@ -129,6 +129,10 @@ pub(crate) fn read_uris(names: &[GeneralName<'_>]) -> Option<Vec<String>> {
     let mut uris = Vec::new();
     for name in names {
         match name {
+            // IA5String is ASCII (RFC 5280 section 4.2.1.6), which the parser does not insist on.
+            GeneralName::URI(text) | GeneralName::DNSName(text) | GeneralName::RFC822Name(text) if !text.is_ascii() => {
+                return None;
+            }
             GeneralName::URI(uri) => uris.push((*uri).to_owned()),
             GeneralName::IPAddress(bytes) if matches!(bytes.len(), 4 | 16) => {}
             GeneralName::IPAddress(_) | GeneralName::Invalid(..) => return None,
@@ -152,5 +156,5 @@ fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
 const KEY_USAGE: &str = "2.5.29.15";
 const SUBJECT_ALTERNATIVE_NAME: &str = "2.5.29.17";
 const BASIC_CONSTRAINTS: &str = "2.5.29.19";
-const NAME_CONSTRAINTS: &str = "2.5.29.30";
+pub(super) const NAME_CONSTRAINTS: &str = "2.5.29.30";
 const EXTENDED_KEY_USAGE: &str = "2.5.29.37";

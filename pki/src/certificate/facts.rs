@@ -6,9 +6,9 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use super::extensions::Extensions;
-use super::{CertificateError, MAX_CERTIFICATE_BYTES};
+use super::{CertificateError, MAX_CERTIFICATE_BYTES, check_name, read_extension};
 use crate::crypto;
-use crate::der::{self, CONTEXT_0, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE};
+use crate::der::{self, CONTEXT_0, CONTEXT_3, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE};
 use crate::{PublicKey, SerialNumber, Timestamp};
 
 /// The longest text of a name kept, in characters.
@@ -62,10 +62,20 @@ impl Facts {
         let issuer = fields.next()?.encoded;
         fields.expect(SEQUENCE)?;
         let subject = fields.next()?.encoded;
+        for name in [issuer, subject] {
+            check_name(Reader::only(name, SEQUENCE)?)?;
+        }
         let public_key = PublicKey::from_spki_der(fields.next()?.encoded)?;
-        if !fields.is_empty() && UNIQUE_IDENTIFIERS.contains(&fields.next()?.tag) {
+        if fields.peek().is_some_and(|tag| UNIQUE_IDENTIFIERS.contains(&tag)) {
             return Err(CertificateError::UniqueIdentifier);
         }
+        if let Some(extensions) = fields.optional(CONTEXT_3)? {
+            let mut extensions = Reader::new(Reader::only(extensions, SEQUENCE)?);
+            while !extensions.is_empty() {
+                read_extension(&mut extensions)?;
+            }
+        }
+        fields.finish()?;
 
         let (_, parsed) = X509Certificate::from_der(der)
             .map_err(|error| CertificateError::Structure { reason: error.to_string().escape_debug().collect() })?;

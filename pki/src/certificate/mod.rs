@@ -7,6 +7,7 @@
 mod error;
 mod extensions;
 mod facts;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,10 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateDer;
 
 pub use error::CertificateError;
+use extensions::NAME_CONSTRAINTS;
 pub(crate) use extensions::{BasicConstraints, ExtendedKeyUsage, ExtensionHeader, KeyUsage, read_uris};
 use facts::Facts;
+pub(crate) use shape::{check_name, read_extension};
 
 use crate::crypto::{Sha256Digest, sha256};
 use crate::der::Reader;
@@ -182,6 +185,11 @@ impl Certificate {
     /// The extKeyUsage extension.
     pub(crate) fn extended_key_usage(&self) -> Option<ExtendedKeyUsage> {
         self.0.extensions.extended_key_usage
+    }
+
+    /// Whether the nameConstraints extension is there.
+    pub(crate) fn has_name_constraints(&self) -> bool {
+        self.extensions().iter().any(|header| header.oid == NAME_CONSTRAINTS)
     }
 
     /// Every extension by name, in the order of the certificate.

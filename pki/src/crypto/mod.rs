@@ -1,22 +1,47 @@
-//! The seam to the crypto backend: hashes, key pairs, signatures, and the list of signature algorithms. Nothing else in
-//! this crate names a backend, so that another one is a second file beside `ring.rs` and a feature.
+//! The seam to the crypto backend: hashes, key pairs, signatures, sealing, and the list of signature algorithms. Nothing else in
+//! this crate names a backend. One feature chooses it: `shared` is written once over the interface that both have, `ring` and
+//! `aws_lc` hold what differs.
 //!
 //! Key generation and signature nonces take their randomness inside the backend, whose randomness trait is sealed.
 
+#[cfg(feature = "aws-lc")]
+mod aws_lc;
 pub(crate) mod passphrase;
 #[cfg(feature = "ring")]
 mod ring;
 #[cfg(feature = "ring")]
+mod rust_crypto;
+mod shared;
+#[cfg(test)]
+mod wycheproof;
+
+#[cfg(all(feature = "aws-lc", not(feature = "ring")))]
+use self::aws_lc as backend;
+#[cfg(feature = "ring")]
 use self::ring as backend;
 
-#[cfg(not(feature = "ring"))]
-compile_error!("pki needs a crypto backend: enable the feature `ring`");
+#[cfg(all(feature = "aws-lc", feature = "ring"))]
+compile_error!(
+    "pki has one crypto backend, and both its features `ring` (the default) and `aws-lc` are enabled: \
+     build with `--no-default-features --features aws-lc`, or without `--features aws-lc`; never with `--all-features`"
+);
+#[cfg(not(any(feature = "aws-lc", feature = "ring")))]
+compile_error!(
+    "pki needs a crypto backend, and none is enabled: build with the default features for ring, \
+     or with `--no-default-features --features aws-lc`"
+);
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-pub(crate) use backend::{KeyPair, NONCE_BYTES, TAG_BYTES, open, seal};
+pub(crate) use shared::{KeyPair, open, seal};
 
 use crate::JwsAlgorithm;
+
+/// The nonce of AES-256-GCM, in bytes.
+pub(crate) const NONCE_BYTES: usize = 12;
+
+/// What sealing adds at the end, in bytes.
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// A SHA-256 digest (FIPS 180-4).
 pub type Sha256Digest = [u8; 32];
@@ -30,13 +55,13 @@ pub fn sha256(data: &[u8]) -> Sha256Digest {
 }
 
 /// SHA-256 over parts, fed one after the other.
-pub struct Sha256Hasher(backend::Sha256);
+pub struct Sha256Hasher(shared::Sha256);
 
 impl Sha256Hasher {
     /// A hasher that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self(backend::Sha256::new())
+        Self(shared::Sha256::new())
     }
 
     /// Feeds more bytes.
@@ -60,7 +85,7 @@ impl Default for Sha256Hasher {
 /// Which algorithms a signature in a certificate or request may have: the list that path building gets, and the list that
 /// [`verify`] searches. No SHA-1, no RSA-PSS, no P-521.
 pub(crate) fn signature_algorithms() -> &'static [&'static dyn SignatureVerificationAlgorithm] {
-    backend::SIGNATURE_ALGORITHMS
+    shared::SIGNATURE_ALGORITHMS
 }
 
 /// Whether `id`, the content of a signature's `AlgorithmIdentifier`, is on the list.
@@ -89,7 +114,7 @@ pub(crate) fn verify(
 /// Verifies a signature in the form of RFC 7518 section 3: fixed width for ECDSA. `key_bits` is the content of the BIT STRING
 /// of a key that goes with the algorithm.
 pub(crate) fn verify_jws(algorithm: JwsAlgorithm, key_bits: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    backend::verify_jws(algorithm, key_bits, message, signature)
+    shared::verify_jws(algorithm, key_bits, message, signature)
 }
 
 fn find(key_algorithm: &[u8], signature_algorithm: &[u8]) -> Option<&'static dyn SignatureVerificationAlgorithm> {

@@ -1,172 +1,43 @@
-//! The backend `ring`: the only file of this crate that names it.
+//! The backend `ring`: what it does in its own way, and what it lacks.
 
-use std::num::NonZeroU32;
-
-use ::ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
+use ::ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ::ring::error::{KeyRejected, Unspecified};
 use ::ring::rand::SystemRandom;
-use ::ring::signature::{
-    self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
-    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
-};
-use ::ring::{digest, error, hkdf, pbkdf2};
-use rustls_pki_types::SignatureVerificationAlgorithm;
-use webpki::ring as verification;
+use ::ring::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair};
 use zeroize::Zeroizing;
 
-use super::Sha256Digest;
-use super::passphrase::Prf;
-use crate::{JwsAlgorithm, KeyAlgorithm, KeyError, PublicKeyAlgorithm};
+pub(super) use ::ring as library;
+pub(super) use webpki::ring as verification;
 
-/// Both curves with both hashes, since a plugged-in authority may pair them freely (`openssl -sha256` with P-384).
-pub(super) static SIGNATURE_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
-    verification::ECDSA_P256_SHA256,
-    verification::ECDSA_P256_SHA384,
-    verification::ECDSA_P384_SHA256,
-    verification::ECDSA_P384_SHA384,
-    verification::ED25519,
-    verification::RSA_PKCS1_2048_8192_SHA256,
-    verification::RSA_PKCS1_2048_8192_SHA384,
-    verification::RSA_PKCS1_2048_8192_SHA512,
-];
+use super::NONCE_BYTES;
+pub(super) use super::rust_crypto::{decrypt_cbc, encrypt_cbc, scrypt};
+use crate::{KeyAlgorithm, KeyError, RsaSize};
 
-pub(super) fn verify_jws(algorithm: JwsAlgorithm, key_bits: &[u8], message: &[u8], made: &[u8]) -> bool {
-    let verification: &'static dyn VerificationAlgorithm = match algorithm {
-        JwsAlgorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        JwsAlgorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-        JwsAlgorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-        JwsAlgorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
-        JwsAlgorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
-        JwsAlgorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
-        JwsAlgorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
-        JwsAlgorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
-    };
-    UnparsedPublicKey::new(verification, key_bits).verify(message, made).is_ok()
+/// Refused: ring loads RSA keys, and does not make them.
+pub(super) fn generate_rsa(size: RsaSize) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    Err(KeyError::GenerationNotInBackend { algorithm: KeyAlgorithm::Rsa(size), backend: "ring" })
 }
 
-pub(super) fn pbkdf2(prf: Prf, iterations: NonZeroU32, salt: &[u8], passphrase: &[u8], key: &mut [u8]) {
-    let algorithm = match prf {
-        Prf::HmacSha256 => pbkdf2::PBKDF2_HMAC_SHA256,
-        Prf::HmacSha384 => pbkdf2::PBKDF2_HMAC_SHA384,
-        Prf::HmacSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
-    };
-    pbkdf2::derive(algorithm, iterations, salt, passphrase, key);
+pub(super) fn ecdsa_key(algorithm: &'static EcdsaSigningAlgorithm, pkcs8: &[u8]) -> Result<EcdsaKeyPair, KeyRejected> {
+    EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &SystemRandom::new())
 }
 
-pub(super) struct Sha256(digest::Context);
-
-impl Sha256 {
-    pub(super) fn new() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
-    }
-
-    pub(super) fn update(&mut self, data: &[u8]) {
-        self.0.update(data);
-    }
-
-    pub(super) fn finish(self) -> Sha256Digest {
-        let mut out = [0; 32];
-        out.copy_from_slice(self.0.finish().as_ref());
-        out
-    }
+pub(super) fn rsa_signature_bytes(key: &RsaKeyPair) -> usize {
+    key.public().modulus_len()
 }
 
-/// The nonce of AES-256-GCM, in bytes.
-pub(crate) const NONCE_BYTES: usize = aead::NONCE_LEN;
+pub(super) fn sign_ed25519(key: &Ed25519KeyPair, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+    Ok(key.sign(message).as_ref().to_vec())
+}
 
-/// What sealing adds at the end, in bytes.
-pub(crate) const TAG_BYTES: usize = 16;
-
-/// AES-256-GCM under the key that HKDF-SHA256 derives from the secret and the salt. `None` when it is too much for one sealing.
-pub(crate) fn seal(
-    secret: &[u8],
-    salt: &[u8],
+/// AES-256-GCM with the nonce that is offered.
+pub(super) fn seal_under(
+    key: &[u8; 32],
     nonce: [u8; NONCE_BYTES],
     associated_data: &[u8],
-    content: &[u8],
-) -> Option<Vec<u8>> {
-    let mut sealed = Zeroizing::new(Vec::with_capacity(content.len() + TAG_BYTES));
-    sealed.extend_from_slice(content);
-    let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
-    sealing_key(secret, salt)?.seal_in_place_append_tag(nonce, aad, &mut *sealed).ok()?;
-    Some(std::mem::take(&mut *sealed))
-}
-
-/// The content of what [`seal`] made; `None` when anything differs.
-pub(crate) fn open(
-    secret: &[u8],
-    salt: &[u8],
-    nonce: [u8; NONCE_BYTES],
-    associated_data: &[u8],
-    sealed: &[u8],
-) -> Option<Zeroizing<Vec<u8>>> {
-    let mut content = Zeroizing::new(sealed.to_vec());
-    let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(associated_data));
-    let length = sealing_key(secret, salt)?.open_in_place(nonce, aad, &mut content).ok()?.len();
-    content.truncate(length);
-    Some(content)
-}
-
-fn sealing_key(secret: &[u8], salt: &[u8]) -> Option<LessSafeKey> {
-    let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
-    let key = derived.expand(&[b"signet sealing 1"], &aead::AES_256_GCM).ok()?;
-    Some(LessSafeKey::new(UnboundKey::from(key)))
-}
-
-/// A key that can sign.
-pub(crate) struct KeyPair(Kind);
-
-enum Kind {
-    Ecdsa(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Rsa(RsaKeyPair),
-}
-
-impl KeyPair {
-    /// A fresh key as PKCS#8.
-    pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let signing = match algorithm {
-            KeyAlgorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
-            KeyAlgorithm::EcdsaP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
-        };
-        let document = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).map_err(|_| KeyError::Generation)?;
-        Ok(Zeroizing::new(document.as_ref().to_vec()))
-    }
-
-    /// Takes PKCS#8 of a key of the kind told; the private half must go with the public one.
-    pub(crate) fn from_pkcs8(algorithm: PublicKeyAlgorithm, pkcs8: &[u8]) -> Result<Self, KeyError> {
-        let ecdsa = |signing: &'static EcdsaSigningAlgorithm| {
-            EcdsaKeyPair::from_pkcs8(signing, pkcs8, &SystemRandom::new()).map(Kind::Ecdsa)
-        };
-        match algorithm {
-            PublicKeyAlgorithm::EcdsaP256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
-            PublicKeyAlgorithm::EcdsaP384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
-            // OpenSSL writes version 1, which has no public half to compare with.
-            PublicKeyAlgorithm::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map(Kind::Ed25519),
-            PublicKeyAlgorithm::Rsa { .. } => RsaKeyPair::from_pkcs8(pkcs8).map(Kind::Rsa),
-        }
-        .map(Self)
-        .map_err(|rejected: error::KeyRejected| KeyError::Rejected { reason: rejected.to_string() })
-    }
-
-    /// The public half: the content of the BIT STRING of its SubjectPublicKeyInfo.
-    pub(crate) fn public_bits(&self) -> &[u8] {
-        match &self.0 {
-            Kind::Ecdsa(key) => key.public_key().as_ref(),
-            Kind::Ed25519(key) => key.public_key().as_ref(),
-            Kind::Rsa(key) => key.public_key().as_ref(),
-        }
-    }
-
-    /// Signs with the key's one algorithm.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        match &self.0 {
-            Kind::Ecdsa(key) => key.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
-            Kind::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
-            Kind::Rsa(key) => {
-                let mut signature = vec![0; key.public().modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map(|()| signature)
-            }
-        }
-        .map_err(|_| KeyError::Signing)
-    }
+    buffer: &mut Zeroizing<Vec<u8>>,
+) -> Option<[u8; NONCE_BYTES]> {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated_data), &mut **buffer).ok()?;
+    Some(nonce)
 }

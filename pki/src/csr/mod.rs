@@ -9,11 +9,11 @@ mod tests;
 use identity::SpiffeId;
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, DistinguishedName, PublicKeyData, SanType, SignatureAlgorithm, SigningKey};
-use x509_parser::extensions::{ParsedExtension, X509Extension};
+use x509_parser::extensions::SubjectAlternativeName;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
-use crate::certificate::read_uris;
-use crate::der::{self, CONTEXT_0, DerError, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE};
+use crate::certificate::{check_name, read_extension, read_uris};
+use crate::der::{self, CONTEXT_0, DerError, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET};
 use crate::key::EncoderKey;
 use crate::{KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, crypto};
 
@@ -135,7 +135,7 @@ impl VerifiedRequest {
         if fields.expect(INTEGER)? != [0] {
             return Err(CsrError::Version);
         }
-        fields.expect(SEQUENCE)?;
+        check_name(fields.expect(SEQUENCE)?)?;
         let public_key = PublicKey::from_spki_der(fields.next()?.encoded)?;
         let attributes = fields.optional(CONTEXT_0)?.unwrap_or_default();
         fields.finish()?;
@@ -199,14 +199,12 @@ fn requested_uris(attributes: &[u8]) -> Result<Option<Vec<String>>, CsrError> {
     let mut uris = None;
     let mut extensions = Reader::new(request.unwrap_or_default());
     while !extensions.is_empty() {
-        let (_, extension) = X509Extension::from_der(extensions.next()?.encoded).map_err(|_| CsrError::AlternativeNames)?;
-        if extension.oid.as_bytes() != SUBJECT_ALTERNATIVE_NAME {
+        let (oid, value) = read_extension(&mut extensions)?;
+        if oid != SUBJECT_ALTERNATIVE_NAME {
             continue;
         }
-        der::check(extension.value)?;
-        let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
-            return Err(CsrError::AlternativeNames);
-        };
+        der::check(value)?;
+        let (_, names) = SubjectAlternativeName::from_der(value).map_err(|_| CsrError::AlternativeNames)?;
         let names = read_uris(&names.general_names).ok_or(CsrError::AlternativeNames)?;
         if uris.replace(names).is_some() {
             return Err(CsrError::AlternativeNames);
@@ -215,7 +213,6 @@ fn requested_uris(attributes: &[u8]) -> Result<Option<Vec<String>>, CsrError> {
     Ok(uris)
 }
 
-const SET: u8 = 0x31;
 /// `extensionRequest`, 1.2.840.113549.1.9.14 (RFC 2985 section 5.4.2).
 const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 /// `id-ce-subjectAltName`, 2.5.29.17.

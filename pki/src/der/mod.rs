@@ -12,16 +12,20 @@ use zeroize::Zeroizing;
 
 pub(crate) use check::check;
 
+pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const NULL: u8 = 0x05;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 /// `[0]`, constructed.
 pub(crate) const CONTEXT_0: u8 = 0xa0;
 /// `[1]`, constructed.
 pub(crate) const CONTEXT_1: u8 = 0xa1;
+/// `[3]`, constructed.
+pub(crate) const CONTEXT_3: u8 = 0xa3;
 
 /// Why bytes are not the DER that was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +101,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// The tag byte of the next value, if there is one.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     /// The next value, whatever it is.
     pub(crate) fn next(&mut self) -> Result<Value<'a>, DerError> {
         let (&tag, after_tag) = self.rest.split_first().ok_or(DerError::Truncated)?;
@@ -118,7 +127,7 @@ impl<'a> Reader<'a> {
 
     /// The content of the next value if it has this tag; otherwise nothing is read.
     pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, DerError> {
-        if self.rest.first() == Some(&tag) { self.expect(tag).map(Some) } else { Ok(None) }
+        if self.peek() == Some(tag) { self.expect(tag).map(Some) } else { Ok(None) }
     }
 
     /// The next INTEGER, which must not be negative, without its sign byte.

@@ -8,7 +8,7 @@ mod audience;
 mod claims;
 mod compact;
 mod error;
-mod json;
+pub(crate) mod json;
 mod jwk;
 mod key;
 mod keys;

@@ -1,7 +1,7 @@
 //! Private keys under a passphrase: EncryptedPrivateKeyInfo (RFC 5958 section 3) by PBES2 (RFC 8018 section 6.2).
 //!
 //! Written with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which every reader of PKCS#8 knows. Read with PBKDF2 over SHA-2 or scrypt, and
-//! AES-256-CBC, within bounds: whoever replaces a key file must not be able to make its reader work for hours.
+//! AES-256-CBC (scrypt where the crypto backend has it), within bounds: whoever replaces a key file must not be able to make its reader work for hours.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
 use super::KeyError;
-use crate::crypto::passphrase::{CipherIv, CipherKey, Prf, decrypt_cbc, encrypt_cbc, pbkdf2, scrypt};
+use crate::crypto::passphrase::{CipherIv, CipherKey, Prf, ScryptFault, decrypt_cbc, encrypt_cbc, pbkdf2, scrypt};
 use crate::der::{self, INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE};
 
 /// Random bytes that an encryption takes: a salt and an initialisation vector.
@@ -182,9 +182,12 @@ fn derive(identifier: &[u8], passphrase: &Passphrase) -> Result<CipherKey, KeyEr
             let (r, p) = (u32::try_from(r).ok(), u32::try_from(p).ok());
             let key = match (work, log_n, r, p) {
                 (Some(_), Some(log_n), Some(r), Some(p)) => scrypt(&passphrase.0, salt, log_n, r, p),
-                _ => None,
+                _ => Err(ScryptFault::Parameters),
             };
-            key.ok_or_else(|| unread("the parameters of scrypt ask for too much memory or work, or are none"))
+            key.map_err(|fault| match fault {
+                ScryptFault::Parameters => unread("the parameters of scrypt ask for too much memory or work, or are none"),
+                ScryptFault::NotInBackend => KeyError::ScryptNotInBackend,
+            })
         }
         other => Err(unread(&format!("the key derivation is {}", der::oid_text(other)))),
     }

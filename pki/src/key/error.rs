@@ -3,6 +3,8 @@
 use crate::der::DerError;
 use crate::pem::PemError;
 
+use super::KeyAlgorithm;
+
 /// Why a key is refused, or could not be made or used. No variant carries key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -49,6 +51,12 @@ pub enum KeyError {
         /// What is not read.
         what: String,
     },
+    /// It is under scrypt, which the crypto backend of this build does not have.
+    #[error(
+        "the private key is under scrypt, which is not in aws-lc, the crypto backend of this build; write it anew with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000`"
+    )]
+    ScryptNotInBackend,
     /// The encoding is not strict DER or not of the shape of a key.
     #[error("malformed key: {0}")]
     Der(#[from] DerError),
@@ -127,6 +135,17 @@ pub enum KeyError {
     Rejected {
         /// The backend's word for it.
         reason: String,
+    },
+    /// The crypto backend of this build does not make such keys.
+    #[error(
+        "{algorithm} keys cannot be made by {backend}, the crypto backend of this build; choose an ECDSA key, or use a build with \
+         `--no-default-features --features aws-lc`"
+    )]
+    GenerationNotInBackend {
+        /// The key that was asked for.
+        algorithm: KeyAlgorithm,
+        /// The name of the backend.
+        backend: &'static str,
     },
     /// The backend could not make a key: it got no randomness.
     #[error("no key could be generated: the system gave no randomness")]

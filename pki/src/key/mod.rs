@@ -30,6 +30,39 @@ pub enum KeyAlgorithm {
     EcdsaP256,
     /// ECDSA on the curve P-384 (FIPS 186-5), signing with SHA-384.
     EcdsaP384,
+    /// RSA with the exponent 65537, signing by PKCS#1 v1.5 with SHA-256. Not every crypto backend makes such keys.
+    Rsa(RsaSize),
+}
+
+/// The sizes in which RSA keys are made. 2048 bits are read and not made: NIST SP 800-57 part 1 ends them with 2030.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RsaSize {
+    /// A modulus of 3072 bits.
+    Bits3072,
+    /// A modulus of 4096 bits.
+    Bits4096,
+}
+
+impl KeyAlgorithm {
+    /// Whether the crypto backend of this build makes such keys.
+    #[must_use]
+    pub fn is_made_here(self) -> bool {
+        match self {
+            Self::EcdsaP256 | Self::EcdsaP384 => true,
+            Self::Rsa(_) => cfg!(feature = "aws-lc"),
+        }
+    }
+}
+
+impl std::fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::EcdsaP256 => "ECDSA P-256",
+            Self::EcdsaP384 => "ECDSA P-384",
+            Self::Rsa(RsaSize::Bits3072) => "RSA 3072",
+            Self::Rsa(RsaSize::Bits4096) => "RSA 4096",
+        })
+    }
 }
 
 /// What a key in a certificate or request may be: everything else is refused.

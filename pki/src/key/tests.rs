@@ -52,6 +52,33 @@ fn fresh_keys_differ_and_sign() {
     }
 }
 
+#[cfg(feature = "aws-lc")]
+#[test]
+fn fresh_rsa_keys_have_the_size_asked_for_and_sign() {
+    for (size, bits) in [(RsaSize::Bits3072, 3072), (RsaSize::Bits4096, 4096)] {
+        assert!(KeyAlgorithm::Rsa(size).is_made_here());
+        let key = PrivateKey::generate(KeyAlgorithm::Rsa(size)).unwrap();
+        assert_eq!(key.public_key().algorithm(), PublicKeyAlgorithm::Rsa { bits });
+        let signature = key.sign(b"m").unwrap();
+        assert_eq!(key.public_key().verify(b"m", &signature), Ok(()));
+        assert_eq!(key.public_key().verify(b"n", &signature), Err(SignatureInvalid));
+        let again = PrivateKey::from_pem(key.to_pkcs8_pem().as_bytes()).unwrap();
+        assert_eq!(again.public_key(), key.public_key());
+    }
+}
+
+#[cfg(feature = "ring")]
+#[test]
+fn fresh_rsa_keys_are_refused_by_name() {
+    for size in [RsaSize::Bits3072, RsaSize::Bits4096] {
+        let algorithm = KeyAlgorithm::Rsa(size);
+        assert!(!algorithm.is_made_here());
+        let refused = PrivateKey::generate(algorithm).unwrap_err();
+        assert_eq!(refused, KeyError::GenerationNotInBackend { algorithm, backend: "ring" });
+    }
+    assert!(KeyAlgorithm::EcdsaP256.is_made_here());
+}
+
 #[test]
 fn refused_private_keys_each_by_its_own_error() {
     use KeyError as E;

@@ -86,6 +86,9 @@ pub enum SvidError {
     /// The leaf is a CA certificate (X509-SVID section 5.2).
     #[error("the leaf certificate is a CA certificate")]
     LeafIsCa,
+    /// The leaf has name constraints, which only a CA certificate may have (RFC 5280 section 4.2.1.10).
+    #[error("the leaf certificate has name constraints, which only a CA certificate may have")]
+    LeafNameConstraints,
     /// The leaf has no keyUsage (X509-SVID section 4.3).
     #[error("the leaf certificate has no keyUsage")]
     KeyUsageMissing,

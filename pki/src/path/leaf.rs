@@ -11,6 +11,17 @@ pub(crate) fn leaf_id(leaf: &Certificate) -> Result<SpiffeId, SvidError> {
     SpiffeId::parse(uri).map_err(|source| SvidError::SpiffeId { source })
 }
 
+/// Checks that a leaf says nothing that is a CA's to say.
+pub(super) fn check_no_authority(leaf: &Certificate) -> Result<(), SvidError> {
+    if leaf.is_ca() {
+        return Err(SvidError::LeafIsCa);
+    }
+    if leaf.has_name_constraints() {
+        return Err(SvidError::LeafNameConstraints);
+    }
+    Ok(())
+}
+
 /// Checks a leaf against every rule but its dates and its issuer.
 pub(super) fn check(leaf: &Certificate, trust_domain: &TrustDomain) -> Result<SpiffeId, SvidError> {
     let id = leaf_id(leaf)?;
@@ -20,9 +31,7 @@ pub(super) fn check(leaf: &Certificate, trust_domain: &TrustDomain) -> Result<Sp
     if id.path().is_empty() {
         return Err(SvidError::NoPath { id });
     }
-    if leaf.is_ca() {
-        return Err(SvidError::LeafIsCa);
-    }
+    check_no_authority(leaf)?;
     let usage = leaf.key_usage().ok_or(SvidError::KeyUsageMissing)?;
     if !usage.critical {
         return Err(SvidError::KeyUsageNotCritical);

@@ -10,18 +10,19 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use identity::{SpiffeId, TrustDomain};
 use rustls_pki_types::{TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 pub use error::{ChainPosition, SvidError};
 pub(crate) use leaf::leaf_id;
 pub use roots::{TrustedRoots, validate_chain, validate_server};
 
-use crate::bundle::{check_anchor, claims_no_revocation, foreign_uri_san};
+use crate::bundle::{TrustAnchors, check_anchor, claims_no_revocation, foreign_uri_san};
 use crate::{BundleError, Certificate, CertificateDer, SerialNumber, Sha256Digest, Timestamp, TrustBundle, crypto};
 
 /// The most certificates of a chain, the leaf and a root sent along included.
@@ -156,7 +157,7 @@ pub(crate) fn validate_parsed(
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::EmptyChain)?;
     let id = leaf::check(leaf, bundle.trust_domain())?;
 
-    let scope = Scope { authorities: bundle.authorities(), trust_domain: Some(bundle.trust_domain()) };
+    let scope = Scope { anchors: bundle.anchors(), trust_domain: Some(bundle.trust_domain()) };
     find_path(leaf, intermediates, &scope, usage, now)?;
     Ok(ValidatedSvid { id, leaf: leaf.clone(), intermediates: intermediates.to_vec() })
 }
@@ -164,7 +165,7 @@ pub(crate) fn validate_parsed(
 /// Under what a path is looked for.
 struct Scope<'a> {
     /// Those outside their dates are left out.
-    authorities: &'a [Certificate],
+    anchors: &'a TrustAnchors,
     /// Whom they speak for; `None` for roots that are trusted for something else than SVIDs.
     trust_domain: Option<&'a TrustDomain>,
 }
@@ -177,16 +178,20 @@ fn find_path(
     usage: Usage,
     now: Timestamp,
 ) -> Result<(), SvidError> {
-    let anchors = scope
-        .authorities
-        .iter()
-        .filter(|authority| authority.is_valid_at(now))
-        .map(|authority| anchor_from_trusted_cert(authority.der()))
-        .collect::<Result<Vec<TrustAnchor<'_>>, _>>()
-        .map_err(|error| SvidError::Path { reason: error.to_string() })?;
+    let (authorities, anchors): (Vec<&Certificate>, Vec<TrustAnchor<'_>>) = scope.anchors.valid_at(now).unzip();
     let issuers: Vec<CertificateDer<'_>> =
         intermediates.iter().map(|certificate| CertificateDer::from(certificate.der().as_ref())).collect();
     let entity = EndEntityCert::try_from(leaf.der()).map_err(|error| SvidError::Path { reason: error.to_string() })?;
+    // Another anchor of the same name may have no such limit, so that this is told apart while the path is looked for.
+    let limit = Cell::new(None);
+    let within_limits = |path: &VerifiedPath<'_>| {
+        let authority = anchors.iter().zip(&authorities).find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()));
+        let (_, authority) = authority.ok_or(webpki::Error::UnknownIssuer)?;
+        check_limits(authority, path, intermediates, usage).map_err(|exceeded| {
+            limit.set(Some(exceeded));
+            webpki::Error::UnknownIssuer
+        })
+    };
     let path = entity
         .verify_for_usage(
             crypto::signature_algorithms(),
@@ -199,10 +204,40 @@ fn find_path(
                 Usage::Server => KeyUsage::server_auth(),
             },
             None,
-            None,
+            Some(&within_limits),
         )
-        .map_err(|error| explain(error, leaf, intermediates, scope, now))?;
+        .map_err(|error| limit.take().unwrap_or_else(|| explain(error, leaf, intermediates, scope, now)))?;
     check_intermediates(&path, intermediates, scope.trust_domain)
+}
+
+/// What an anchor says of the paths below it, which the path builder does not ask: their length and their use.
+fn check_limits(
+    authority: &Certificate,
+    path: &VerifiedPath<'_>,
+    intermediates: &[Certificate],
+    usage: Usage,
+) -> Result<(), SvidError> {
+    if let Some(limit) = authority.basic_constraints().and_then(|constraints| constraints.path_length) {
+        // Self-issued certificates do not count (RFC 5280 section 4.2.1.9).
+        let below = on_path(path, intermediates).filter(|(_, issuer)| issuer.subject_der() != issuer.issuer_der()).count();
+        if u32::try_from(below).map_or(true, |below| below > limit) {
+            return Err(SvidError::PathLength);
+        }
+    }
+    let allows = authority.extended_key_usage().is_none_or(|allowed| match usage {
+        Usage::Client => allowed.client_auth,
+        Usage::Server => allowed.server_auth,
+    });
+    if allows { Ok(()) } else { Err(SvidError::IssuerExtendedKeyUsage) }
+}
+
+/// The intermediates that a path goes through, with their places among all that were sent.
+fn on_path<'a>(path: &VerifiedPath<'_>, intermediates: &'a [Certificate]) -> impl Iterator<Item = (usize, &'a Certificate)> {
+    let on_path: Vec<_> = path.intermediate_certificates().map(|certificate| certificate.der().to_vec()).collect();
+    intermediates
+        .iter()
+        .enumerate()
+        .filter(move |(_, certificate)| on_path.iter().any(|der| der.as_slice() == certificate.der().as_ref()))
 }
 
 fn check_dates(certificate: &Certificate, position: ChainPosition, now: Timestamp) -> Result<(), SvidError> {
@@ -221,11 +256,7 @@ fn check_intermediates(
     intermediates: &[Certificate],
     trust_domain: Option<&TrustDomain>,
 ) -> Result<(), SvidError> {
-    let on_path: Vec<_> = path.intermediate_certificates().map(webpki::Cert::der).collect();
-    for (index, certificate) in intermediates.iter().enumerate() {
-        if !on_path.contains(certificate.der()) {
-            continue;
-        }
+    for (index, certificate) in on_path(path, intermediates) {
         let position = ChainPosition::of_index(index + 1);
         if !certificate.key_usage().is_some_and(|usage| usage.key_cert_sign()) {
             return Err(SvidError::IntermediateKeyUsage { position });
@@ -255,7 +286,7 @@ fn explain(
     let chain = || std::iter::once(leaf).chain(intermediates);
     match error {
         E::CertExpired { .. } | E::CertNotValidYet { .. } | E::UnknownIssuer | E::InvalidSignatureForPublicKey => {
-            let lapsed = scope.authorities.iter().filter(|authority| {
+            let lapsed = scope.anchors.certificates().iter().filter(|authority| {
                 // Those, valid or not, whose name a certificate of the chain gives as its issuer.
                 chain().any(|certificate| certificate.issuer_der() == authority.subject_der())
             });

@@ -2,62 +2,56 @@
 //!
 //! They stand under roots that are trusted for one purpose and never as a trust domain's authorities.
 
-use std::sync::Arc;
-
-use data_encoding::HEXLOWER;
 use identity::Host;
 use rustls_pki_types::{DnsName as WireName, ServerName};
 use webpki::EndEntityCert;
 
+use super::leaf::check_no_authority;
 use super::{Scope, find_path, parse_chain};
-use crate::bundle::check_authority;
-use crate::{
-    BundleError, Certificate, CertificateDer, MAX_AUTHORITIES, SvidError, Timestamp, TrustBundle, Usage, certificates_from_pem,
-};
-
-const NAME_CONSTRAINTS: &str = "2.5.29.30";
+use crate::bundle::{TrustAnchors, bundle_from_pem};
+use crate::{AnchorLapse, BundleError, Certificate, CertificateDer, SvidError, Timestamp, TrustBundle, Usage};
 
 /// Roots that an operator configured for one purpose; each is fit as an authority (see [`crate::AnchorError`]). `Clone` is
 /// cheap. Those outside their dates are kept, and vouch for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedRoots(Arc<[Certificate]>);
+pub struct TrustedRoots(TrustAnchors);
 
 impl TrustedRoots {
-    /// 1 to [`MAX_AUTHORITIES`] roots without duplicates.
+    /// 1 to [`crate::MAX_AUTHORITIES`] roots without duplicates.
     ///
     /// # Errors
     /// [`BundleError`]; one bad root refuses the whole.
     pub fn new(roots: Vec<Certificate>) -> Result<Self, BundleError> {
-        if roots.is_empty() || roots.len() > MAX_AUTHORITIES {
-            return Err(BundleError::Count { found: roots.len() });
+        if roots.is_empty() {
+            return Err(BundleError::Count { found: 0 });
         }
-        for (index, root) in roots.iter().enumerate() {
-            check_authority(root).map_err(|source| BundleError::Anchor { subject: root.subject(), source })?;
-            if roots.iter().take(index).any(|earlier| earlier == root) {
-                return Err(BundleError::Duplicate { subject: root.subject(), sha256: HEXLOWER.encode(&root.fingerprint()) });
-            }
-        }
-        Ok(Self(roots.into()))
+        TrustAnchors::admit(roots, None).map(Self)
     }
 
     /// Roots from the certificates of a PEM text.
     ///
     /// # Errors
-    /// [`BundleError`]; see [`certificates_from_pem`] and [`Self::new`].
+    /// [`BundleError`]; see [`crate::certificates_from_pem`] and [`Self::new`].
     pub fn from_pem(pem: &[u8]) -> Result<Self, BundleError> {
-        Self::new(certificates_from_pem(pem)?)
+        Self::new(bundle_from_pem(pem)?)
     }
 
     /// The authorities of a bundle, as roots.
     #[must_use]
     pub fn of_bundle(bundle: &TrustBundle) -> Self {
-        Self(bundle.authorities().into())
+        Self(bundle.anchors().clone())
     }
 
     /// All of them, in the order given, whatever their dates.
     #[must_use]
     pub fn certificates(&self) -> &[Certificate] {
-        &self.0
+        self.0.certificates()
+    }
+
+    /// Those outside their dates at `now`, which vouch for nothing: to be warned of where roots are loaded.
+    #[must_use]
+    pub fn lapsed_at(&self, now: Timestamp) -> Vec<AnchorLapse> {
+        self.0.lapsed_at(now)
     }
 
     /// Whether `authority` may be trusted at `now` because these roots are: it is one of them, or one of them that is valid
@@ -66,12 +60,12 @@ impl TrustedRoots {
     /// Only directly, and not for a root with name constraints: those would be lost once the authority stands for itself.
     #[must_use]
     pub fn vouch_for(&self, authority: &Certificate, now: Timestamp) -> bool {
-        if self.0.contains(authority) {
+        if self.certificates().contains(authority) {
             return true;
         }
-        self.0.iter().filter(|root| root.is_valid_at(now)).any(|root| {
+        self.certificates().iter().filter(|root| root.is_valid_at(now)).any(|root| {
             let self_issued = authority.subject_der() == root.subject_der();
-            let unconstrained = !root.extensions().iter().any(|header| header.oid == NAME_CONSTRAINTS);
+            let unconstrained = !root.has_name_constraints();
             // A self-issued certificate does not count in a path (RFC 5280 section 4.2.1.9).
             let may_have_below = self_issued || root.basic_constraints().is_some_and(|limits| limits.path_length != Some(0));
             unconstrained
@@ -95,9 +89,7 @@ pub fn validate_chain(
 ) -> Result<Certificate, SvidError> {
     let chain = parse_chain(chain)?;
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::EmptyChain)?;
-    if leaf.is_ca() {
-        return Err(SvidError::LeafIsCa);
-    }
+    check_no_authority(leaf)?;
     // keyUsage may be absent in foreign certificates; one that is there must fit (RFC 5280 section 4.2.1.3).
     if let Some(usage) = leaf.key_usage() {
         if usage.key_cert_sign() {
@@ -107,7 +99,7 @@ pub fn validate_chain(
             return Err(SvidError::DigitalSignatureMissing);
         }
     }
-    find_path(leaf, intermediates, &Scope { authorities: roots.certificates(), trust_domain: None }, usage, now)?;
+    find_path(leaf, intermediates, &Scope { anchors: &roots.0, trust_domain: None }, usage, now)?;
     Ok(leaf.clone())
 }
 

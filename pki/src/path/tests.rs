@@ -244,6 +244,39 @@ fn a_path_longer_than_its_constraint_is_refused() {
 }
 
 #[test]
+fn what_a_root_says_of_the_paths_below_it_holds() {
+    let tried = |root: Plan| {
+        let root = root.self_signed();
+        let issuer = Plan::authority("issuer").under(&root);
+        let below = Plan::leaf(ID).der_under(&issuer);
+        let chain = [below, issuer.der()];
+        [Usage::Client, Usage::Server].map(|usage| validate_svid(&chain, &bundle_of(&[&root]), usage, now()).map(|_| ()))
+    };
+    let root = || Plan::authority("root");
+    let length = |length| root().with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length)));
+    let purpose = |purpose: Vec<Eku>| root().with(|params| params.extended_key_usages = purpose);
+    assert_eq!(tried(length(1)), [Ok(()), Ok(())]);
+    assert_eq!(tried(length(0)), [Err(SvidError::PathLength), Err(SvidError::PathLength)]);
+    assert_eq!(tried(purpose(vec![Eku::ClientAuth, Eku::ServerAuth])), [Ok(()), Ok(())]);
+    assert_eq!(tried(purpose(vec![Eku::ClientAuth])), [Ok(()), Err(SvidError::IssuerExtendedKeyUsage)]);
+
+    // The same name and key without the limit: the path to that one is found, whichever stands first.
+    let narrow = length(0).self_signed();
+    let key = PrivateKey::from_pkcs8_der(narrow.key.pkcs8_der()).unwrap();
+    let wide = root().with_key(key).self_signed();
+    let issuer = Plan::authority("issuer").under(&narrow);
+    let chain = [Plan::leaf(ID).der_under(&issuer), issuer.der()];
+    assert_eq!(refusal(&chain, &bundle_of(&[&narrow])), SvidError::PathLength);
+    for both in [[&narrow, &wide], [&wide, &narrow]] {
+        assert!(check(&chain, &bundle_of(&both)).is_ok());
+    }
+    // A root renewed under its own name is no level of its own.
+    let renewed = Plan::authority("root").under(&narrow);
+    let chain = [Plan::leaf(ID).der_under(&renewed), renewed.der()];
+    assert!(check(&chain, &bundle_of(&[&narrow])).is_ok());
+}
+
+#[test]
 fn a_chain_that_was_good_is_judged_anew_by_the_bundle_and_the_time_of_now() {
     let h = Hierarchy::new();
     let leaf = Plan::leaf(ID).under(&h.issuer);
@@ -324,6 +357,33 @@ fn under_a_pinned_root() {
     let not_after = h.root.certificate.not_after();
     let late = not_after.plus(SECOND);
     assert_eq!(pinned(&chain, &pin, late), Err(SvidError::Expired { position: ChainPosition::Authority, not_after, now: late }));
+}
+
+#[test]
+fn a_pinned_root_counts_from_its_first_to_its_last_second() {
+    let pinned = |from: Timestamp, to: Timestamp| {
+        let root = Plan::authority("root").dates(from, to).self_signed();
+        let chain = [Plan::leaf(ID).der_under(&root), root.der()];
+        validate_under_pinned_root(&chain, &sha256(&root.der()), &trust_domain(), Usage::Server, now()).map(drop)
+    };
+    let position = ChainPosition::Authority;
+    assert_eq!(pinned(now(), now()), Ok(()));
+    let not_before = now().plus(SECOND);
+    assert_eq!(pinned(not_before, now().plus(HOUR)), Err(SvidError::NotYetValid { position, not_before, now: now() }));
+    let not_after = now().minus(SECOND);
+    assert_eq!(pinned(now().minus(HOUR), not_after), Err(SvidError::Expired { position, not_after, now: now() }));
+}
+
+#[test]
+fn a_refusal_says_which_certificate_it_means() {
+    let told = |position| SvidError::Expired { position, not_after: now(), now: now() }.to_string();
+    for (position, name) in [
+        (ChainPosition::Leaf, "leaf certificate"),
+        (ChainPosition::Intermediate(2), "intermediate certificate 2"),
+        (ChainPosition::Authority, "authority's certificate"),
+    ] {
+        assert!(told(position).contains(name), "{}", told(position));
+    }
 }
 
 #[test]
