@@ -6,24 +6,27 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
 
-use runtime::accept::pause_after_error;
+use runtime::accept::pause_after;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 use crate::pending::{Evicted, Pending, Spoke};
-use crate::{ServerTls, TlsError, TlsStream};
+use crate::{AddressGroup, ServerTls, TlsError, TlsStream};
 
 /// Bounds before authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeLimits {
     /// Connections that have not finished their handshake; the oldest silent one is closed for a newcomer. At least 1.
     pub pending: usize,
+    /// The same for those that come from one [`AddressGroup`], whose own oldest silent one is closed then. At least 1.
+    pub per_address: usize,
     /// Handshakes that compute at once (only once the whole client hello is there). At least 1.
     pub concurrent: usize,
     /// From accept to finished.
@@ -58,6 +61,10 @@ pub enum HandshakeOutcome {
     EvictedSilent,
     /// Closed after a client hello, for a newcomer.
     EvictedStalled,
+    /// Closed without a client hello, for a newcomer from the same address.
+    AddressEvictedSilent,
+    /// Closed after a client hello, for a newcomer from the same address.
+    AddressEvictedStalled,
     /// This end's own credentials could not be used.
     Config,
 }
@@ -66,6 +73,9 @@ pub enum HandshakeOutcome {
 pub trait HandshakeEvents: Send + Sync + 'static {
     /// One ended.
     fn handshake_ended(&self, outcome: HandshakeOutcome);
+
+    /// No connection could be accepted: there is no descriptor or no memory for one. It is tried again after a pause.
+    fn accept_failed(&self) {}
 }
 
 /// Handshakes run in tasks of their own; a silent or slow peer delays nobody. Dropping the listener ends them.
@@ -76,6 +86,10 @@ pub struct MtlsListener {
     permits: Arc<Semaphore>,
     handshakes: JoinSet<(SocketAddr, Result<TlsStream<TcpStream>, TlsError>)>,
     pending: Pending,
+    /// Set after a shortage, until it has been waited out.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Whether the last try failed for a shortage.
+    short: bool,
     events: Option<Arc<dyn HandshakeEvents>>,
 }
 
@@ -83,7 +97,9 @@ impl MtlsListener {
     /// Takes over a bound listener. Nothing is accepted before [`next`](Self::next) is awaited.
     #[must_use]
     pub fn new(listener: TcpListener, tls: ServerTls, limits: HandshakeLimits) -> Self {
-        let limits = HandshakeLimits { pending: limits.pending.max(1), concurrent: limits.concurrent.max(1), ..limits };
+        let HandshakeLimits { pending, per_address, concurrent, deadline } = limits;
+        let limits =
+            HandshakeLimits { pending: pending.max(1), per_address: per_address.max(1), concurrent: concurrent.max(1), deadline };
         Self {
             listener,
             tls,
@@ -91,6 +107,8 @@ impl MtlsListener {
             limits,
             handshakes: JoinSet::new(),
             pending: Pending::default(),
+            pause: None,
+            short: false,
             events: None,
         }
     }
@@ -110,8 +128,8 @@ impl MtlsListener {
         self.listener.local_addr()
     }
 
-    /// The next finished handshake. Failed handshakes are logged and reported, EMFILE and the like are waited out: never an
-    /// error. Cancel safe; connections are accepted only while it is awaited.
+    /// The next finished handshake. Failed handshakes are logged and reported, EMFILE and the like are waited out, during which
+    /// handshakes go on: never an error. Cancel safe; connections are accepted only while it is awaited.
     pub async fn next(&mut self) -> Accepted {
         loop {
             tokio::select! {
@@ -133,23 +151,53 @@ impl MtlsListener {
                         return Accepted { stream, remote };
                     }
                 }
-                accepted = self.listener.accept() => match accepted {
+                accepted = accept_after(&mut self.pause, &self.listener) => match accepted {
                     Ok((stream, remote)) => self.begin(stream, remote),
-                    Err(error) => pause_after_error(&error).await,
+                    Err(error) => self.accept_failed(&error),
                 },
             }
         }
     }
 
-    fn begin(&mut self, stream: TcpStream, remote: SocketAddr) {
-        if self.pending.len() >= self.limits.pending {
-            let evicted = self.pending.evict();
-            tracing::debug!(?evicted, "closed an unfinished connection for a newcomer");
-            self.tell(match evicted {
+    /// A shortage of descriptors must not last for as long as silent peers like: one of them makes room at each further try. Not at the
+    /// first one, which comes right behind whoever took the last descriptor and has had no time to speak.
+    fn accept_failed(&mut self, error: &io::Error) {
+        let Some(pause) = pause_after(error) else { return };
+        self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        if let Some(events) = &self.events {
+            events.accept_failed();
+        }
+        let lasts = std::mem::replace(&mut self.short, true);
+        if lasts && self.pending.evict_silent().is_some() {
+            self.tell(HandshakeOutcome::EvictedSilent);
+        }
+    }
+
+    /// Closes what must go before one more connection from there may wait.
+    fn make_room(&mut self, from: AddressGroup) {
+        let evicted = if self.pending.count_from(from) >= self.limits.per_address {
+            self.pending.evict_from(from).map(|evicted| match evicted {
+                Evicted::Silent => HandshakeOutcome::AddressEvictedSilent,
+                Evicted::Stalled => HandshakeOutcome::AddressEvictedStalled,
+            })
+        } else if self.pending.len() >= self.limits.pending {
+            self.pending.evict().map(|evicted| match evicted {
                 Evicted::Silent => HandshakeOutcome::EvictedSilent,
                 Evicted::Stalled => HandshakeOutcome::EvictedStalled,
-            });
+            })
+        } else {
+            None
+        };
+        if let Some(outcome) = evicted {
+            tracing::debug!(%from, ?outcome, "closed an unfinished connection for a newcomer");
+            self.tell(outcome);
         }
+    }
+
+    fn begin(&mut self, stream: TcpStream, remote: SocketAddr) {
+        self.short = false;
+        let from = AddressGroup::from(remote.ip());
+        self.make_room(from);
         if let Err(error) = stream.set_nodelay(true) {
             // The peer is gone already; the handshake will say so.
             tracing::debug!(%remote, %error, "cannot set TCP_NODELAY");
@@ -165,7 +213,7 @@ impl MtlsListener {
             let outcome = tokio::time::timeout(deadline, handshake).await;
             (remote, outcome.unwrap_or(Err(TlsError::Timeout { after: deadline })))
         });
-        self.pending.add(task, spoke);
+        self.pending.add(task, spoke, from);
     }
 
     fn report(&self, remote: SocketAddr, outcome: Result<TlsStream<TcpStream>, TlsError>) -> Option<TlsStream<TcpStream>> {
@@ -195,7 +243,9 @@ impl MtlsListener {
             | HandshakeOutcome::Io
             | HandshakeOutcome::Timeout
             | HandshakeOutcome::EvictedSilent
-            | HandshakeOutcome::EvictedStalled => tracing::debug!(%remote, %error, "TLS handshake failed"),
+            | HandshakeOutcome::EvictedStalled
+            | HandshakeOutcome::AddressEvictedSilent
+            | HandshakeOutcome::AddressEvictedStalled => tracing::debug!(%remote, %error, "TLS handshake failed"),
         }
         self.tell(outcome);
         None
@@ -206,6 +256,15 @@ impl MtlsListener {
             events.handshake_ended(outcome);
         }
     }
+}
+
+/// Accepts after the pause, if there is one. Cancel safe: a pause that is not over stays.
+async fn accept_after(pause: &mut Option<Pin<Box<Sleep>>>, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(waiting) = pause {
+        waiting.await;
+        *pause = None;
+    }
+    listener.accept().await
 }
 
 /// Polls `task` only while holding a permit, and holds none while it waits. rustls computes inside the poll that brings the

@@ -1,29 +1,65 @@
-//! The seam to the crypto backend (ring in this build). No other module of this crate names it.
+//! The seam to the crypto backend, which one feature chooses. No other module of this crate names it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
-use rustls::crypto::CryptoProvider;
+#[cfg(all(feature = "aws-lc", not(feature = "ring")))]
+use rustls::crypto::aws_lc_rs as backend;
+#[cfg(feature = "ring")]
+use rustls::crypto::ring as backend;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey;
+use rustls::{Error, NamedGroup};
 
-#[cfg(not(feature = "ring"))]
-compile_error!("mtls needs a crypto backend: enable its feature \"ring\"");
+#[cfg(all(feature = "aws-lc", feature = "ring"))]
+compile_error!(
+    "mtls has one crypto backend, and both its features `ring` (the default) and `aws-lc` are enabled: \
+     build with `--no-default-features --features aws-lc`, or without `--features aws-lc`; never with `--all-features`"
+);
+#[cfg(not(any(feature = "aws-lc", feature = "ring")))]
+compile_error!(
+    "mtls needs a crypto backend, and none is enabled: build with the default features for ring, \
+     or with `--no-default-features --features aws-lc`"
+);
 
-/// Cipher suites, groups and signature algorithms of the backend. Passed on explicitly, never installed for the process.
+/// The key exchange that is insisted on with every client that offers it, wherever in its list: X25519 together with ML-KEM-768
+/// (FIPS 203), so that what is recorded today is not read by a quantum computer later. ring does not have it.
+#[cfg(all(feature = "aws-lc", not(feature = "ring")))]
+const INSISTED_ON: Option<&'static dyn SupportedKxGroup> = Some(backend::kx_group::X25519MLKEM768);
 #[cfg(feature = "ring")]
+const INSISTED_ON: Option<&'static dyn SupportedKxGroup> = None;
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let classical: [&dyn SupportedKxGroup; 3] =
+        [backend::kx_group::X25519, backend::kx_group::SECP256R1, backend::kx_group::SECP384R1];
+    with_groups(INSISTED_ON.into_iter().chain(classical).collect())
+});
+
+static INSISTING: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| with_groups(INSISTED_ON.into_iter().collect()));
+
+fn with_groups(kx_groups: Vec<&'static dyn SupportedKxGroup>) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { kx_groups, ..backend::default_provider() })
+}
+
+/// Cipher suites, groups (the preferred one first) and signature algorithms of the backend. Passed on explicitly, never installed
+/// for the process.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
+    PROVIDER.clone()
+}
+
+/// The same for answering a client that offers these groups. rustls follows the client's order, so where the client offers the
+/// group that is insisted on, it is left no other.
+pub(crate) fn provider_answering(offered: &[NamedGroup]) -> Arc<CryptoProvider> {
+    let insists = INSISTED_ON.is_some_and(|group| offered.contains(&group.name()));
+    if insists { INSISTING.clone() } else { PROVIDER.clone() }
 }
 
 /// Loads a key for signing. From borrowed bytes, so that no unzeroized copy of them is made on the way.
-#[cfg(feature = "ring")]
-pub(crate) fn signing_key(pkcs8: &[u8]) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-    rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8)))
+pub(crate) fn signing_key(pkcs8: &[u8]) -> Result<Arc<dyn SigningKey>, Error> {
+    any_signing_key(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8)))
 }
 
 /// Loads a key of any encoding that TLS can be served with.
-#[cfg(feature = "ring")]
-pub(crate) fn any_signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-    rustls::crypto::ring::sign::any_supported_type(key)
+pub(crate) fn any_signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
+    backend::sign::any_supported_type(key)
 }

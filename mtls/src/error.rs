@@ -130,6 +130,7 @@ fn alert_for(why: &SvidError) -> CertificateError {
         | E::SpiffeId { .. }
         | E::NoPath { .. }
         | E::LeafIsCa
+        | E::LeafNameConstraints
         | E::KeyUsageMissing
         | E::KeyUsageNotCritical
         | E::DigitalSignatureMissing

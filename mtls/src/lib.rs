@@ -9,6 +9,7 @@
 //! [`https`] is the exception, and makes no peer: one bounded client for documents of the web, which is also TLS and therefore here.
 
 mod accept;
+mod address_group;
 mod backend;
 mod client;
 mod credentials;
@@ -18,6 +19,7 @@ mod peer;
 mod pem_files;
 mod pending;
 mod server;
+mod stall;
 mod stream;
 mod verify;
 
@@ -25,6 +27,7 @@ mod verify;
 mod tests;
 
 pub use accept::{Accepted, HandshakeEvents, HandshakeLimits, HandshakeOutcome, MtlsListener};
+pub use address_group::AddressGroup;
 pub use client::{ClientTls, ServerTrust};
 pub use error::{PeerRejection, TlsError};
 pub use peer::{PeerMatcher, VerifiedPeer};

@@ -91,7 +91,8 @@ impl ServerTls {
             SendRoot::No => None,
         })?;
         let verifier = Verifier::of_client(bundle, self.clients, self.clock.clone());
-        let mut config = ServerConfig::builder_with_provider(backend::provider())
+        let offered = hello.client_hello().named_groups().unwrap_or_default();
+        let mut config = ServerConfig::builder_with_provider(backend::provider_answering(offered))
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| TlsError::Config { what: error.to_string() })?
             .with_client_cert_verifier(verifier.clone())

@@ -7,20 +7,22 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::stall::WriteStall;
 use crate::{TlsError, VerifiedPeer};
 
 /// Bytes of keying material that [`TlsStream::exporter`] gives.
 pub const EXPORTER_BYTES: usize = 32;
 
-/// A TLS stream over `T`, after a finished handshake.
+/// A TLS stream over `T`, after a finished handshake. Writing to a peer that takes nothing fails after 30 s.
 pub struct TlsStream<T> {
     stream: tokio_rustls::TlsStream<T>,
     peer: Option<VerifiedPeer>,
+    stall: WriteStall,
 }
 
 impl<T> TlsStream<T> {
     pub(crate) fn new(stream: tokio_rustls::TlsStream<T>, peer: Option<VerifiedPeer>) -> Self {
-        Self { stream, peer }
+        Self { stream, peer, stall: WriteStall::default() }
     }
 
     /// The verified peer; `None` when the client showed no certificate, and for a server that is known by name.
@@ -33,6 +35,12 @@ impl<T> TlsStream<T> {
     #[cfg(test)]
     pub(crate) fn peer_chain(&self) -> &[pki::CertificateDer<'static>] {
         self.stream.get_ref().1.peer_certificates().unwrap_or_default()
+    }
+
+    /// The key exchange of the handshake.
+    #[cfg(test)]
+    pub(crate) fn key_exchange_group(&self) -> rustls::NamedGroup {
+        self.stream.get_ref().1.negotiated_key_exchange_group().expect("the handshake is finished").name()
     }
 
     /// The protocol agreed on by ALPN (RFC 7301), if any.
@@ -77,11 +85,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.stall.watch(cx, polled)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.stall.watch(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,10 +99,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.stall.watch(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.stall.watch(cx, polled)
     }
 }

@@ -3,7 +3,9 @@
 mod fixture;
 mod foreign;
 mod https;
+mod key_exchange;
 mod listener;
+mod stall;
 
 use std::io::ErrorKind;
 use std::time::Duration;

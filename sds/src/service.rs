@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tonic::{Request, Status, Streaming};
 
 use crate::file_secret::is_file_name;
-use crate::stream::{Connection, FetchError, RequestError, Response, StreamId, TooManyStreams};
+use crate::stream::{Connection, DeltaRequest, FetchError, RequestError, Response, StreamId, TooManyStreams};
 use crate::{BearerRefusal, BearerToken, FileNames, SdsMetrics, SecretSource, ValidationContextKind, wire};
 use live::{Driver, OpenStream, Shared, Sources, files_changed};
 
@@ -176,7 +176,7 @@ impl Protocol for StateOfTheWorld {
     }
 
     fn take(open: &OpenStream, message: DiscoveryRequest) -> Result<(), RequestError> {
-        let request = wire::request(message);
+        let request = crate::stream::Request::from(message);
         open.driver.step(|machine, now| machine.request(open.id, request, now)).unwrap_or(Ok(()))
     }
 
@@ -194,7 +194,7 @@ impl Protocol for Incremental {
     }
 
     fn take(open: &OpenStream, message: DeltaDiscoveryRequest) -> Result<(), RequestError> {
-        let request = wire::delta_request(message);
+        let request = DeltaRequest::from(message);
         open.driver.step(|machine, now| machine.request_delta(open.id, request, now)).unwrap_or(Ok(()))
     }
 
@@ -227,7 +227,7 @@ impl<S: SecretSource> SecretDiscoveryService for SdsService<S> {
     async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<tonic::Response<DiscoveryResponse>, Status> {
         let driver = self.driver(&request)?;
         let by_token = !matches!(BearerToken::from_metadata(request.metadata()), Ok(None));
-        let request = wire::request(request.into_inner());
+        let request = crate::stream::Request::from(request.into_inner());
         match fetch(&driver, request, by_token).await? {
             Ok(response) => Ok(tonic::Response::new(wire::response(response))),
             Err(error) => {
@@ -317,7 +317,7 @@ async fn next<P: Protocol>(
                 Ok(None) => return None,
                 Err(status) => {
                     tracing::debug!(stream = %open.id, code = ?status.code(), "SDS stream broke");
-                    return None;
+                    return Some((Err(status), None));
                 }
             },
             // An error means that the sender is gone: seen at the top of the loop.

@@ -19,16 +19,18 @@ const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
 const DISABLE_SPIFFE_VALIDATOR: &str = "disable_spiffe_cert_validation";
 
 /// Reads a request. The node's metadata count for the form of the validation context only; they say nothing about who calls.
-pub(crate) fn request(message: DiscoveryRequest) -> Request {
-    let DiscoveryRequest { version_info, node, resource_names, resource_locators: _, type_url, response_nonce, error_detail } =
-        message;
-    Request {
-        type_url,
-        names: resource_names,
-        version: version_info,
-        nonce: response_nonce,
-        rejection: error_detail.map(|status| status.message),
-        validation: node.and_then(|node| validation_asked_for(&node)),
+impl From<DiscoveryRequest> for Request {
+    fn from(message: DiscoveryRequest) -> Self {
+        let DiscoveryRequest { version_info, node, resource_names, resource_locators: _, type_url, response_nonce, error_detail } =
+            message;
+        Self {
+            type_url,
+            names: resource_names,
+            version: version_info,
+            nonce: response_nonce,
+            rejection: error_detail.map(|status| status.message),
+            validation: node.and_then(|node| validation_asked_for(&node)),
+        }
     }
 }
 
@@ -42,15 +44,17 @@ fn validation_asked_for(node: &Node) -> Option<ValidationContextKind> {
 }
 
 /// Reads a request of an incremental stream.
-pub(crate) fn delta_request(message: DeltaDiscoveryRequest) -> DeltaRequest {
-    DeltaRequest {
-        type_url: message.type_url,
-        subscribe: message.resource_names_subscribe,
-        unsubscribe: message.resource_names_unsubscribe,
-        initial_versions: message.initial_resource_versions.into_iter().collect(),
-        nonce: message.response_nonce,
-        rejection: message.error_detail.map(|status| status.message),
-        validation: message.node.and_then(|node| validation_asked_for(&node)),
+impl From<DeltaDiscoveryRequest> for DeltaRequest {
+    fn from(message: DeltaDiscoveryRequest) -> Self {
+        Self {
+            type_url: message.type_url,
+            subscribe: message.resource_names_subscribe,
+            unsubscribe: message.resource_names_unsubscribe,
+            initial_versions: message.initial_resource_versions.into_iter().collect(),
+            nonce: message.response_nonce,
+            rejection: message.error_detail.map(|status| status.message),
+            validation: message.node.and_then(|node| validation_asked_for(&node)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runtime::clock::SystemClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -16,7 +16,8 @@ use crate::{
     Accepted, ClientAuthentication, HandshakeEvents, HandshakeLimits, HandshakeOutcome, MtlsListener, TlsError, TlsStream,
 };
 
-const LIMITS: HandshakeLimits = HandshakeLimits { pending: 64, concurrent: 1, deadline: Duration::from_secs(60) };
+const LIMITS: HandshakeLimits =
+    HandshakeLimits { pending: 64, per_address: 64, concurrent: 1, deadline: Duration::from_secs(60) };
 const SOON: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -88,7 +89,7 @@ async fn five_hundred_silent_peers_do_not_delay_a_good_one() {
     assert_eq!(accepted.remote, client.io().local_addr().unwrap());
     assert_eq!(accepted.stream.peer().unwrap().id().as_str(), "spiffe://example.org/web");
     assert!(accepted.stream.io().nodelay().unwrap());
-    assert_eq!(running.events.count(HandshakeOutcome::EvictedSilent), 501 - LIMITS.pending);
+    assert_eq!(running.events.count(HandshakeOutcome::AddressEvictedSilent), 501 - LIMITS.per_address);
     assert_eq!(running.events.count(HandshakeOutcome::Finished), 1);
 }
 
@@ -108,7 +109,7 @@ async fn peers_that_stop_after_their_hello_hold_no_permit_and_no_place() {
     let client = connect(&bench, running.address);
     timeout(SOON, client).await.unwrap().unwrap();
     timeout(SOON, running.accepted.recv()).await.unwrap().unwrap();
-    assert_eq!(running.events.count(HandshakeOutcome::EvictedStalled), 1);
+    assert_eq!(running.events.count(HandshakeOutcome::AddressEvictedStalled), 1);
 }
 
 #[tokio::test]
@@ -133,6 +134,36 @@ async fn a_handshake_has_a_deadline_and_failures_are_told_apart() {
     use HandshakeOutcome as Outcome;
     for outcome in [Outcome::Timeout, Outcome::Io, Outcome::Protocol, Outcome::PeerRejected, Outcome::Finished] {
         assert_eq!(running.events.count(outcome), 1, "{outcome:?}");
+    }
+}
+
+/// Reads the end of a connection that this side did not end.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(timeout(SOON, stream.read(&mut [0; 8])).await, Ok(Ok(0) | Err(_)))
+}
+
+#[tokio::test]
+async fn one_more_than_an_address_may_have_closes_its_oldest_and_nobody_elses() {
+    let bench = Bench::new();
+    let limits = HandshakeLimits { pending: 64, per_address: 3, ..LIMITS };
+    let running = start(&bench, limits).await;
+    let from = async |last: u8| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        socket.connect(running.address).await.unwrap()
+    };
+    let other = from(2).await;
+    let mut silent = Vec::new();
+    for _ in 0..limits.per_address {
+        silent.push(from(3).await);
+    }
+    // At the limit nobody is closed: the next one is accepted after all of these.
+    let fourth = from(3).await;
+    assert!(is_closed(&mut silent[0]).await, "the oldest silent one of the address");
+    let evicted = |outcome| running.events.count(outcome);
+    assert_eq!((evicted(HandshakeOutcome::AddressEvictedSilent), evicted(HandshakeOutcome::EvictedSilent)), (1, 0));
+    for stream in silent[1..].iter().chain([&fourth, &other]) {
+        assert_eq!(stream.try_read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 }
 

@@ -74,7 +74,7 @@ fn a_validation_context_is_envoys_spiffe_validator_or_plain_trusted_ca() {
 fn node_metadata_ask_for_plain_trusted_ca_as_with_spire() {
     let asked = |kind| {
         let fields = HashMap::from([(DISABLE_SPIFFE_VALIDATOR.to_owned(), Value { kind: Some(kind) })]);
-        request(DiscoveryRequest {
+        Request::from(DiscoveryRequest {
             node: Some(Node { metadata: Some(Struct { fields }), ..Default::default() }),
             ..Default::default()
         })
@@ -86,7 +86,7 @@ fn node_metadata_ask_for_plain_trusted_ca_as_with_spire() {
     for no in [Kind::BoolValue(false), Kind::StringValue("yes".to_owned()), Kind::NumberValue(1.0)] {
         assert_eq!(asked(no), None);
     }
-    assert_eq!(request(DiscoveryRequest::default()).validation, None);
+    assert_eq!(Request::from(DiscoveryRequest::default()).validation, None);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_request_is_taken_over_field_by_field() {
         error_detail: Some(Status { code: 13, message: "why".to_owned(), details: Vec::new() }),
         ..Default::default()
     };
-    let Request { type_url, names, version, nonce, rejection, validation } = request(message);
+    let Request { type_url, names, version, nonce, rejection, validation } = message.into();
     assert_eq!((type_url.as_str(), version.as_str(), nonce.as_str()), (SECRET_TYPE_URL, "v", "n"));
     assert_eq!(names.into_iter().collect::<BTreeSet<_>>().len(), 2);
     assert_eq!((rejection.as_deref(), validation), (Some("why"), None));
@@ -121,7 +121,7 @@ fn an_incremental_response_has_a_version_per_resource_and_its_request_is_taken_o
     assert_eq!((resource.name.as_str(), &resource.version), ("default", &version));
     assert_eq!(tls::Secret::decode(resource.resource.unwrap().value.as_slice()).unwrap().name, "default");
 
-    let taken = delta_request(DeltaDiscoveryRequest {
+    let taken = DeltaRequest::from(DeltaDiscoveryRequest {
         type_url: SECRET_TYPE_URL.to_owned(),
         resource_names_subscribe: vec!["a".to_owned()],
         resource_names_unsubscribe: vec!["b".to_owned()],

@@ -124,6 +124,31 @@ fn a_name_that_went_is_told_removed_once_and_comes_back() {
 }
 
 #[test]
+fn a_removal_that_is_not_accepted_yet_comes_along_and_one_that_is_does_not() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let (web, api) = (authority.fresh("web"), authority.fresh("api"));
+    let mut bench = Bench::new(state(&[&web, &api], &trust));
+    let stream = bench.open_delta(&[API, "default"], &[]);
+    let first = bench.sent(stream);
+    bench.ack_delta(stream, &first);
+    bench.update(&state(&[&web], &trust));
+    assert_eq!(removed(&bench.sent(stream)), [API]);
+    // The answer to that has not come when the next change does.
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let second = bench.sent(stream);
+    assert_eq!((names(&second), removed(&second)), (vec!["default"], vec![API]));
+    bench.ack_delta(stream, &second);
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let third = bench.sent(stream);
+    assert_eq!((names(&third), removed(&third)), (vec!["default"], vec![]));
+    // A rejection has the last good content sent again, and what is gone stays unsaid.
+    bench.nack_delta(stream, &third);
+    let mended = bench.sent(stream);
+    assert_eq!((names(&mended), removed(&mended)), (vec!["default"], vec![]));
+}
+
+#[test]
 fn a_removal_that_is_rejected_is_said_once_and_holds_up_nothing() {
     let authority = Authority::new();
     let trust = bundle(&[&authority]);

@@ -127,3 +127,14 @@ fn what_was_taken_away_is_never_sent_again() {
     let late = bench.open(&["default", "ROOTCA"]);
     bench.silent(&[stream, other, again, late]);
 }
+
+#[test]
+fn what_ended_before_it_was_sent_is_left_out_at_once_and_the_rest_is_sent() {
+    let authority = Authority::new();
+    let (brief, lasting) = (authority.svid("web", 0, Duration::from_secs(60)), authority.fresh("api"));
+    let mut bench = Bench::new(state(&[&lasting, &brief], &bundle(&[&authority])));
+    let stream = bench.open(&["default", "spiffe://example.org/web"]);
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(serial_of(&bench.sent(stream)), lasting.leaf().serial().to_string());
+    bench.silent(&[stream]);
+}
