@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::admission::AgentIssuance;
 use crate::issuing::{Desk, IssuedSvid, IssuingError};
 use crate::provisioning::{ProvisioningError, ProvisioningSource};
+use crate::rate::TooFast;
 use crate::records::{AgentSvidRecord, JoinToken, NodeRecord, NodeState, SvidGrounds};
 use crate::store::{CertificateUseError, RedeemError, Store, StoreError};
 pub(crate) use certificate::CertificateProof;
@@ -76,6 +77,9 @@ pub(crate) enum AttestError {
     /// Too many at once.
     #[error("too many attestations are in progress: try again shortly")]
     Busy,
+    /// Too many from there.
+    #[error("more attestations were tried from this address than may be for now ({}): try again in {:?}", .0.limit, .0.wait)]
+    TooFast(TooFast),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,6 +128,7 @@ impl Attestation {
     /// [`AttestError`]; no token is used up by a caller that did not prove itself.
     pub(crate) async fn redeem(&self, token: &str, proof: Proof) -> Result<Attested, AttestError> {
         let _slot = self.slot().await?;
+        self.check_clock()?;
         let token_hash = JoinToken::parse(token).map_err(|_| RedeemError::Unknown)?.hash();
         let transcript = join_token_transcript(&proof.exporter, &token_hash, &proof.csr);
         let proven = proof.verify(&transcript)?;
@@ -139,6 +144,7 @@ impl Attestation {
     /// [`AttestError`]; what the record says is told only to the holder of the key.
     pub(crate) async fn reattest(&self, nonce: &[u8; NONCE_BYTES], proof: Proof) -> Result<Attested, AttestError> {
         let _slot = self.slot().await?;
+        self.check_clock()?;
         let transcript = reattestation_transcript(&proof.exporter, nonce, &proof.csr);
         let proven = proof.verify(&transcript)?;
         let node_key_spki = proven.node_key.spki_der().to_vec();
@@ -146,6 +152,11 @@ impl Attestation {
         let now = Timestamp::from(self.clock.now());
         may_return(&record, self.window, now)?;
         self.admit(&record, &proven.request, SvidGrounds::Reattestation { node_key_spki }).await
+    }
+
+    /// Before a token or a certificate is used up, and before anything is forgotten as ended, by a clock that may not date anything.
+    fn check_clock(&self) -> Result<(), AttestError> {
+        Ok(self.desk.check_clock().map_err(IssuingError::Clock)?)
     }
 
     /// Waits a little: after an outage a whole fleet comes back at once.

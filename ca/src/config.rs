@@ -3,8 +3,10 @@
 //! Owns which keys there are, their defaults and their ranges. Every fault of a file is told at once, and a key that
 //! nobody knows is a fault: a misspelt limit must not silently become its default.
 
+mod audit;
 mod istio;
 mod jwt;
+mod limits;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,12 +20,14 @@ use runtime::config::{ConfigErrors, Document, Section, absolute_path};
 use runtime::secret_source::SecretSource;
 use runtime::telemetry::{LogFormat, log_level};
 
+use crate::audit::CheckpointSchedule;
 use crate::key_file;
 use crate::oidc::OidcRule;
 use crate::oidc::config::read_rules;
 use crate::provisioning::NodeTemplate;
 
 pub use istio::IstioConfig;
+pub use limits::LimitsConfig;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
 #[derive(Clone, Debug)]
@@ -62,10 +66,14 @@ pub struct CaConfig {
     pub token_ttl: Duration,
     /// The issuers whose tokens are taken; no two of one issuer.
     pub oidc: Vec<OidcRule>,
+    /// How often the head of the audit chain is signed.
+    pub audit_schedule: CheckpointSchedule,
     /// Where the passphrase of the private keys is; `None`: they lie as they are.
     pub key_passphrase: Option<SecretSource>,
     /// What callers in Istio's way may ask.
     pub istio: IstioConfig,
+    /// What one peer may take of this CA.
+    pub limits: LimitsConfig,
     /// Where metrics and health are served; `None`: nowhere.
     pub telemetry: Option<AdminAddress>,
     /// How log lines look.
@@ -112,6 +120,12 @@ impl CaConfig {
         self.state_dir.join("jwt-key.pem")
     }
 
+    /// The key that signs checkpoints of the audit chain.
+    #[must_use]
+    pub fn audit_key_path(&self) -> PathBuf {
+        self.state_dir.join("audit-key.pem")
+    }
+
     /// The SQLite file.
     #[must_use]
     pub fn store_path(&self) -> PathBuf {
@@ -134,8 +148,10 @@ impl CaConfig {
         let (reattest_window, token_ttl) = read_attestation(&root.section("attestation"));
         let provisioning = read_provisioning(&root.section("attestation"));
         let oidc = read_rules(&root);
+        let audit_schedule = audit::read(&root.section("audit"));
         let key_passphrase = key_file::read_config(&root.section("keys"));
         let istio = istio::read(&root.section("istio"));
+        let limits = limits::read(&root.section("limits"));
         let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
         let log = root.section("log");
         let log_format = log.optional("format", LogFormat::from_str);
@@ -172,8 +188,10 @@ impl CaConfig {
             reattest_window: reattest_window.unwrap_or(DEFAULT_REATTEST_WINDOW),
             token_ttl: token_ttl.unwrap_or(DEFAULT_TOKEN_TTL),
             oidc,
+            audit_schedule,
             key_passphrase,
             istio,
+            limits,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),
             log_level: log_level.unwrap_or(tracing::Level::INFO),
@@ -322,6 +340,24 @@ mod tests {
             ("default_ttl = \"2m\"\nmax_ttl = \"1m\"", "default_ttl"),
         ] {
             let told = ttl(bad).unwrap_err().to_string();
+            assert!(told.contains(key), "{told}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_made_every_thousand_events_or_minute_unless_configured_within_bounds() {
+        let schedule =
+            |audit: &str| CaConfig::parse("ca.toml", &format!("{SMALLEST}[audit]\n{audit}")).map(|config| config.audit_schedule);
+        let schedule_of = |events, seconds| CheckpointSchedule { events, interval: Duration::from_secs(seconds) };
+        assert_eq!(schedule("").unwrap(), schedule_of(1_000, 60));
+        assert_eq!(schedule("checkpoint_events = 1\ncheckpoint_interval = \"1h\"").unwrap(), schedule_of(1, 3600));
+        for (bad, key) in [
+            ("checkpoint_events = 0", "checkpoint_events"),
+            ("checkpoint_events = 1000001", "checkpoint_events"),
+            ("checkpoint_interval = \"0s\"", "checkpoint_interval"),
+            ("checkpoint_interval = \"61m\"", "checkpoint_interval"),
+        ] {
+            let told = schedule(bad).unwrap_err().to_string();
             assert!(told.contains(key), "{told}");
         }
     }

@@ -22,6 +22,7 @@ pub(crate) enum ErrorReason {
     IssuerEndsTooSoon,
     TtlAboveMax,
     StoreUnavailable,
+    ClockUntrusted,
     NotReady,
     NoCredential,
     CredentialInvalid,
@@ -32,6 +33,7 @@ pub(crate) enum ErrorReason {
     TtlTooShort,
     RateExceeded,
     KeysUnavailable,
+    Overloaded,
 }
 
 impl ErrorReason {
@@ -55,6 +57,7 @@ impl ErrorReason {
             Self::IssuerEndsTooSoon => "ISSUER_ENDS_TOO_SOON",
             Self::TtlAboveMax => "TTL_ABOVE_MAX",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::ClockUntrusted => "CLOCK_UNTRUSTED",
             Self::NotReady => "NOT_READY",
             Self::NoCredential => "NO_CREDENTIAL",
             Self::CredentialInvalid => "CREDENTIAL_INVALID",
@@ -65,6 +68,7 @@ impl ErrorReason {
             Self::TtlTooShort => "TTL_TOO_SHORT",
             Self::RateExceeded => "RATE_EXCEEDED",
             Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::Overloaded => "OVERLOADED",
         }
     }
 }

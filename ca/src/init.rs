@@ -9,8 +9,8 @@ mod maker;
 use std::path::{Path, PathBuf};
 
 use pki::{
-    AuthorityRole, Certificate, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, SerialNumber, Sha256Digest,
-    Timestamp, certificates_from_pem, certificates_to_pem,
+    AuthorityRole, Certificate, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, RsaSize, SerialNumber,
+    Sha256Digest, Timestamp, certificates_from_pem, certificates_to_pem,
 };
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
@@ -19,6 +19,7 @@ use runtime::private_files::{
 };
 use zeroize::Zeroizing;
 
+use crate::checkpoints::key as checkpoint_key;
 use crate::config::CaConfig;
 use crate::jwt::key as jwt_key_file;
 use crate::key_file;
@@ -65,6 +66,10 @@ pub struct InitReport {
     pub jwt_key: PathBuf,
     /// Its name, the `kid` of those.
     pub jwt_key_id: KeyId,
+    /// The file of the key that signs checkpoints of the audit chain.
+    pub audit_key: PathBuf,
+    /// Its name: SHA-256 of the SubjectPublicKeyInfo of its public half. What auditors keep.
+    pub audit_key_id: Sha256Digest,
 }
 
 /// What `signet ca issuer renew` made.
@@ -97,6 +102,8 @@ pub struct CheckReport {
     pub root_fingerprint: Sha256Digest,
     /// The name of the key that signs JWT-SVIDs; `None`: the next start makes one.
     pub jwt_key_id: Option<KeyId>,
+    /// The name of the key that signs checkpoints of the audit chain; `None`: the next start makes one.
+    pub audit_key_id: Option<Sha256Digest>,
     /// What will soon hurt; empty when all is well.
     pub warnings: Vec<String>,
 }
@@ -115,6 +122,8 @@ pub async fn init(
     entropy: &dyn Entropy,
 ) -> Result<InitReport, InitError> {
     refuse_plugged_in(config)?;
+    // First: an algorithm that this build does not make leaves nothing behind.
+    let root_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     ensure_private_dir(&config.state_dir)?;
     let _lock = DirLock::acquire(&config.state_dir)?;
     let root_certificate = config.state_dir.join(STATE_ROOT_CERT);
@@ -128,7 +137,6 @@ pub async fn init(
     let now = Timestamp::from(clock.now());
     let store = SqliteStore::open(&config.store_path())?;
     let maker = Maker { config, store: &store, entropy, caller: "signet ca init", now };
-    let root_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     let root = maker.certificate(AuthorityRole::Root, &root_key, None, &root_key).await?;
     let issuer_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &issuer_key, Some(&root), &root_key).await?;
@@ -137,6 +145,7 @@ pub async fn init(
     write_private(&root_key_file, root_key_pem.as_bytes(), Overwrite::Refuse)?;
     write_public(&root_certificate, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
     let jwt_key = jwt_key_file::load_or_make(config, entropy).map_err(KeystoreError::JwtKey)?;
+    let audit_key = checkpoint_key::load_or_make(config, entropy).map_err(KeystoreError::CheckpointKey)?;
     let generation = maker.write_generation(1, &issuer, &issuer_key, &root, &protection)?;
     Ok(InitReport {
         root_certificate,
@@ -147,6 +156,8 @@ pub async fn init(
         issuer_not_after: issuer.not_after(),
         jwt_key: config.jwt_key_path(),
         jwt_key_id: jwt_key.key_id().clone(),
+        audit_key: config.audit_key_path(),
+        audit_key_id: audit_key.id(),
     })
 }
 
@@ -176,14 +187,21 @@ pub async fn issuer_renew(
     let now = Timestamp::from(clock.now());
     let store = SqliteStore::open(&config.store_path())?;
     let maker = Maker { config, store: &store, entropy, caller: "signet ca issuer renew", now };
-    let algorithm = match root.public_key().algorithm() {
-        PublicKeyAlgorithm::EcdsaP384 => KeyAlgorithm::EcdsaP384,
-        PublicKeyAlgorithm::EcdsaP256 | PublicKeyAlgorithm::Ed25519 | PublicKeyAlgorithm::Rsa { .. } => KeyAlgorithm::EcdsaP256,
-    };
-    let key = PrivateKey::generate(algorithm).map_err(InitError::Generate)?;
+    let key = PrivateKey::generate(issuer_algorithm(root.public_key().algorithm())).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &key, Some(&root), &root_key).await?;
     let generation = maker.write_generation(newest.saturating_add(1), &issuer, &key, &root, &protection)?;
     Ok(RenewReport { generation, subject: issuer.subject(), serial: issuer.serial().clone(), not_after: issuer.not_after() })
+}
+
+/// The kind of an issuing CA's key: that of its root where this build makes such keys, ECDSA P-256 elsewhere.
+fn issuer_algorithm(root: PublicKeyAlgorithm) -> KeyAlgorithm {
+    let wanted = match root {
+        PublicKeyAlgorithm::EcdsaP256 | PublicKeyAlgorithm::Ed25519 => KeyAlgorithm::EcdsaP256,
+        PublicKeyAlgorithm::EcdsaP384 => KeyAlgorithm::EcdsaP384,
+        PublicKeyAlgorithm::Rsa { bits } if bits > 3072 => KeyAlgorithm::Rsa(RsaSize::Bits4096),
+        PublicKeyAlgorithm::Rsa { .. } => KeyAlgorithm::Rsa(RsaSize::Bits3072),
+    };
+    if wanted.is_made_here() { wanted } else { KeyAlgorithm::EcdsaP256 }
 }
 
 /// Checks what a start would check, without the state directory's lock: the directory's owner and mode, the authority whole, the
@@ -199,6 +217,7 @@ pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, CheckE
     drop(provisioning::load(&config.provisioning)?);
     let (keystore, authority) = Keystore::open(config, now)?;
     let jwt_key = jwt_key_file::load(config).map_err(KeystoreError::JwtKey)?;
+    let audit_key = checkpoint_key::load(config).map_err(KeystoreError::CheckpointKey)?;
     let mut warnings = warnings_of(&authority, now);
     warnings.extend(authority.check_ready(&config.leaf, now).err().map(|why| why.to_string()));
     warnings.extend(oidc::check(&config.oidc)?);
@@ -210,6 +229,7 @@ pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, CheckE
         root_not_after: authority.root().not_after(),
         root_fingerprint: authority.root().fingerprint(),
         jwt_key_id: jwt_key.map(|key| key.key_id().clone()),
+        audit_key_id: audit_key.map(|key| key.id()),
         warnings,
     })
 }

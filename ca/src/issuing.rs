@@ -2,25 +2,28 @@
 //!
 //! Owns which authority signs now and what a refusal is called. What is checked is `admission`'s, how it is made `issuance`'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, future};
-use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, TrustDomain};
+use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
 use pki::{Certificate, CsrError, LeafProfile, ReplicaByte, SerialNumber, Timestamp, VerifiedRequest};
-use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::admission::{AdmissionError, Admitted, AgentIssuance};
 use crate::authority::SigningAuthority;
+use crate::csr_limit::CsrLimit;
 use crate::error_reason::Told;
 use crate::issuance::{Issuance, IssuanceError, Issued};
+use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Purpose};
-use crate::records::{Entry, NodeRecord};
+use crate::rate::TooFast;
+use crate::records::{Entry, EntryId, Held, NodeRecord};
 use crate::store::{Store, StoreError};
+use crate::turns::{Overloaded, Turn, Turns, Urgency};
 
 /// Result rows that may wait for their write; beyond it, answers wait too.
 const MAX_PENDING_RESULTS: usize = 1024;
@@ -33,12 +36,24 @@ pub(crate) enum IssuingError {
     /// The request itself.
     #[error("the certificate request is refused: {0}")]
     Csr(CsrError),
+    /// The request is larger than configured.
+    #[error("the certificate request has {found} bytes; at most [limits] csr_bytes = {limit} are read")]
+    CsrTooLarge { found: usize, limit: usize },
+    /// The caller has had enough for now.
+    #[error("more certificates were asked for by this identity than it may have for now ({}): try again in {:?}", .0.limit, .0.wait)]
+    TooFast(TooFast),
+    /// Too many others ask.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// No such entry for this caller; that it may exist for another node is not told.
     #[error("node {node} has no entry {entry}")]
     EntryNotFound { entry: String, node: NodeName },
     /// The caller may not have the name.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// The clock may not date it.
+    #[error(transparent)]
+    Clock(#[from] ClockFault),
     /// The script stopped.
     #[error(transparent)]
     Issuance(#[from] IssuanceError),
@@ -89,9 +104,11 @@ pub(crate) struct DeskParts {
     pub(crate) replica: ReplicaByte,
     pub(crate) authority: watch::Receiver<Arc<SigningAuthority>>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<IssuanceClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
+    pub(crate) csr: CsrLimit,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// The desk. One for the process.
@@ -118,12 +135,23 @@ impl Desk {
         grounds: AgentIssuance,
         request: &VerifiedRequest,
     ) -> Result<IssuedSvid, IssuingError> {
-        let admitted = Admitted::for_agent(&self.parts.trust_domain, node, grounds, self.parts.agent_ttl);
-        self.issue(Purpose::Agent, admitted, Ok(request)).await
+        let issued = async {
+            let admitted = Admitted::for_agent(&self.parts.trust_domain, node, grounds, self.parts.agent_ttl)?;
+            // A renewal that was issued and never arrived makes this look less urgent than it is, until it ends.
+            let held = node.current.as_ref().map(|svid| Held {
+                issued_at: Timestamp::from_unix_seconds(
+                    svid.not_after.unix_seconds().saturating_sub(self.parts.agent_ttl.as_secs()),
+                ),
+                not_after: svid.not_after,
+            });
+            let _turn = self.turn(&self.identity_of(node), held).await?;
+            self.run_script(admitted, request, self.parts.clock.issue_at()?).await
+        };
+        self.counted(Purpose::Agent, issued.await)
     }
 
     /// A certificate for an entry, asked for by the agent of `caller`, authenticated in this very call; `aliases` are those of its
-    /// node, as the store holds them. `csr` is DER.
+    /// node, as the store holds them; `held` is what it has for the entry, as the ledger has it. `csr` is DER.
     ///
     /// # Errors
     /// [`IssuingError`].
@@ -133,21 +161,46 @@ impl Desk {
         aliases: &BTreeSet<AliasName>,
         entry: &Entry,
         csr: &[u8],
+        held: Option<Held>,
     ) -> Result<IssuedSvid, IssuingError> {
-        // Admission first: who may not have the name costs no signature verification.
-        let now = Timestamp::from(self.parts.clock.now());
-        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now);
-        let request = match &admitted {
-            Ok(_) => VerifiedRequest::parse(csr),
-            Err(refused) => {
-                let refused = refused.clone().into();
-                return self.counted(Purpose::Workload, Err(refused));
-            }
+        let issued = async {
+            let admit = || {
+                let now = self.parts.clock.issue_at()?;
+                let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+                Ok::<_, IssuingError>((admitted, now))
+            };
+            // Admission first: who may not have the name costs no signature verification and waits for none. And again after the wait:
+            // the entry may have ended meanwhile, and what is issued is admitted, dated and recorded by one moment.
+            drop(admit()?);
+            self.parts.csr.check(csr)?;
+            let _turn = self.turn(&self.identity_of(caller), held).await?;
+            let (admitted, now) = admit()?;
+            let request = self.parts.csr.read(csr)?;
+            self.run_script(admitted, &request, now).await
         };
-        match request {
-            Ok(request) => self.issue(Purpose::Workload, admitted, Ok(&request)).await,
-            Err(error) => self.issue(Purpose::Workload, admitted, Err(error)).await,
+        self.counted(Purpose::Workload, issued.await)
+    }
+
+    /// What the ledger says that a node holds for these entries, where there are not turns enough for all of them: only then does it
+    /// matter, and only then is it looked up. The caller's own word is not asked.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn held_for(
+        &self,
+        caller: &NodeRecord,
+        entries: Vec<EntryId>,
+    ) -> Result<HashMap<EntryId, Held>, StoreError> {
+        if self.parts.turns.has_room_for(entries.len()) {
+            return Ok(HashMap::new());
         }
+        let now = self.parts.clock.now();
+        self.parts.store.held(self.identity_of(caller).to_string(), entries, now).await
+    }
+
+    /// How urgent an issuance is.
+    pub(crate) fn urgency(&self, held: Option<Held>) -> Urgency {
+        Urgency::of(held, self.parts.clock.now())
     }
 
     /// Whether the agent of `caller`, authenticated in this very call, may have a JWT-SVID of an entry: exactly when it may have
@@ -161,11 +214,19 @@ impl Desk {
         aliases: &BTreeSet<AliasName>,
         entry: &Entry,
     ) -> Result<Admitted, IssuingError> {
-        let now = Timestamp::from(self.parts.clock.now());
+        let now = self.parts.clock.issue_at()?;
         Ok(Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?)
     }
 
-    /// A certificate for a caller that was admitted in this very call.
+    /// Whether the clock lets anything be issued now: to be asked before something is used up for it.
+    ///
+    /// # Errors
+    /// [`ClockFault`].
+    pub(crate) fn check_clock(&self) -> Result<(), ClockFault> {
+        self.parts.clock.look()
+    }
+
+    /// A certificate for a caller that was admitted in this very call; `held` is the certificate that it proved itself by, if it did.
     ///
     /// # Errors
     /// [`IssuingError`].
@@ -173,11 +234,16 @@ impl Desk {
         &self,
         admitted: Admitted,
         request: &VerifiedRequest,
+        held: Option<Held>,
     ) -> Result<IssuedSvid, IssuingError> {
-        self.issue(Purpose::Caller, Ok(admitted), Ok(request)).await
+        let issued = async {
+            let _turn = self.turn(&Arc::from(admitted.subject().id.as_str()), held).await?;
+            self.run_script(admitted, request, self.parts.clock.issue_at()?).await
+        };
+        self.counted(Purpose::Caller, issued.await)
     }
 
-    /// The CA's own serving certificate.
+    /// The CA's own serving certificate. It waits for nobody: without it nobody is served.
     ///
     /// # Errors
     /// [`IssuingError`].
@@ -188,24 +254,25 @@ impl Desk {
     ) -> Result<IssuedSvid, IssuingError> {
         let ServingNames { replica, dns_names, ip_addresses } = names.clone();
         let admitted = Admitted::for_serving(&self.parts.trust_domain, &replica, dns_names, ip_addresses);
-        self.issue(Purpose::Serving, Ok(admitted), Ok(request)).await
+        let issued = async { self.run_script(admitted, request, self.parts.clock.issue_at()?).await };
+        self.counted(Purpose::Serving, issued.await)
     }
 
-    async fn issue(
+    /// Whom a node's requests are counted to: its agent, as the ledger names it.
+    fn identity_of(&self, node: &NodeRecord) -> Arc<str> {
+        Arc::from(SystemIdentity::Agent(node.node.clone()).id(&self.parts.trust_domain).as_str())
+    }
+
+    async fn turn(&self, identity: &Arc<str>, held: Option<Held>) -> Result<Turn, Overloaded> {
+        self.parts.turns.take(identity, self.urgency(held)).await
+    }
+
+    async fn run_script(
         &self,
-        purpose: Purpose,
-        admitted: Result<Admitted, AdmissionError>,
-        request: Result<&VerifiedRequest, CsrError>,
+        admitted: Admitted,
+        request: &VerifiedRequest,
+        now: Timestamp,
     ) -> Result<IssuedSvid, IssuingError> {
-        let outcome = match (admitted, request) {
-            (Err(refused), _) => Err(refused.into()),
-            (_, Err(refused)) => Err(IssuingError::Csr(refused)),
-            (Ok(admitted), Ok(request)) => self.run_script(admitted, request).await,
-        };
-        self.counted(purpose, outcome)
-    }
-
-    async fn run_script(&self, admitted: Admitted, request: &VerifiedRequest) -> Result<IssuedSvid, IssuingError> {
         let id = admitted.subject().id.clone();
         // A snapshot: an authority that is replaced meanwhile finishes what it began.
         let authority = Arc::clone(&self.parts.authority.borrow());
@@ -215,7 +282,6 @@ impl Desk {
             ledger: &*self.parts.store,
             replica: self.parts.replica,
         };
-        let now = Timestamp::from(self.parts.clock.now());
         let issued = script.issue(admitted, request, entropy::bytes(&*self.parts.entropy), now).await?;
         let row = SignedRow {
             serial: issued.certificate.serial().clone(),

@@ -6,11 +6,9 @@
 mod callers;
 mod credential;
 mod error;
-mod rate;
 mod request;
 
 pub(crate) use callers::{CallerParts, IstioCallers};
 pub(crate) use credential::Credential;
 pub(crate) use error::CallError;
-pub(crate) use rate::RateLimit;
 pub(crate) use request::{Metadata, SigningRequest};

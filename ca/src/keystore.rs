@@ -18,6 +18,7 @@ use runtime::secret_source::{SecretSource, SecretSourceError};
 use zeroize::Zeroizing;
 
 use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem, SigningAuthority};
+use crate::checkpoints::CheckpointKeyError;
 use crate::config::CaConfig;
 use crate::jwt::JwtKeyFileError;
 use crate::key_file;
@@ -78,6 +79,9 @@ pub enum KeystoreError {
     /// The key behind JWT-SVIDs.
     #[error(transparent)]
     JwtKey(#[from] JwtKeyFileError),
+    /// The key behind checkpoints of the audit chain.
+    #[error(transparent)]
+    CheckpointKey(#[from] CheckpointKeyError),
     /// A running CA does not change its root: certificates under the old one would stop working at once.
     #[error(
         "{}: the newer authority does not keep the root {}; the authority in use goes on. A change of root needs a restart, and every \
@@ -157,7 +161,7 @@ impl Keystore {
         if found == self.in_use {
             return Ok(None);
         }
-        if self.failed.as_ref().is_some_and(|(failed, at)| *failed == found && now.since(*at) < RETRY) {
+        if self.failed.as_ref().is_some_and(|(failed, at)| *failed == found && now >= *at && now.since(*at) < RETRY) {
             return Ok(None);
         }
         let loaded = found.place.load(self.passphrase.as_ref(), &self.trust_domain, now).and_then(|authority| {

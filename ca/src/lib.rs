@@ -1,14 +1,19 @@
 //! The certificate authority: who may be issued what, issuing it, and remembering it.
 
+mod accept_clock;
 pub mod admission;
 mod attestation;
 pub mod audit;
+mod audit_walk;
 pub mod authority;
+mod checkpoints;
 pub mod config;
+mod csr_limit;
 pub mod entry_plan;
 mod error_reason;
 mod init;
 pub mod issuance;
+mod issuance_clock;
 mod issuing;
 mod istio;
 pub mod jwt;
@@ -17,6 +22,7 @@ pub mod keystore;
 mod metrics;
 pub mod oidc;
 pub mod provisioning;
+mod rate;
 pub mod records;
 mod report;
 pub mod revocation;
@@ -25,8 +31,13 @@ mod server;
 mod serving;
 mod sessions;
 pub mod store;
+mod store_watch;
 mod sync;
+mod turns;
 mod upkeep;
 
+pub use accept_clock::{AcceptClockError, AcceptedClock, accept_clock};
+pub use audit_walk::verify as verify_audit;
 pub use init::{CheckError, CheckReport, InitError, InitOptions, InitReport, RenewReport, check, init, issuer_renew};
+pub use issuance_clock::ClockFault;
 pub use server::{Addresses, BoundServer, RunError, Server, StartError};

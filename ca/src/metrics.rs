@@ -1,5 +1,7 @@
 //! The numbers of the CA, described in docs/metrics.md. Label sets are closed: every label value is a constant or comes from an enum.
 
+mod limits;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -8,14 +10,17 @@ use mtls::{HandshakeEvents, HandshakeOutcome};
 use pki::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
+use crate::checkpoints::metrics::CheckpointMetrics;
 use crate::error_reason::ErrorReason;
 use crate::oidc::OidcMetrics;
 use crate::store::Store;
+pub(crate) use limits::{Limit, LimitMetrics};
 
 type OneLabel = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
@@ -72,7 +77,7 @@ pub(crate) enum ConnectionOutcome {
     Identified,
     /// Served; the client showed nothing.
     Anonymous,
-    /// Closed after the handshake: too many without a certificate, or no keying material.
+    /// Closed after the handshake: no keying material.
     Unserved,
 }
 
@@ -93,8 +98,12 @@ pub(crate) struct Metrics {
     entries: Gauge,
     bundle_sequence: Gauge,
     issuer_past_half_life: Gauge,
+    clock_untrusted: Gauge,
     /// Of the part that judges tokens.
     pub(crate) oidc: OidcMetrics,
+    /// Of the limits.
+    pub(crate) limits: LimitMetrics,
+    pub(crate) checkpoints: CheckpointMetrics,
 }
 
 impl Metrics {
@@ -116,7 +125,10 @@ impl Metrics {
             entries: Gauge::default(),
             bundle_sequence: Gauge::default(),
             issuer_past_half_life: Gauge::default(),
+            clock_untrusted: Gauge::default(),
             oidc: OidcMetrics::register(registry),
+            limits: LimitMetrics::register(registry),
+            checkpoints: CheckpointMetrics::register(registry),
         };
         registry.register(
             "certificate_expiry_timestamp_seconds",
@@ -143,6 +155,11 @@ impl Metrics {
             "issuer_past_half_life",
             "1 when half of the issuing CA's life is over: time for signet ca issuer renew",
             metrics.issuer_past_half_life.clone(),
+        );
+        registry.register(
+            "clock_untrusted",
+            "1 while nothing is issued because the clock leapt ahead or is behind what was issued",
+            metrics.clock_untrusted.clone(),
         );
         metrics.begin_at_zero();
         metrics
@@ -240,6 +257,11 @@ impl Metrics {
         self.bundle_sequence.set(signed(sequence));
     }
 
+    /// Whether the clock keeps everything from being issued.
+    pub(crate) fn clock(&self, trusted: bool) {
+        self.clock_untrusted.set(i64::from(!trusted));
+    }
+
     /// From when on the issuing CA should be renewed.
     pub(crate) fn issuer_half_life(&self, half_life: Timestamp, now: Timestamp) {
         self.issuer_past_half_life.set(i64::from(half_life <= now));
@@ -250,7 +272,12 @@ impl Metrics {
 fn labels(outcome: Result<(), Option<ErrorReason>>) -> (&'static str, &'static str) {
     match outcome {
         Ok(()) => ("issued", "NONE"),
-        Err(Some(reason @ (ErrorReason::StoreUnavailable | ErrorReason::IssuerEndsTooSoon))) => ("failed", reason.as_str()),
+        Err(Some(
+            reason @ (ErrorReason::StoreUnavailable
+            | ErrorReason::ClockUntrusted
+            | ErrorReason::IssuerEndsTooSoon
+            | ErrorReason::Overloaded),
+        )) => ("failed", reason.as_str()),
         Err(Some(reason)) => ("refused", reason.as_str()),
         Err(None) => ("failed", "INTERNAL"),
     }
@@ -260,7 +287,7 @@ fn signed(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// Reads the store's own counter when somebody scrapes.
+/// Reads the store's own numbers when somebody scrapes.
 pub(crate) struct StoreCollector(pub(crate) Arc<dyn Store>);
 
 impl std::fmt::Debug for StoreCollector {
@@ -271,6 +298,14 @@ impl std::fmt::Debug for StoreCollector {
 
 impl Collector for StoreCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let writable = ConstGauge::new(i64::from(self.0.state().borrow().refusal().is_none()));
+        let help = "1 while the store takes writes; while it does not, nothing is signed";
+        writable.encode(encoder.encode_descriptor("ca_store_writable", help, None, writable.metric_type())?)?;
+        let help = "Faults of the store's file that were met, by what the system said";
+        let mut faults = encoder.encode_descriptor("ca_store_faults", help, None, MetricType::Counter)?;
+        for (kind, count) in self.0.faults() {
+            ConstCounter::new(count).encode(faults.encode_family(&[("kind", kind.as_str())])?)?;
+        }
         let commits = ConstCounter::new(self.0.commits());
         let encoder = encoder.encode_descriptor(
             "ca_store_commits",
@@ -286,9 +321,13 @@ impl HandshakeEvents for Metrics {
     fn handshake_ended(&self, outcome: HandshakeOutcome) {
         self.handshakes.get_or_create(&[("outcome", handshake_label(outcome))]).inc();
     }
+
+    fn accept_failed(&self) {
+        self.limits.accept_failed();
+    }
 }
 
-const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 9] = [
+const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 11] = [
     HandshakeOutcome::Finished,
     HandshakeOutcome::PeerRejected,
     HandshakeOutcome::PeerAlert,
@@ -297,6 +336,8 @@ const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 9] = [
     HandshakeOutcome::Timeout,
     HandshakeOutcome::EvictedSilent,
     HandshakeOutcome::EvictedStalled,
+    HandshakeOutcome::AddressEvictedSilent,
+    HandshakeOutcome::AddressEvictedStalled,
     HandshakeOutcome::Config,
 ];
 
@@ -310,6 +351,8 @@ fn handshake_label(outcome: HandshakeOutcome) -> &'static str {
         HandshakeOutcome::Timeout => "timeout",
         HandshakeOutcome::EvictedSilent => "evicted_silent",
         HandshakeOutcome::EvictedStalled => "evicted_stalled",
+        HandshakeOutcome::AddressEvictedSilent => "address_evicted_silent",
+        HandshakeOutcome::AddressEvictedStalled => "address_evicted_stalled",
         HandshakeOutcome::Config => "config",
     }
 }
@@ -378,8 +421,10 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-        let served: BTreeSet<_> =
-            types.chain(["signet_ca_store_commits"]).filter(|name| name.starts_with("signet_ca_")).collect();
+        let served: BTreeSet<_> = types
+            .chain(["signet_ca_store_commits", "signet_ca_store_faults", "signet_ca_store_writable"])
+            .filter(|name| name.starts_with("signet_ca_"))
+            .collect();
         let page = include_str!("../../docs/metrics.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let documented: BTreeSet<_> =

@@ -131,6 +131,15 @@ pub enum Reason {
     Authority,
 }
 
+/// The last certificate that a caller was given for what it asks for now, as the ledger has it: how urgent the next one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// Its last second.
+    pub not_after: Timestamp,
+}
+
 /// A certificate as the ledger has it, as far as its renewal must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedRecord {

@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use identity::ReplicaName;
 use pki::{Certificate, KeyId, LeafProfile, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use tokio::sync::watch;
 
+use crate::audit::Actor;
 use crate::authority::SigningAuthority;
+use crate::checkpoints::CheckpointDesk;
 use crate::oidc::TokenJudge;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
+use crate::store::{StoreError, StoreState};
 use crate::sync::SyncHub;
 
 /// A whole leaf of the default TTL can be signed now, and will be for twice that TTL.
 pub(crate) const ISSUING: &str = "issuing";
 /// The certificate shown to agents is valid.
 pub(crate) const SERVING: &str = "serving";
+/// The clock may date certificates.
+pub(crate) const CLOCK: &str = "clock";
 /// The store takes writes and answers.
 pub(crate) const STORE: &str = "store";
 
@@ -34,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) hub: Arc<SyncHub>,
     pub(crate) jwt_key_id: KeyId,
     pub(crate) judge: Arc<TokenJudge>,
+    pub(crate) checkpoints: Arc<CheckpointDesk>,
+    pub(crate) store: watch::Receiver<StoreState>,
 }
 
 impl Report {
@@ -55,6 +63,11 @@ impl Report {
     pub(crate) fn warnings(&self, now: Timestamp) -> Vec<String> {
         let mut warnings = warnings_of(&self.authority.borrow(), now);
         warnings.extend(self.judge.warnings());
+        warnings.extend(self.checkpoints.warnings());
+        if let StoreState::Backlog(fault) = &*self.store.borrow() {
+            warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));
+        }
+        warnings.extend(self.bundle.borrow().lapsed_at(now).iter().map(ToString::to_string));
         warnings
     }
 }
@@ -98,11 +111,17 @@ impl StatusSource for Report {
             connected: u32::try_from(self.hub.connected()).unwrap_or(u32::MAX),
             address: self.address.clone(),
             jwt_key_id: self.jwt_key_id.clone(),
+            audit_key: self.checkpoints.key_id(),
+            audit_checkpoint: self.checkpoints.newest().borrow().clone(),
         }
     }
 
     fn bundle(&self) -> Arc<TrustBundle> {
         Arc::clone(&self.bundle.borrow())
+    }
+
+    fn acknowledge_fork(&self, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<u32, StoreError>> {
+        Box::pin(self.checkpoints.acknowledge(actor, now))
     }
 }
 

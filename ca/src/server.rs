@@ -1,23 +1,25 @@
 //! The running CA: everything bound first, then run under one group of tasks.
 
-use std::io;
+mod error;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mtls::{ClientAuthentication, ServerTls};
+use pki::checkpoint::CheckpointKey;
 use pki::{JwtKey, Timestamp};
 use prometheus_client::registry::Registry;
-use runtime::admin_http::{AdminBindError, AdminHttp};
+use runtime::admin_http::AdminHttp;
 use runtime::clock::Clock;
 use runtime::entropy::Entropy;
-use runtime::private_files::{DirLock, PrivateFileError, check_private_dir, ensure_private_dir};
+use runtime::private_files::{DirLock, check_private_dir, ensure_private_dir};
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
-use runtime::tasks::{TaskFailure, TaskGroup};
+use runtime::tasks::TaskGroup;
 use runtime::telemetry;
-use runtime::unix_socket::{BoundSocket, SocketError};
+use runtime::unix_socket::BoundSocket;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tonic_health::pb::health_server::HealthServer;
@@ -25,86 +27,44 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::attestation::Attestation;
 use crate::authority::SigningAuthority;
-use crate::config::{CaConfig, IstioConfig};
+use crate::checkpoints::key as checkpoint_key;
+use crate::checkpoints::{CheckpointDesk, CheckpointParts};
+use crate::config::{CaConfig, IstioConfig, LimitsConfig};
+use crate::csr_limit::CsrLimit;
+use crate::issuance_clock::IssuanceClock;
 use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
-use crate::istio::{CallerParts, IstioCallers, RateLimit};
+use crate::istio::{CallerParts, IstioCallers};
 use crate::jwt::desk::JwtDesk;
 use crate::jwt::key as jwt_key_file;
 use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::{Metrics, StoreCollector};
-use crate::oidc::{KeyRefresher, OidcStartError, TokenJudge};
-use crate::provisioning::{self, ProvisioningRootsError, ProvisioningSource};
-use crate::report::{ISSUING, Report, SERVING, STORE};
+use crate::oidc::{KeyRefresher, TokenJudge};
+use crate::provisioning::{self, ProvisioningSource};
+use crate::rate::{Limiter, RateLimit};
+use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
 use crate::revocation::NothingRevoked;
 use crate::rpc::admin::AdminService;
-use crate::rpc::attest::AttestService;
+use crate::rpc::attest::{AttestLimits, AttestService};
 use crate::rpc::callers::Callers;
 use crate::rpc::entry_wire::EntryLimits;
 use crate::rpc::istio::IstioService;
 use crate::rpc::listen::{self, AgentServices, IstioServices};
-use crate::rpc::node::NodeService;
+use crate::rpc::message_limit::MessageLimit;
+use crate::rpc::node::{NodeLimits, NodeService};
 use crate::rpc::sync_stream::SyncParts;
 use crate::serving::{Credentials, ServingCertificate};
 use crate::sessions::Sessions;
-use crate::store::{Change, OpenError, SqliteStore, Store};
+use crate::store::{Change, SqliteStore, Store};
+use crate::store_watch::StoreWatch;
 use crate::sync::SyncHub;
+use crate::turns::{TurnLimits, Turns};
 use crate::upkeep::{Upkeep, bundle_of};
+pub use error::{RunError, StartError};
 
 /// How long calls in progress may take after the end was asked for.
 const GRACE: Duration = Duration::from_secs(4);
 /// What the agents' port speaks.
 const ALPN: &[&[u8]] = &[b"h2"];
-
-/// Why the CA does not start. Each names the file, key or address, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state directory or its lock.
-    #[error(transparent)]
-    StateDirectory(#[from] PrivateFileError),
-    /// There is none.
-    #[error("the state directory {} does not exist; make it, with an authority in it, by `signet ca init`", directory.display())]
-    NotInitialised {
-        /// As configured.
-        directory: PathBuf,
-    },
-    /// The authority.
-    #[error(transparent)]
-    Keystore(#[from] KeystoreError),
-    /// The roots of a provisioning authority.
-    #[error(transparent)]
-    Provisioning(#[from] ProvisioningRootsError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The trust bundle.
-    #[error("the trust bundle cannot be made: {0}")]
-    Bundle(String),
-    /// The serving certificate.
-    #[error("{0}")]
-    Serving(String),
-    /// The rules for tokens.
-    #[error(transparent)]
-    Oidc(#[from] OidcStartError),
-    /// The address for agents.
-    #[error("cannot listen at {address} (key \"listen\"): {cause}; is it this machine's address, and free?")]
-    Listen {
-        /// As configured.
-        address: SocketAddr,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The admin socket.
-    #[error(transparent)]
-    AdminSocket(#[from] SocketError),
-    /// The telemetry address.
-    #[error(transparent)]
-    Telemetry(#[from] AdminBindError),
-}
-
-/// Why a running CA ended.
-#[derive(Debug, thiserror::Error)]
-#[error("the CA ended: {0}")]
-pub struct RunError(#[from] TaskFailure);
 
 /// Where a bound CA can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +96,7 @@ struct Ground {
     config: CaConfig,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    issuance_clock: Arc<IssuanceClock>,
     store: Arc<dyn Store>,
     provisioning: Vec<ProvisioningSource>,
 }
@@ -144,6 +105,7 @@ struct Ground {
 struct Keys {
     authority: SigningAuthority,
     jwt: JwtKey,
+    audit: CheckpointKey,
 }
 
 /// What the tasks are made of.
@@ -158,6 +120,7 @@ struct Parts {
     judge: Arc<TokenJudge>,
     results: ResultWriter,
     report: Arc<Report>,
+    checkpoints: Arc<CheckpointDesk>,
     metrics: Metrics,
     tls: ServerTls,
     upkeep: Upkeep,
@@ -182,8 +145,14 @@ impl Server {
         let now = Timestamp::from(clock.now());
         let (keystore, authority) = Keystore::open(&config, now)?;
         let jwt_key = jwt_key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::JwtKey)?;
+        let audit_key = checkpoint_key::load_or_make(&config, &*entropy).map_err(KeystoreError::CheckpointKey)?;
         let provisioning = provisioning::load(&config.provisioning)?;
+        for lapse in provisioning.iter().flat_map(|source| source.roots.lapsed_at(now)) {
+            tracing::warn!(%lapse, "a root of [[attestation.certificate]] vouches for no node");
+        }
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path())?);
+        let issuance_clock = Arc::new(IssuanceClock::new(Arc::clone(&clock), store.latest_issuance().await?));
+        issuance_clock.look()?;
         let listener = bind_tcp(config.listen).await?;
         let listening = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let admin_socket = BoundSocket::bind(&config.admin_socket, 0o600)?;
@@ -199,8 +168,8 @@ impl Server {
         let mut registry = telemetry::registry();
         let metrics = Metrics::register(&mut registry);
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
-        let ground = Ground { config, clock, entropy, store, provisioning };
-        let parts = assemble(ground, keystore, Keys { authority, jwt: jwt_key }, listening, metrics).await?;
+        let ground = Ground { config, clock, entropy, issuance_clock, store, provisioning };
+        let parts = assemble(ground, keystore, Keys { authority, jwt: jwt_key, audit: audit_key }, listening, metrics).await?;
         Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
     }
 }
@@ -222,8 +191,8 @@ impl BoundServer {
         &self.parts.report.readiness
     }
 
-    /// Serves until `shutdown` fires, then drains for at most 4 seconds. The first task that fails ends all: a store whose sync
-    /// failed must not go on signing.
+    /// Serves until `shutdown` fires, then drains for at most 4 seconds. The first task that fails ends all: a store that lost what
+    /// it had confirmed must not go on.
     ///
     /// # Errors
     /// [`RunError`] naming the task and its cause.
@@ -245,7 +214,7 @@ impl BoundServer {
 impl Parts {
     /// Starts every task. Nothing of the parts is kept: the result rows end when the last desk is gone.
     fn spawn(self, group: &mut TaskGroup, listener: TcpListener, admin_socket: BoundSocket) {
-        let shutdown = group.shutdown();
+        let (shutdown, limits) = (group.shutdown(), self.ground.config.limits);
         let (node, admin) = (self.node_service(&shutdown), self.admin_service(&shutdown));
         let istio = self.istio_services();
         let attest = AttestService {
@@ -253,21 +222,32 @@ impl Parts {
             credentials: self.credentials,
             entropy: self.ground.entropy,
             metrics: self.metrics.clone(),
+            limits: AttestLimits {
+                rate: Limiter::new(limits.attestation, self.ground.clock),
+                csr: csr_limit(&limits, &self.metrics),
+                message: MessageLimit {
+                    key: "attestation_bytes",
+                    bytes: limits.attestation_bytes,
+                    metrics: self.metrics.limits.clone(),
+                },
+            },
         };
-        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health };
+        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health, limits };
         group.spawn("agents", listen::agents(listener, self.tls, services, self.metrics, shutdown.clone()));
-        group.spawn("admin", listen::operators(admin_socket, admin, shutdown.clone()));
+        group.spawn("admin", listen::operators(admin_socket, admin, limits, shutdown.clone()));
+        group.spawn("audit checkpoints", Arc::clone(&self.checkpoints).run(shutdown.clone()));
         group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
         for refresher in self.key_refreshers {
             group.spawn("keys of an OIDC issuer", refresher.run(shutdown.clone()));
         }
-        group.spawn("store", store_failure(self.ground.store.failure(), shutdown.clone()));
+        let watch = StoreWatch::new(self.ground.store, self.report.readiness.clone());
+        group.spawn("store", watch.run(shutdown.clone()));
         group.spawn("sync hub", endless(self.hub.run(self.changes, shutdown)));
         group.spawn("result rows", endless(self.results.run()));
     }
 
     fn node_service(&self, shutdown: &Shutdown) -> NodeService {
-        let Ground { config, clock, entropy: _, store, provisioning } = &self.ground;
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning } = &self.ground;
         let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
         let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
         NodeService {
@@ -288,13 +268,25 @@ impl Parts {
                 store: Arc::clone(store),
                 hub: Arc::clone(&self.hub),
                 credentials: self.credentials.clone(),
+                checkpoints: Arc::clone(&self.checkpoints),
                 shutdown: shutdown.clone(),
+                message_limit: MessageLimit {
+                    key: "sync_message_bytes",
+                    bytes: config.limits.sync_message_bytes,
+                    metrics: self.metrics.limits.clone(),
+                },
             }),
+            limits: NodeLimits {
+                batch_items: config.limits.batch_items,
+                rate: Limiter::new(config.limits.issuance, Arc::clone(clock)),
+                csr: csr_limit(&config.limits, &self.metrics),
+                metrics: self.metrics.limits.clone(),
+            },
         }
     }
 
     fn istio_services(&self) -> IstioServices {
-        let Ground { config, clock, entropy: _, store, provisioning: _ } = &self.ground;
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning: _ } = &self.ground;
         let IstioConfig { create_certificate, handle_csr, max_renewal_age, rate_per_minute, rate_burst } = config.istio;
         let callers = IstioCallers::new(CallerParts {
             credentials: self.credentials.clone(),
@@ -303,7 +295,11 @@ impl Parts {
             revocation: Arc::new(NothingRevoked),
             clock: Arc::clone(clock),
             max_renewal_age,
-            rate: RateLimit { per_minute: rate_per_minute, burst: rate_burst },
+            rate: RateLimit {
+                per_minute: rate_per_minute,
+                burst: rate_burst,
+                keys: ("[istio]", ["rate_per_minute", "rate_burst"]),
+            },
         });
         let service = IstioService {
             callers,
@@ -311,12 +307,13 @@ impl Parts {
             credentials: self.credentials.clone(),
             metrics: self.metrics.clone(),
             slots: IstioService::slots(),
+            csr: csr_limit(&config.limits, &self.metrics),
         };
         IstioServices { service: Arc::new(service), create_certificate, handle_csr }
     }
 
     fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
-        let Ground { config, clock, entropy, store, provisioning: _ } = &self.ground;
+        let Ground { config, clock, entropy, issuance_clock: _, store, provisioning: _ } = &self.ground;
         AdminService {
             store: Arc::clone(store),
             fleet: self.hub.clone(),
@@ -330,6 +327,10 @@ impl Parts {
     }
 }
 
+fn csr_limit(limits: &LimitsConfig, metrics: &Metrics) -> CsrLimit {
+    CsrLimit { max_bytes: limits.csr_bytes, metrics: metrics.limits.clone() }
+}
+
 /// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start.
 async fn assemble(
     ground: Ground,
@@ -338,8 +339,8 @@ async fn assemble(
     listening: SocketAddr,
     metrics: Metrics,
 ) -> Result<Parts, StartError> {
-    let Ground { config, clock, entropy, store, provisioning: _ } = &ground;
-    let Keys { authority, jwt: jwt_key } = keys;
+    let Ground { config, clock, entropy, issuance_clock, store, provisioning: _ } = &ground;
+    let Keys { authority, jwt: jwt_key, audit: audit_key } = keys;
     let jwt_authority = jwt_key.authority().clone();
     let now = Timestamp::from(clock.now());
     let bundle = bundle_of(&authority, &jwt_authority, &config.trust_domain, &**store, now)
@@ -348,6 +349,9 @@ async fn assemble(
     let (bundle, bundle_changes) = watch::channel(Arc::new(bundle));
     let (authority, authority_changes) = watch::channel(Arc::new(authority));
     let credentials = Credentials::new(config.trust_domain.clone(), Arc::clone(clock), bundle_changes.clone());
+    let LimitsConfig { issuance_concurrency, issuance_queue, issuance_wait, .. } = config.limits;
+    let turns = TurnLimits { concurrency: issuance_concurrency, places: issuance_queue, wait: issuance_wait };
+    let turns = Turns::new(turns, metrics.limits.clone());
     let (desk, results) = Desk::new(DeskParts {
         trust_domain: config.trust_domain.clone(),
         profile: config.leaf.clone(),
@@ -355,17 +359,20 @@ async fn assemble(
         replica: config.replica_byte,
         authority: authority_changes.clone(),
         store: Arc::clone(store),
-        clock: Arc::clone(clock),
+        clock: Arc::clone(issuance_clock),
         entropy: Arc::clone(entropy),
         metrics: metrics.clone(),
+        csr: csr_limit(&config.limits, &metrics),
+        turns: Arc::clone(&turns),
     });
     let desk = Arc::new(desk);
     let jwt = Arc::new(JwtDesk {
         ttl: config.jwt_ttl,
         key: Arc::new(jwt_key),
         store: Arc::clone(store),
-        clock: Arc::clone(clock),
+        clock: Arc::clone(issuance_clock),
         metrics: metrics.clone(),
+        turns,
     });
     let names = ServingNames {
         replica: config.replica.clone(),
@@ -381,10 +388,20 @@ async fn assemble(
     let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
     let judge = Arc::new(judge);
     let readiness = Readiness::default();
-    for condition in [ISSUING, SERVING, STORE] {
+    for condition in [CLOCK, ISSUING, SERVING, STORE] {
         readiness.require(condition, "not judged yet");
     }
     let hub = SyncHub::new(Arc::clone(clock));
+    let checkpoints = CheckpointDesk::open(CheckpointParts {
+        trust_domain: config.trust_domain.clone(),
+        key: audit_key,
+        schedule: config.audit_schedule,
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        metrics: metrics.checkpoints.clone(),
+    })
+    .await
+    .map_err(|error| StartError::Checkpoints(error.to_string()))?;
     let report = Arc::new(Report {
         replica: config.replica.clone(),
         address: config.advertise.as_ref().map_or_else(|| listening.to_string(), |address| address.as_str().to_owned()),
@@ -397,6 +414,8 @@ async fn assemble(
         hub: Arc::clone(&hub),
         jwt_key_id: jwt_authority.key_id().clone(),
         judge: Arc::clone(&judge),
+        checkpoints: Arc::clone(&checkpoints),
+        store: store.state(),
     });
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
@@ -415,6 +434,8 @@ async fn assemble(
         told: None,
         authority_fault: None,
         clock: Arc::clone(clock),
+        issuance_clock: Arc::clone(issuance_clock),
+        clock_untrusted: false,
         entropy: Arc::clone(entropy),
     };
     let changes = store.changes();
@@ -428,25 +449,13 @@ async fn assemble(
         judge,
         results,
         report,
+        checkpoints,
         metrics,
         tls,
         upkeep,
         key_refreshers,
         health,
     })
-}
-
-/// Fails as soon as a commit or its sync has failed.
-async fn store_failure(mut failure: watch::Receiver<Option<String>>, shutdown: Shutdown) -> Result<(), String> {
-    tokio::select! {
-        // Either order is fine: what failed at the end was answered as failed.
-        () = shutdown.fired() => Ok(()),
-        failed = failure.wait_for(Option::is_some) => match failed {
-            Ok(cause) => Err(cause.clone().unwrap_or_default()),
-            // The store is dropped only after the tasks.
-            Err(_) => Ok(()),
-        },
-    }
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {

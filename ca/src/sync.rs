@@ -121,7 +121,8 @@ impl SyncHub {
         }
     }
 
-    fn wake_all(&self) {
+    /// Wakes every stream: what each agent may hold is judged anew.
+    pub(crate) fn wake_all(&self) {
         for stream in self.state().streams.values() {
             stream.wake.send_modify(|wake| wake.changes += 1);
         }

@@ -16,10 +16,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::authority::SigningAuthority;
+use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::keystore::Keystore;
 use crate::metrics::{Metrics, Role};
 use crate::records::NodeState;
-use crate::report::{Report, STORE};
+use crate::report::{CLOCK, Report};
 use crate::serving::{ServingCertificate, bundle_content};
 use crate::store::{Change, EntryFilter, Store, StoreError};
 use crate::sync::SyncHub;
@@ -80,6 +81,9 @@ pub(crate) struct Upkeep {
     /// Why the newest authority on disk is not used, as it was logged.
     pub(crate) authority_fault: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) issuance_clock: Arc<IssuanceClock>,
+    /// Whether the clock was told to be no good.
+    pub(crate) clock_untrusted: bool,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -108,18 +112,44 @@ impl Upkeep {
 
     async fn tick(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
         let now = Timestamp::from(self.clock.now());
+        let clock = self.issuance_clock.look();
+        self.tell_clock(clock);
         self.take_up_newer_authority(now).await;
-        self.hub.wake_for_ends(now);
-        self.serving.renew_if_due(self.random()).await;
+        if clock.is_ok() {
+            self.hub.wake_for_ends(now);
+            self.serving.renew_if_due(self.random()).await;
+        }
         if tick.is_multiple_of(STORE_EVERY) {
             self.look_at_store(tick, changes).await;
         }
-        if tick.is_multiple_of(PURGE_EVERY) {
+        // What is forgotten by a wrong clock does not come back with the right time.
+        if tick.is_multiple_of(PURGE_EVERY) && clock.is_ok() {
             self.purge_expired_entries(now).await;
         }
         self.report.judge(now);
         self.tell_health().await;
         self.count(now, tick);
+    }
+
+    fn tell_clock(&mut self, clock: Result<(), ClockFault>) {
+        self.metrics.clock(clock.is_ok());
+        match clock {
+            Ok(()) => {
+                self.report.readiness.met(CLOCK);
+                if std::mem::replace(&mut self.clock_untrusted, false) {
+                    tracing::info!("the clock is trusted again: issuance goes on");
+                    // Streams that were told something meanwhile were told it by the wrong time.
+                    self.hub.wake_all();
+                }
+            }
+            Err(fault) => {
+                self.report.readiness.unmet(CLOCK, &fault.to_string());
+                // The times in the fault change with each tick; that it stands is told once.
+                if !std::mem::replace(&mut self.clock_untrusted, true) {
+                    tracing::error!(%fault, "nothing is issued by this clock");
+                }
+            }
+        }
     }
 
     /// A set that does not verify leaves the one in use untouched.
@@ -161,10 +191,6 @@ impl Upkeep {
     }
 
     async fn look_at_store(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
-        match self.store.issued_count().await {
-            Ok(_) => self.report.readiness.met(STORE),
-            Err(error) => self.report.readiness.unmet(STORE, &error.to_string()),
-        }
         // Listing everything is for when something changed.
         let mut changed = tick == 0;
         while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = changes.try_recv() {

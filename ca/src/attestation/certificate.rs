@@ -34,6 +34,7 @@ impl Attestation {
         proof: CertificateProof,
     ) -> Result<Attested, AttestError> {
         let _slot = self.slot().await?;
+        self.check_clock()?;
         let CertificateProof { chain, signature, node } = proof;
         if chain.len() > MAX_CHAIN {
             return Err(AttestError::CertificateProof);

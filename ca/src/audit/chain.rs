@@ -83,8 +83,11 @@ pub enum ChainFault {
         /// Which event.
         sequence: u64,
     },
-    /// The event was written at another place.
-    #[error("the events were reordered: what stands as event {sequence} was written as event {origin}")]
+    /// The event was written at another place: events changed places, or one was put in or taken out and those after it renumbered.
+    #[error(
+        "the events were reordered: what stands as event {sequence} was written as event {origin}; events changed places, or one was \
+         put in or taken out before it"
+    )]
     Moved {
         /// Where it stands.
         sequence: u64,
@@ -122,6 +125,20 @@ pub enum ChainFault {
 }
 
 impl ChainFault {
+    /// Lower snake case, such as `event_edited`. Stable: searched for by people and programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gap { .. } => "event_removed",
+            Self::Edited { .. } => "event_edited",
+            Self::Moved { .. } => "event_moved",
+            Self::Unlinked { .. } => "event_replaced",
+            Self::Cut { .. } => "tail_cut",
+            Self::BeyondHead { .. } => "event_beyond_head",
+            Self::HeadDiffers { .. } => "head_differs",
+        }
+    }
+
     /// The position of the fault.
     #[must_use]
     pub fn sequence(&self) -> u64 {
@@ -148,7 +165,13 @@ impl ChainWalk {
     /// Starts before the first event of a chain whose end should be `recorded_head`.
     #[must_use]
     pub fn new(recorded_head: ChainHead) -> Self {
-        Self { recorded_head, at: ChainHead::EMPTY }
+        Self::after(ChainHead::EMPTY, recorded_head)
+    }
+
+    /// Starts after an event that is known to be right, such as one that a checkpoint names.
+    #[must_use]
+    pub fn after(at: ChainHead, recorded_head: ChainHead) -> Self {
+        Self { recorded_head, at }
     }
 
     /// Checks the next event, in the order in which the log holds them.

@@ -1,24 +1,21 @@
 //! The events: each a typed value with a kind and a body in canonical JSON. No secret can get in: a token is named by the start of
 //! its hash, a key by the hash of its public part.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod body;
 
-use data_encoding::HEXLOWER;
+use std::collections::BTreeSet;
+
 use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
-use serde::Serialize;
 
-use crate::records::{Entry, NodeAlias, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
-
-/// How many bytes of a token's hash name it in the log.
-const TOKEN_NAME_BYTES: usize = 8;
+use crate::records::{Entry, NodeAlias, Provenance, ProvisioningCertificate, TokenRecord};
 
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Someone at the admin socket.
+    /// Someone at the admin socket, or who works on the state of a CA that is stopped.
     Operator {
-        /// The user of the peer process, as the kernel says.
+        /// The user of that process, as the kernel says.
         uid: u32,
     },
     /// The agent of this node.
@@ -116,6 +113,11 @@ pub enum Action {
     },
     /// A node alias was removed; this is what it was.
     AliasDeleted(NodeAlias),
+    /// An operator said that the clock is right, though something was issued later than now.
+    ClockAccepted {
+        /// The latest issuance on record until then.
+        latest: Timestamp,
+    },
     /// A join token was made.
     TokenCreated(TokenRecord),
     /// A join token was redeemed.
@@ -249,6 +251,22 @@ pub enum Action {
         /// Why it is made.
         reason: String,
     },
+    /// An agent showed a checkpoint under this CA's key that its store does not have: another history was signed for.
+    ForkFound {
+        /// Who showed it.
+        node: NodeName,
+        /// The event that it covers.
+        sequence: u64,
+        /// The hash of that event, as it says.
+        head: Sha256Digest,
+        /// When it says that it was made.
+        made_at: Timestamp,
+    },
+    /// An operator has looked into that.
+    ForkAcknowledged {
+        /// The digests of the checkpoints, lower-case hex.
+        checkpoints: Vec<String>,
+    },
     /// A trust bundle with new content got its sequence.
     BundlePublished {
         /// Whose bundle.
@@ -259,19 +277,6 @@ pub enum Action {
         content: Sha256Digest,
     },
 }
-
-/// A value in a body.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Field {
-    Text(String),
-    Number(u64),
-    List(Vec<String>),
-    Object(Body),
-}
-
-/// A sorted map, so that one event has one text whatever the order in which it was filled.
-type Body = BTreeMap<&'static str, Field>;
 
 impl AuditEvent {
     /// Lower snake case, such as `certificate_intended`. Stable: searched for by people and programs.
@@ -299,235 +304,10 @@ impl AuditEvent {
             Action::CertificateIntended { .. } => "certificate_intended",
             Action::CertificateSigned { .. } => "certificate_signed",
             Action::JwtSvidIntended { .. } => "jwt_svid_intended",
+            Action::ForkFound { .. } => "audit_fork_found",
+            Action::ForkAcknowledged { .. } => "audit_fork_acknowledged",
             Action::BundlePublished { .. } => "bundle_published",
+            Action::ClockAccepted { .. } => "clock_accepted",
         }
-    }
-
-    /// The event as canonical JSON: one object, keys sorted, no spaces.
-    #[must_use]
-    pub fn body(&self) -> String {
-        let mut body = Body::new();
-        match &self.actor {
-            Actor::Operator { uid } => {
-                body.text("actor", "operator");
-                body.number("uid", u64::from(*uid));
-            }
-            Actor::Agent(node) => {
-                body.text("actor", "agent");
-                body.text("agent", node);
-            }
-            Actor::System => body.text("actor", "ca"),
-        }
-        self.action.describe(&mut body);
-        serde_json::to_string(&body).expect("a map of texts, numbers and lists of texts is always JSON")
-    }
-}
-
-impl Action {
-    fn describe(&self, body: &mut Body) {
-        match self {
-            Self::EntryCreated(entry) | Self::EntryDeleted(entry) | Self::EntryExpired(entry) => describe_entry(entry, body),
-            Self::EntryUpdated { before, after } => {
-                body.text("entry", after.id.as_str());
-                for (key, entry) in [("before", before), ("after", after)] {
-                    let mut object = Body::new();
-                    describe_entry(entry, &mut object);
-                    body.insert(key, Field::Object(object));
-                }
-            }
-            Self::AliasCreated(alias) | Self::AliasDeleted(alias) => {
-                body.text("alias", &alias.name);
-                body.list("nodes", &alias.nodes);
-            }
-            Self::AliasChanged { alias, added, removed } => {
-                body.text("alias", alias);
-                body.list("added", added);
-                body.list("removed", removed);
-            }
-            Self::TokenCreated(token) => {
-                describe_token(token, body);
-                body.text("expires_at", token.expires_at);
-            }
-            Self::TokenRedeemed { token, node_key, used, change } => {
-                describe_token(token, body);
-                describe_use(node_key, *used, change, body);
-            }
-            Self::CertificateRedeemed { certificate, node_key, used, change } => {
-                describe_certificate(certificate, body);
-                describe_use(node_key, *used, change, body);
-            }
-            Self::CertificateRefused { certificate, node_key, why } => {
-                describe_certificate(certificate, body);
-                body.text("node_key", HEXLOWER.encode(node_key));
-                body.text(
-                    "why",
-                    match why {
-                        CertificateRefusal::Used => "used",
-                        CertificateRefusal::OtherName => "used_for_another_name",
-                        CertificateRefusal::NodeOfAnotherKey => "node_of_another_key",
-                        CertificateRefusal::KeyOfAnotherNode => "key_of_another_node",
-                        CertificateRefusal::Banned => "banned",
-                    },
-                );
-            }
-            Self::TokenRefused { token, node_key, why } => {
-                describe_token(token, body);
-                body.text("node_key", HEXLOWER.encode(node_key));
-                body.text(
-                    "why",
-                    match why {
-                        TokenRefusal::Expired => "expired",
-                        TokenRefusal::UsedByAnotherKey => "used_by_another_key",
-                        TokenRefusal::Banned => "banned",
-                        TokenRefusal::KeyOfAnotherNode => "key_of_another_node",
-                    },
-                );
-            }
-            Self::NodeAttested { node, serial, not_after } | Self::NodeReattested { node, serial, not_after } => {
-                body.text("node", node);
-                body.text("serial", serial);
-                body.text("not_after", not_after);
-            }
-            Self::AgentRenewed { node, serial, not_after, presented } => {
-                body.text("node", node);
-                body.text("serial", serial);
-                body.text("not_after", not_after);
-                body.text("presented", presented);
-            }
-            Self::NodeEvicted { node, node_key }
-            | Self::NodeBanned { node, node_key }
-            | Self::NodeUnbanned { node, node_key } => {
-                body.text("node", node);
-                if let Some(node_key) = node_key {
-                    body.text("node_key", HEXLOWER.encode(node_key));
-                }
-            }
-            Self::CertificateIntended { serial, subject, caller, reason, provenance, not_after, tbs } => {
-                body.text("serial", serial);
-                body.text("subject", subject);
-                body.text("caller", caller);
-                body.text("reason", reason);
-                body.text("not_after", not_after);
-                body.text("tbs_sha256", HEXLOWER.encode(tbs));
-                if let Some(Provenance { grounds, line_start }) = provenance {
-                    body.text("line_start", line_start);
-                    match grounds {
-                        RenewalGrounds::Token(source) => {
-                            body.text("token_issuer", &source.issuer);
-                            body.text("token_subject", source.subject());
-                        }
-                    }
-                }
-            }
-            Self::CertificateSigned { serial, certificate } => {
-                body.text("serial", serial);
-                body.text("certificate_sha256", HEXLOWER.encode(certificate));
-            }
-            Self::JwtSvidIntended { subject, audiences, key_id, expires_at, signing_input, caller, reason } => {
-                body.text("subject", subject);
-                body.insert("audiences", Field::List(audiences.iter().map(ToString::to_string).collect()));
-                body.text("kid", key_id);
-                body.text("expires_at", expires_at);
-                body.text("signing_input_sha256", HEXLOWER.encode(signing_input));
-                body.text("caller", caller);
-                body.text("reason", reason);
-            }
-            Self::BundlePublished { trust_domain, sequence, content } => {
-                body.text("trust_domain", trust_domain);
-                body.number("sequence", *sequence);
-                body.text("content_sha256", HEXLOWER.encode(content));
-            }
-        }
-    }
-}
-
-fn describe_entry(entry: &Entry, body: &mut Body) {
-    body.text("entry", entry.id.as_str());
-    body.text("spiffe_id", &entry.spec.spiffe_id);
-    match &entry.spec.parent {
-        Parent::Node(node) => body.text("parent", node),
-        Parent::Alias(alias) => body.text("parent_alias", alias),
-    }
-    body.list("selectors", &entry.spec.selectors);
-    body.list("dns_names", &entry.spec.dns_names);
-    if let Some(ttl) = entry.spec.ttl {
-        body.number("ttl_seconds", ttl.as_secs());
-    }
-    if !entry.spec.hint.as_str().is_empty() {
-        body.text("hint", entry.spec.hint.as_str());
-    }
-    if let Some(end) = entry.spec.expires_at {
-        body.text("expires_at", end);
-    }
-}
-
-fn describe_use(node_key: &Sha256Digest, used: TokenUse, change: &NodeKeyChange, body: &mut Body) {
-    body.text("node_key", HEXLOWER.encode(node_key));
-    body.text(
-        "use",
-        match used {
-            TokenUse::First => "first",
-            TokenUse::Retry => "retry",
-        },
-    );
-    body.text(
-        "record",
-        match change {
-            NodeKeyChange::Registered => "registered",
-            NodeKeyChange::Kept => "kept",
-            NodeKeyChange::Replaced { .. } => "key_replaced",
-        },
-    );
-    if let NodeKeyChange::Replaced { former } = change {
-        body.text("former_node_key", HEXLOWER.encode(former));
-    }
-}
-
-fn describe_certificate(certificate: &ProvisioningCertificate, body: &mut Body) {
-    let ProvisioningCertificate { issuer, serial, node, not_after } = certificate;
-    body.text("issuer_sha256", HEXLOWER.encode(issuer));
-    body.text("serial", serial);
-    body.text("node", node);
-    body.text("not_after", not_after);
-}
-
-fn describe_token(token: &TokenRecord, body: &mut Body) {
-    body.text("token", HEXLOWER.encode(token.hash.split_at(TOKEN_NAME_BYTES).0));
-    body.text("node", &token.node);
-}
-
-/// Filling a body.
-trait Fill {
-    fn text(&mut self, key: &'static str, value: impl ToString);
-    fn number(&mut self, key: &'static str, value: u64);
-    fn list<T: ToString>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>);
-}
-
-impl Fill for Body {
-    fn text(&mut self, key: &'static str, value: impl ToString) {
-        self.insert(key, Field::Text(value.to_string()));
-    }
-
-    fn number(&mut self, key: &'static str, value: u64) {
-        self.insert(key, Field::Number(value));
-    }
-
-    fn list<T: ToString>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>) {
-        self.insert(key, Field::List(values.into_iter().map(|value| value.to_string()).collect()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_body_is_canonical_and_a_token_is_named_by_the_start_of_its_hash() {
-        let token =
-            TokenRecord { hash: [0xab; 32], node: NodeName::parse("n1").unwrap(), expires_at: Timestamp::from_unix_seconds(600) };
-        let event = AuditEvent { actor: Actor::Operator { uid: 7 }, action: Action::TokenCreated(token) };
-        assert_eq!(event.kind(), "token_created");
-        let want = r#"{"actor":"operator","expires_at":"1970-01-01T00:10:00Z","node":"n1","token":"abababababababab","uid":7}"#;
-        assert_eq!(event.body(), want);
     }
 }

@@ -189,12 +189,23 @@ fn an_expired_or_future_ca_is_refused_at_the_second() {
 }
 
 #[test]
-fn an_expired_root_is_refused_even_beside_a_good_one() {
+fn an_expired_root_is_borne_beside_a_good_one_and_refused_where_the_ca_stands_under_it() {
     let good = root();
     let past =
         Wanted { role: AuthorityRole::Root, begin: now().minus(20 * DAY), lifetime: 10 * DAY, number: 9, ..Wanted::default() };
     let expired = make(&past, None, key());
-    let error = refused(files(&issuer(&good), &[&good.certificate, &expired.certificate]), &["/a/root-cert.pem", "expired"]);
+    // The CA that rotated its roots starts again after the old one has ended, and says that it has.
+    let authority = verify(files(&issuer(&good), &[&expired.certificate, &good.certificate])).unwrap();
+    assert_eq!(authority.root(), &good.certificate);
+    let bundle = pki::TrustBundle::new(domain(), authority.roots().to_vec(), 1).unwrap();
+    assert!(matches!(&bundle.lapsed_at(now())[..], [pki::AnchorLapse::Ended { .. }]));
+    assert!(bundle.lapsed_at(now().minus(15 * DAY)).iter().all(|lapse| matches!(lapse, pki::AnchorLapse::NotBegun { .. })));
+
+    // An issuing CA that outlives its root: no mint makes one, so it is signed under a longer certificate of the same key and name.
+    let same_key = PrivateKey::from_pkcs8_der(expired.key.pkcs8_der()).unwrap();
+    let longer = make(&Wanted { begin: now(), ..past }, None, same_key);
+    assert!(verify(files(&issuer(&longer), &[&good.certificate, &longer.certificate])).is_ok());
+    let error = refused(files(&issuer(&longer), &[&good.certificate, &expired.certificate]), &["/a/root-cert.pem", "expired"]);
     assert!(matches!(error, AuthorityError::Expired { .. }));
 }
 

@@ -49,8 +49,10 @@ pub(super) fn verify(
     check_ca(ca, now)?;
     check_trust_domain(ca, trust_domain)?;
     check_key(&key, &key_file, ca)?;
+    // Dates count for the root of the path alone: another one that has ended vouches for nothing wherever it is read, and a CA
+    // that rotates its roots must come up again on the day after.
     for root in &roots {
-        check_ca(root, now)?;
+        check_may_issue(root)?;
         check_self_signed(root)?;
     }
     let authorities = roots.iter().map(|root| root.certificate.clone()).collect();
@@ -100,18 +102,25 @@ fn check_key(key: &PrivateKey, key_file: &Path, ca: &Sourced) -> Result<(), Auth
 
 /// What holds for every certificate on the path: a CA's, may sign certificates, valid now.
 fn check_ca(ca: &Sourced, now: Timestamp) -> Result<(), AuthorityError> {
+    check_may_issue(ca)?;
+    let (file, subject) = (ca.file.clone(), ca.certificate.subject());
+    if now < ca.certificate.not_before() {
+        return Err(AuthorityError::NotYetValid { file, subject, not_before: ca.certificate.not_before(), now });
+    }
+    if ca.certificate.not_after() < now {
+        return Err(AuthorityError::Expired { file, subject, not_after: ca.certificate.not_after(), now });
+    }
+    Ok(())
+}
+
+/// A CA's, and may sign certificates.
+fn check_may_issue(ca: &Sourced) -> Result<(), AuthorityError> {
     let (file, subject) = (ca.file.clone(), ca.certificate.subject());
     if !ca.certificate.is_ca() {
         return Err(AuthorityError::NotCa { file, subject });
     }
     if !CaConstraints::of(&ca.certificate).key_cert_sign {
         return Err(AuthorityError::NoCertSign { file, subject });
-    }
-    if now < ca.certificate.not_before() {
-        return Err(AuthorityError::NotYetValid { file, subject, not_before: ca.certificate.not_before(), now });
-    }
-    if ca.certificate.not_after() < now {
-        return Err(AuthorityError::Expired { file, subject, not_after: ca.certificate.not_after(), now });
     }
     Ok(())
 }
@@ -155,11 +164,13 @@ fn find_path(
         if let Some(root) = roots.iter().find(|root| root.certificate == current.certificate) {
             return Ok((path, root.certificate.clone()));
         }
-        let parent = roots
-            .iter()
-            .chain(intermediates.iter().copied())
-            .filter(|parent| parent.certificate != current.certificate)
-            .find(|parent| is_signed_by(&current.certificate, &parent.certificate));
+        let signers = || {
+            let all = roots.iter().chain(intermediates.iter().copied());
+            all.filter(|parent| parent.certificate != current.certificate)
+                .filter(|parent| is_signed_by(&current.certificate, &parent.certificate))
+        };
+        // A root renewed with its old key stands beside what it renews; without a valid one, the other is named in the refusal.
+        let parent = signers().find(|parent| parent.certificate.is_valid_at(now)).or_else(|| signers().next());
         let Some(parent) = parent else {
             return Err(AuthorityError::Unchained { file: roots_file.to_owned(), subject: current.certificate.subject() });
         };

@@ -8,8 +8,9 @@ use runtime::private_files::PrivateFileError;
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit_walk::verify;
 use crate::issuance::IssuanceError;
-use crate::store::{AuditLog, IssuanceStore};
+use crate::store::{AuditReader, IssuanceStore};
 
 fn state() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -60,6 +61,7 @@ async fn an_authority_is_made_private_recorded_and_loadable() {
         (state_dir.join("authority/0001/ca-cert.pem"), 0o644),
         (state_dir.join("authority/0001/root-cert.pem"), 0o644),
         (state_dir.join("authority/0001/cert-chain.pem"), 0o644),
+        (state_dir.join("audit-key.pem"), 0o600),
     ] {
         assert_eq!(mode(&path), expected, "{}", path.display());
     }
@@ -72,9 +74,39 @@ async fn an_authority_is_made_private_recorded_and_loadable() {
     assert_eq!(store.issued_count().await.unwrap(), 2);
     let events = store.audit_after(0, 100).await.unwrap();
     assert!(events.iter().any(|event| event.body.contains("signet ca init")), "{events:?}");
-    assert_eq!(store.audit_verify().await.unwrap().fault, None);
+    assert_eq!(verify(&store, vec![], vec![], |_, _| ()).await.unwrap().findings, []);
     let checked = check(&config, &*clock()).unwrap();
+    assert_eq!(checked.audit_key_id, Some(report.audit_key_id));
     assert_eq!((checked.root_fingerprint, checked.warnings.as_slice()), (report.root_fingerprint, &[][..]));
+}
+
+#[cfg(feature = "aws-lc")]
+#[tokio::test]
+async fn an_rsa_root_has_issuing_cas_of_its_kind() {
+    let base = state();
+    let config = config(&base, "");
+    run(&config, options(KeyAlgorithm::Rsa(RsaSize::Bits3072), None)).await.unwrap();
+    issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap();
+    for generation in ["0001", "0002"] {
+        let chain = fs::read(config.generations_dir().join(generation).join("cert-chain.pem")).unwrap();
+        for certificate in certificates_from_pem(&chain).unwrap() {
+            assert_eq!(certificate.public_key().algorithm(), PublicKeyAlgorithm::Rsa { bits: 3072 });
+        }
+    }
+    assert!(check(&config, &*clock()).unwrap().warnings.is_empty());
+}
+
+#[cfg(feature = "ring")]
+#[tokio::test]
+async fn an_rsa_root_is_refused_with_the_way_out_before_anything_is_written() {
+    let base = state();
+    let config = config(&base, "");
+    let error = run(&config, options(KeyAlgorithm::Rsa(RsaSize::Bits3072), None)).await.unwrap_err();
+    assert!(matches!(error, InitError::Generate(pki::KeyError::GenerationNotInBackend { backend: "ring", .. })), "{error}");
+    assert!(error.to_string().contains("RSA 3072 keys cannot be made by ring"), "{error}");
+    assert!(error.to_string().contains("--features aws-lc"), "{error}");
+    assert!(!config.state_dir.exists());
+    run(&config, options(KeyAlgorithm::EcdsaP256, None)).await.unwrap();
 }
 
 #[tokio::test]
@@ -161,7 +193,7 @@ async fn a_renewal_lies_beside_the_old_and_works_while_the_ca_runs() {
     // Both processes write one chain.
     let linted_by_the_running_ca = issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap();
     assert_eq!(linted_by_the_running_ca.generation, config.generations_dir().join("0003"));
-    assert_eq!(store.audit_verify().await.unwrap().fault, None);
+    assert_eq!(verify(&store, vec![], vec![], |_, _| ()).await.unwrap().findings, []);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Who calls, whether that caller may have a certificate now, and whether it has had enough of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use identity::SpiffeId;
@@ -9,10 +9,10 @@ use runtime::clock::Clock;
 
 use super::credential::Credential;
 use super::error::CallError;
-use super::rate::{RateLimit, Rates, TooFast};
 use crate::admission::{Admitted, Renewable, RenewalFacts};
 use crate::oidc::{TokenError, TokenJudge, TokenSubject};
-use crate::records::RenewalGrounds;
+use crate::rate::{Limiter, RateLimit};
+use crate::records::{Held, RenewalGrounds};
 use crate::revocation::RevocationSource;
 use crate::serving::Credentials;
 use crate::store::Store;
@@ -41,7 +41,7 @@ pub(crate) struct CallerParts {
 /// The judge of callers. One for the process.
 pub(crate) struct IstioCallers {
     parts: CallerParts,
-    rates: Mutex<Rates>,
+    rates: Limiter,
 }
 
 impl Authenticated {
@@ -52,12 +52,20 @@ impl Authenticated {
             Self::Certificate(svid) => svid.id(),
         }
     }
+
+    /// What it is known to hold. A token says nothing of that.
+    pub(crate) fn held(&self) -> Option<Held> {
+        match self {
+            Self::Token(_) => None,
+            Self::Certificate(svid) => Some(Held { issued_at: svid.leaf().not_before(), not_after: svid.not_after() }),
+        }
+    }
 }
 
 impl IstioCallers {
     /// With full rates.
     pub(crate) fn new(parts: CallerParts) -> Self {
-        let rates = Mutex::new(Rates::new(parts.rate));
+        let rates = Limiter::new(parts.rate, Arc::clone(&parts.clock));
         Self { parts, rates }
     }
 
@@ -85,8 +93,7 @@ impl IstioCallers {
     /// # Errors
     /// [`CallError::TooFast`].
     pub(crate) fn charge(&self, caller: &Authenticated) -> Result<(), CallError> {
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.take(caller.id(), self.parts.clock.boottime()).map_err(|TooFast { wait }| CallError::TooFast { wait })
+        self.rates.charge(caller.id().as_str(), 1).map_err(CallError::TooFast)
     }
 
     /// Whether the caller may have a certificate of this life, now.

@@ -9,6 +9,7 @@ use crate::error_reason::{ErrorReason, Told};
 use crate::issuance::IssuanceError;
 use crate::issuing::IssuingError;
 use crate::oidc::{KeysUnavailable, TokenRefusal};
+use crate::rate::TooFast;
 use crate::store::StoreError;
 
 /// Why a call is refused. What `Display` says is for the caller; [`CallError::for_log`] says more.
@@ -36,11 +37,8 @@ pub(crate) enum CallError {
     #[error("the request is not authenticated")]
     Impersonation,
     /// Too many calls of one caller.
-    #[error("more certificates were asked for by this identity than it may have for now: try again in {wait:?}")]
-    TooFast {
-        /// How long to wait at least.
-        wait: Duration,
-    },
+    #[error("more certificates were asked for by this identity than it may have for now ({}): try again in {:?}", .0.limit, .0.wait)]
+    TooFast(TooFast),
     /// The caller may not have a certificate.
     #[error(transparent)]
     Admission(#[from] CallerError),
@@ -88,7 +86,7 @@ impl CallError {
             | Self::NoCredential
             | Self::Authorization
             | Self::Certificate(_)
-            | Self::TooFast { .. }
+            | Self::TooFast(_)
             | Self::Admission(_)
             | Self::MetadataType { .. }
             | Self::Signer { .. }
@@ -109,7 +107,7 @@ impl Told for CallError {
                 Some(ErrorReason::CredentialInvalid)
             }
             Self::KeysUnavailable(_) => Some(ErrorReason::KeysUnavailable),
-            Self::TooFast { .. } => Some(ErrorReason::RateExceeded),
+            Self::TooFast(_) => Some(ErrorReason::RateExceeded),
             Self::Admission(refused) => match refused {
                 CallerError::Revoked { .. } | CallerError::NotRecorded { .. } => Some(ErrorReason::CredentialInvalid),
                 CallerError::Reserved { .. } | CallerError::NotRenewable { .. } => Some(ErrorReason::NotRenewable),
@@ -132,6 +130,6 @@ impl Told for CallError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        if let Self::TooFast { wait } = self { Some(*wait) } else { None }
+        if let Self::TooFast(TooFast { wait, limit: _ }) = self { Some(*wait) } else { None }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pki::VerifiedRequest;
 
 use super::error::CallError;
-use crate::issuing::IssuingError;
+use crate::csr_limit::CsrLimit;
 
 /// The keys of the metadata that mean something here, as `istio.v1.auth` has them.
 const CERT_SIGNER: &str = "CertSigner";
@@ -30,7 +30,12 @@ impl SigningRequest {
     /// # Errors
     /// [`CallError`]: somebody else's identity or another signer is asked for, a value is of the wrong kind, or the CSR is not one good
     /// PEM block.
-    pub(crate) fn create_certificate(csr: &str, validity_seconds: i64, metadata: &Metadata) -> Result<Self, CallError> {
+    pub(crate) fn create_certificate(
+        csr: &str,
+        validity_seconds: i64,
+        metadata: &Metadata,
+        limit: &CsrLimit,
+    ) -> Result<Self, CallError> {
         // Impersonation is for proxies of a node that Kubernetes vouches for; nobody does so here. First, so that the answer says
         // nothing else.
         if !text(metadata, IMPERSONATED_IDENTITY)?.is_empty() {
@@ -40,15 +45,15 @@ impl SigningRequest {
         if !signer.is_empty() {
             return Err(CallError::Signer { asked: signer.chars().take(64).collect() });
         }
-        Ok(Self { request: verified(csr.as_bytes())?, ttl: positive(validity_seconds).map(Duration::from_secs) })
+        Ok(Self { request: verified(csr.as_bytes(), limit)?, ttl: positive(validity_seconds).map(Duration::from_secs) })
     }
 
     /// Reads a request of `HandleCSR`, in which names must be asked for.
     ///
     /// # Errors
     /// [`CallError`]: the CSR is not one good PEM block, or names nobody.
-    pub(crate) fn handle_csr(csr: &[u8], ttl_minutes: i32) -> Result<Self, CallError> {
-        let request = verified(csr)?;
+    pub(crate) fn handle_csr(csr: &[u8], ttl_minutes: i32, limit: &CsrLimit) -> Result<Self, CallError> {
+        let request = verified(csr, limit)?;
         if !request.asks_for_names() {
             return Err(CallError::NoNames);
         }
@@ -70,9 +75,8 @@ fn positive(span: i64) -> Option<u64> {
     u64::try_from(span).ok().filter(|span| *span > 0)
 }
 
-fn verified(pem: &[u8]) -> Result<VerifiedRequest, CallError> {
-    let der = pki::request_from_pem(pem)?;
-    VerifiedRequest::parse(&der).map_err(|error| IssuingError::Csr(error).into())
+fn verified(pem: &[u8], limit: &CsrLimit) -> Result<VerifiedRequest, CallError> {
+    Ok(limit.read(&pki::request_from_pem(pem)?)?)
 }
 
 #[cfg(test)]
@@ -81,6 +85,13 @@ mod tests {
     use pki::{KeyAlgorithm, PrivateKey, build_request, request_to_pem};
 
     use super::*;
+    use crate::issuing::IssuingError;
+    use crate::metrics::LimitMetrics;
+
+    fn limit() -> CsrLimit {
+        let metrics = LimitMetrics::register(&mut runtime::telemetry::registry());
+        CsrLimit { max_bytes: pki::MAX_CSR_BYTES, metrics }
+    }
 
     fn csr(id: Option<&str>) -> String {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
@@ -95,7 +106,7 @@ mod tests {
     #[test]
     fn an_empty_signer_and_no_impersonation_pass_whatever_else_is_in_the_metadata() {
         let csr = csr(None);
-        let read = |metadata: &Metadata| SigningRequest::create_certificate(&csr, 60, metadata);
+        let read = |metadata: &Metadata| SigningRequest::create_certificate(&csr, 60, metadata, &limit());
         for good in [Metadata::new(), metadata(CERT_SIGNER, Some("")), metadata(IMPERSONATED_IDENTITY, Some(""))] {
             assert!(read(&good).is_ok(), "{good:?}");
         }
@@ -112,24 +123,24 @@ mod tests {
     #[test]
     fn a_span_that_is_not_positive_is_the_default() {
         let csr = csr(Some("spiffe://example.org/web"));
-        let seconds = |span| SigningRequest::create_certificate(&csr, span, &Metadata::new()).unwrap().ttl;
+        let seconds = |span| SigningRequest::create_certificate(&csr, span, &Metadata::new(), &limit()).unwrap().ttl;
         assert_eq!((seconds(i64::MIN), seconds(-1), seconds(0), seconds(1)), (None, None, None, Some(Duration::from_secs(1))));
         assert_eq!(seconds(i64::MAX), Some(Duration::from_secs(i64::MAX.unsigned_abs())));
-        let minutes = |span| SigningRequest::handle_csr(csr.as_bytes(), span).unwrap().ttl;
+        let minutes = |span| SigningRequest::handle_csr(csr.as_bytes(), span, &limit()).unwrap().ttl;
         assert_eq!((minutes(i32::MIN), minutes(0), minutes(2)), (None, None, Some(Duration::from_secs(120))));
         assert_eq!(minutes(i32::MAX), Some(Duration::from_secs(60 * u64::from(i32::MAX.unsigned_abs()))));
     }
 
     #[test]
     fn the_old_call_wants_a_name_in_the_request() {
-        assert!(SigningRequest::handle_csr(csr(Some("spiffe://example.org/web")).as_bytes(), 0).is_ok());
-        assert!(matches!(SigningRequest::handle_csr(csr(None).as_bytes(), 0), Err(CallError::NoNames)));
+        assert!(SigningRequest::handle_csr(csr(Some("spiffe://example.org/web")).as_bytes(), 0, &limit()).is_ok());
+        assert!(matches!(SigningRequest::handle_csr(csr(None).as_bytes(), 0, &limit()), Err(CallError::NoNames)));
     }
 
     #[test]
     fn exactly_one_request_that_its_own_key_signed() {
         let good = csr(None);
-        let read = |pem: &str| SigningRequest::create_certificate(pem, 0, &Metadata::new());
+        let read = |pem: &str| SigningRequest::create_certificate(pem, 0, &Metadata::new(), &limit());
         assert!(read(&good).is_ok());
         assert!(matches!(read(&format!("{good}{good}")), Err(CallError::Pem(_))));
         assert!(matches!(read(""), Err(CallError::Pem(_))));

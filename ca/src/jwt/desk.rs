@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{AudienceError, AudienceSet, JwtKey, JwtMintError, JwtSvid, Timestamp};
-use runtime::clock::Clock;
+use pki::{AudienceError, AudienceSet, JwtKey, JwtMintError, JwtSvid};
 
 use super::issuance::{JwtIssuanceError, issue};
 use crate::admission::{AdmissionError, Admitted};
 use crate::error_reason::{ErrorReason, Told};
+use crate::issuance_clock::IssuanceClock;
 use crate::issuing::IssuingError;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::turns::{Overloaded, Turns, Urgency};
 
 /// Why no JWT-SVID is answered.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub(crate) enum JwtIssuingError {
     /// No such entry for this caller, or not for this caller, or the store: as with certificates.
     #[error(transparent)]
     Grounds(#[from] IssuingError),
+    /// Too many others ask.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The script stopped.
     #[error(transparent)]
     Issuance(#[from] JwtIssuanceError),
@@ -40,9 +44,14 @@ impl Told for JwtIssuingError {
                 Some(ErrorReason::AudienceInvalid)
             }
             Self::Grounds(error) => error.reason(),
+            Self::Overloaded(_) => Some(ErrorReason::Overloaded),
             Self::Issuance(JwtIssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
             Self::Issuance(JwtIssuanceError::Mint(_) | JwtIssuanceError::Signing { .. }) => None,
         }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        if let Self::Grounds(error) = self { error.retry_after() } else { None }
     }
 }
 
@@ -52,8 +61,9 @@ pub(crate) struct JwtDesk {
     pub(crate) ttl: Duration,
     pub(crate) key: Arc<JwtKey>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<IssuanceClock>,
     pub(crate) metrics: Metrics,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl JwtDesk {
@@ -81,7 +91,9 @@ impl JwtDesk {
         // Admission first: who may not have the name learns nothing else.
         let admitted = admitted?;
         let audiences = AudienceSet::parse(audiences)?;
-        let now = Timestamp::from(self.clock.now());
+        // Nobody renews a token before it is asked for: whoever asks has none that is good for long.
+        let _turn = self.turns.take(&Arc::from(admitted.caller()), Urgency::Fresh).await?;
+        let now = self.clock.issue_at().map_err(IssuingError::Clock)?;
         Ok(issue(admitted, &audiences, self.ttl, &self.key, &*self.store, now).await?)
     }
 }

@@ -18,6 +18,7 @@ use tonic::{Extensions, Request, Response, Status};
 
 use crate::audit::Actor;
 use crate::records::{EntryId, JoinToken, NodeState, TokenRecord};
+use crate::rpc::admin_audit;
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::admin_tail::{Until, tail};
@@ -215,14 +216,31 @@ impl v1::admin_server::Admin for AdminService {
         Ok(Response::new(tail(Arc::clone(&self.store), self.shutdown.clone(), lines, until)))
     }
 
-    async fn verify_audit(&self, request: Request<v1::VerifyAuditRequest>) -> Result<Response<v1::VerifyAuditResponse>, Status> {
+    type VerifyAuditStream = BoxStream<'static, Result<v1::VerifyAuditResponse, Status>>;
+
+    async fn verify_audit(&self, request: Request<v1::VerifyAuditRequest>) -> Result<Response<Self::VerifyAuditStream>, Status> {
         operator(request.extensions())?;
-        let v1::VerifyAuditRequest {} = request.into_inner();
-        let verdict = self.store.audit_verify().await.map_err(AdminError::Store)?;
-        if let Some(fault) = &verdict.fault {
-            tracing::error!(sequence = fault.sequence(), %fault, "the audit chain is broken");
-        }
-        Ok(Response::new(wire::audit_verdict(verdict)))
+        let (shown, keys) = admin_audit::shown(request.into_inner())?;
+        Ok(Response::new(admin_audit::verify(Arc::clone(&self.store), shown, keys)))
+    }
+
+    type ListOrphansStream = BoxStream<'static, Result<v1::ListOrphansResponse, Status>>;
+
+    async fn list_orphans(&self, request: Request<v1::ListOrphansRequest>) -> Result<Response<Self::ListOrphansStream>, Status> {
+        operator(request.extensions())?;
+        let now = Timestamp::from(self.clock.now());
+        Ok(Response::new(admin_audit::orphans(Arc::clone(&self.store), request.into_inner(), now)))
+    }
+
+    async fn acknowledge_fork(
+        &self,
+        request: Request<v1::AcknowledgeForkRequest>,
+    ) -> Result<Response<v1::AcknowledgeForkResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::AcknowledgeForkRequest {} = request.into_inner();
+        let now = Timestamp::from(self.clock.now());
+        let acknowledged = self.status.acknowledge_fork(actor, now).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::AcknowledgeForkResponse { acknowledged }))
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use identity::{NodeName, ReplicaName};
+use pki::checkpoint::SignedCheckpoint;
 use pki::{SerialNumber, Sha256Digest, Timestamp, TrustBundle};
+
+use crate::audit::Actor;
+use crate::store::StoreError;
 
 /// What an open sync stream tells of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,10 @@ pub(crate) struct CaStatus {
     pub(crate) address: String,
     /// The key that signs JWT-SVIDs.
     pub(crate) jwt_key_id: pki::KeyId,
+    /// SHA-256 of the public half of the key that signs checkpoints.
+    pub(crate) audit_key: Sha256Digest,
+    /// The newest checkpoint.
+    pub(crate) audit_checkpoint: Option<Arc<SignedCheckpoint>>,
 }
 
 /// Where the status comes from.
@@ -88,4 +97,7 @@ pub(crate) trait StatusSource: Send + Sync + 'static {
 
     /// The bundle that agents are given now.
     fn bundle(&self) -> Arc<TrustBundle>;
+
+    /// Takes the checkpoints of another history that agents showed for looked into; says how many.
+    fn acknowledge_fork(&self, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<u32, StoreError>>;
 }

@@ -54,6 +54,9 @@ pub(crate) enum AdminError {
     /// A document does not fit itself or what there is.
     #[error("the document is refused: {0}")]
     Plan(#[from] PlanError),
+    /// A checkpoint, or the name of a key, cannot be one.
+    #[error("what is to be held against the chain is refused: {0}")]
+    Checkpoint(String),
     /// The token would live too long.
     #[error("a join token of {} s is refused: it may live at most {} s; make it when it is needed", .asked.as_secs(), .max.as_secs())]
     TokenTtl { asked: Duration, max: Duration },
@@ -90,8 +93,10 @@ impl From<AdminError> for Status {
             AdminError::TooManyEntries { .. } | AdminError::Scope(_) | AdminError::WantedEntry { .. } | AdminError::Plan(_) => {
                 (Code::InvalidArgument, "DOCUMENT_INVALID", text)
             }
+            AdminError::Checkpoint(_) => (Code::InvalidArgument, "CHECKPOINT_INVALID", text),
             AdminError::ScopeChanged => (Code::Aborted, "ENTRIES_CHANGED", text),
             AdminError::TokenTtl { .. } => (Code::InvalidArgument, "TTL_ABOVE_MAX", text),
+            AdminError::Store(StoreError::ClockBehind(_)) => (Code::Unavailable, "CLOCK_UNTRUSTED", text),
             AdminError::Store(StoreError::NotFound { what: "entry", .. }) => {
                 (Code::NotFound, "ENTRY_NOT_FOUND", format!("{text}; `signet entry list` shows those that do"))
             }
@@ -102,6 +107,11 @@ impl From<AdminError> for Status {
             AdminError::Store(StoreError::NotFound { what: "node alias", .. }) => {
                 (Code::NotFound, "NODE_ALIAS_NOT_FOUND", format!("{text}; `signet node alias list` shows those that do"))
             }
+            AdminError::Store(StoreError::NotFound { what: "checkpoint of another history", .. }) => (
+                Code::FailedPrecondition,
+                "NOTHING_TO_ACKNOWLEDGE",
+                "no agent has shown a checkpoint of another history that is not acknowledged yet".to_owned(),
+            ),
             AdminError::Store(StoreError::NotFound { .. }) => {
                 (Code::NotFound, "NODE_NOT_FOUND", format!("{text}; `signet node list` shows those that do"))
             }

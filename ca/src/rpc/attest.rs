@@ -6,25 +6,26 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream;
+use mtls::AddressGroup;
 use proto::v1;
 use proto::v1::node_attestation_server::NodeAttestation;
 use runtime::entropy::{self, Entropy};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::attestation::{Attestation, Attested, NONCE_BYTES, Proof};
-use crate::error_reason::ErrorReason;
-use crate::metrics::{AttestationKind, Metrics};
+use crate::attestation::{AttestError, Attestation, Attested, NONCE_BYTES, Proof};
+use crate::csr_limit::CsrLimit;
+use crate::metrics::{AttestationKind, Limit, Metrics};
+use crate::rate::Limiter;
 use crate::rpc::attest_certificate::{self, CertificateAttestation};
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::credential;
 use crate::rpc::hello;
-use crate::rpc::status::told;
+use crate::rpc::message_limit::MessageLimit;
+use crate::rpc::status::{told, told_with_retry};
 use crate::serving::Credentials;
 
-/// Largest message taken: a CSR of 16 KiB, a token, a proof and a hello.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// How long each step of an attestation by stream may take.
-pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(10);
+const STEP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The service.
 pub(crate) struct AttestService {
@@ -32,11 +33,36 @@ pub(crate) struct AttestService {
     pub(crate) credentials: Credentials,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: AttestLimits,
+}
+
+/// What may be asked for before anybody has proved who it is.
+pub(crate) struct AttestLimits {
+    /// Tries from one address over time.
+    pub(crate) rate: Limiter,
+    pub(crate) csr: CsrLimit,
+    pub(crate) message: MessageLimit,
 }
 
 impl AttestService {
     pub(super) fn check_hello(&self, theirs: Option<v1::Hello>) -> Result<(), Status> {
         hello::check(theirs, self.credentials.trust_domain(), self.credentials.now()).map_err(|error| told(&error))
+    }
+
+    /// Counts one try against the address that it comes from. `node_public_key` is whom the advice to wait is meant for.
+    pub(super) fn charge(&self, info: &ConnectInfo, node_public_key: &[u8]) -> Result<(), Status> {
+        let from = AddressGroup::from(info.remote.ip());
+        self.limits.rate.charge(&from.to_string(), 1).map_err(|error| {
+            self.metrics.limits.reached(Limit::AttestationRate);
+            let status = told_with_retry(&AttestError::TooFast(error), node_public_key);
+            tracing::warn!(remote = %info.remote, why = status.message(), "attestation refused");
+            status
+        })
+    }
+
+    /// Refuses a request that is too large, before its proof is looked at.
+    pub(super) fn check_csr(&self, csr: &[u8]) -> Result<(), Status> {
+        self.limits.csr.check(csr).map_err(|error| told(&error))
     }
 
     fn answer(&self, attested: &Attested) -> v1::AttestResponse {
@@ -65,9 +91,10 @@ impl AttestService {
         }
     }
 
-    async fn reattest_begin(&self, inbound: &mut Streaming<v1::ReattestRequest>) -> Result<Vec<u8>, Status> {
-        match next_step(inbound).await? {
+    async fn reattest_begin(&self, inbound: &mut Streaming<v1::ReattestRequest>, info: &ConnectInfo) -> Result<Vec<u8>, Status> {
+        match self.next_step(inbound).await? {
             v1::reattest_request::Step::Begin(v1::reattest_request::Begin { hello, node_public_key }) => {
+                self.charge(info, &node_public_key)?;
                 self.check_hello(hello)?;
                 Ok(node_public_key)
             }
@@ -82,23 +109,30 @@ impl AttestService {
         node_public_key: Vec<u8>,
         nonce: &[u8; NONCE_BYTES],
     ) -> Result<Attested, Status> {
-        match next_step(inbound).await? {
+        match self.next_step(inbound).await? {
             v1::reattest_request::Step::Proof(v1::reattest_request::Proof { csr, proof }) => {
+                self.check_csr(&csr)?;
+                let spread_by = node_public_key.clone();
                 let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
-                self.attestation.reattest(nonce, proof).await.map_err(|error| told(&error))
+                self.attestation.reattest(nonce, proof).await.map_err(|error| told_with_retry(&error, spread_by))
             }
             v1::reattest_request::Step::Begin(_) => Err(Status::invalid_argument("the second step must be proof")),
         }
     }
-}
 
-async fn next_step(inbound: &mut Streaming<v1::ReattestRequest>) -> Result<v1::reattest_request::Step, Status> {
-    let message = tokio::time::timeout(STEP_DEADLINE, inbound.message())
-        .await
-        .map_err(|_| Status::deadline_exceeded(format!("no message within {STEP_DEADLINE:?}")))??;
-    let v1::ReattestRequest { step } =
-        message.ok_or_else(|| Status::invalid_argument("the stream ended before its last step"))?;
-    step.ok_or_else(|| Status::invalid_argument("a message without a step"))
+    async fn next_step(&self, inbound: &mut Streaming<v1::ReattestRequest>) -> Result<v1::reattest_request::Step, Status> {
+        let v1::ReattestRequest { step } = self.next_message(inbound).await?;
+        step.ok_or_else(|| Status::invalid_argument("a message without a step"))
+    }
+
+    /// The next message of an attestation by stream.
+    pub(super) async fn next_message<T>(&self, inbound: &mut Streaming<T>) -> Result<T, Status> {
+        tokio::time::timeout(STEP_DEADLINE, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded(format!("no message within {STEP_DEADLINE:?}")))?
+            .map_err(|status| self.limits.message.explain(status))?
+            .ok_or_else(|| Status::invalid_argument("the stream ended before its last step"))
+    }
 }
 
 /// Where a re-attestation stands. One nonce per stream, drawn here and used once.
@@ -119,7 +153,7 @@ impl Reattestation {
     async fn step(&mut self) -> Option<Result<v1::ReattestResponse, Status>> {
         let dialogue = std::mem::replace(&mut self.dialogue, Dialogue::Over);
         let step = match dialogue {
-            Dialogue::Begin => self.service.reattest_begin(&mut self.inbound).await.map(|node_public_key| {
+            Dialogue::Begin => self.service.reattest_begin(&mut self.inbound, &self.info).await.map(|node_public_key| {
                 let nonce = entropy::bytes::<NONCE_BYTES>(&*self.service.entropy);
                 self.dialogue = Dialogue::Proof { node_public_key, nonce };
                 v1::reattest_response::Step::Challenge(v1::reattest_response::Challenge { nonce: nonce.to_vec() })
@@ -151,12 +185,12 @@ impl NodeAttestation for SharedAttestService {
         let service = &self.0;
         let v1::AttestJoinTokenRequest { hello, token, node_public_key, csr, proof } = request.into_inner();
         let token = zeroize::Zeroizing::new(token);
+        service.charge(&info, &node_public_key)?;
         service.check_hello(hello)?;
-        if csr.len() > pki::MAX_CSR_BYTES {
-            return Err(ErrorReason::CsrInvalid.status(format!("the request has more than {} bytes", pki::MAX_CSR_BYTES)));
-        }
+        service.check_csr(&csr)?;
+        let spread_by = node_public_key.clone();
         let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
-        let outcome = service.attestation.redeem(&token, proof).await.map_err(|error| told(&error));
+        let outcome = service.attestation.redeem(&token, proof).await.map_err(|error| told_with_retry(&error, spread_by));
         service.concluded(AttestationKind::JoinToken, &info, outcome).map(Response::new)
     }
 

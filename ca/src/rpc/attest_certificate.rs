@@ -8,11 +8,11 @@ use proto::v1::attest_certificate_response::{Challenge, Step as Say};
 use runtime::entropy;
 use tonic::{Status, Streaming};
 
-use super::attest::{AttestService, STEP_DEADLINE};
+use super::attest::AttestService;
 use crate::attestation::{Attested, CertificateProof, NONCE_BYTES, Proof};
 use crate::metrics::AttestationKind;
 use crate::rpc::connection::ConnectInfo;
-use crate::rpc::status::told;
+use crate::rpc::status::told_with_retry;
 
 /// One stream.
 pub(super) struct CertificateAttestation {
@@ -47,6 +47,7 @@ impl CertificateAttestation {
         let Ask::Begin(Begin { hello, chain, node_public_key }) = self.next().await? else {
             return Err(Status::invalid_argument("the first step must be begin"));
         };
+        self.service.charge(&self.info, &node_public_key)?;
         self.service.check_hello(hello)?;
         let nonce = entropy::bytes::<NONCE_BYTES>(&*self.service.entropy);
         self.dialogue = Dialogue::Proof { chain, node_public_key, nonce };
@@ -62,17 +63,15 @@ impl CertificateAttestation {
         let Ask::Proof(ProofStep { csr, node_proof, certificate_proof }) = self.next().await? else {
             return Err(Status::invalid_argument("the second step must be proof"));
         };
+        self.service.check_csr(&csr)?;
+        let spread_by = node_public_key.clone();
         let node = Proof { node_public_key, csr, signature: node_proof, exporter: self.info.exporter };
         let proof = CertificateProof { chain, signature: certificate_proof, node };
-        self.service.attestation.by_certificate(nonce, proof).await.map_err(|error| told(&error))
+        self.service.attestation.by_certificate(nonce, proof).await.map_err(|error| told_with_retry(&error, spread_by))
     }
 
     async fn next(&mut self) -> Result<Ask, Status> {
-        let message = tokio::time::timeout(STEP_DEADLINE, self.inbound.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded(format!("no message within {STEP_DEADLINE:?}")))??;
-        let v1::AttestCertificateRequest { step } =
-            message.ok_or_else(|| Status::invalid_argument("the stream ended before its last step"))?;
+        let v1::AttestCertificateRequest { step } = self.service.next_message(&mut self.inbound).await?;
         step.ok_or_else(|| Status::invalid_argument("a message without a step"))
     }
 }

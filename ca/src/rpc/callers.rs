@@ -8,7 +8,7 @@ use crate::error_reason::{ErrorReason, Told};
 use crate::metrics::Metrics;
 use crate::records::NodeRecord;
 use crate::rpc::connection::ConnectInfo;
-use crate::rpc::status::told;
+use crate::rpc::status::told_with_retry;
 use crate::sessions::Sessions;
 
 /// Answers whether the client of a connection stands; what it refuses is logged and counted.
@@ -29,7 +29,8 @@ impl Callers {
             let id = info.peer.as_ref().map(|peer| tracing::field::display(peer.id().clone()));
             tracing::warn!(remote = %info.remote, peer = id, reason, %error, "peer refused");
             self.metrics.peer_refused(error.reason());
-            told(&error)
+            let caller = info.peer.as_ref().map_or_else(|| info.remote.to_string(), |peer| peer.id().to_string());
+            told_with_retry(&error, caller)
         })
     }
 }

@@ -1,21 +1,21 @@
-//! What an RPC knows about the connection that it came on.
+//! What an RPC knows about the connection that it came on, and what ends a connection from this side.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mtls::{Accepted, EXPORTER_BYTES, TlsError, TlsStream, VerifiedPeer};
+use identity::SpiffeId;
+use mtls::{Accepted, AddressGroup, EXPORTER_BYTES, TlsError, TlsStream, VerifiedPeer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 use tonic::{Extensions, Status};
 
-use crate::metrics::ConnectionOutcome;
+use crate::metrics::{ConnectionOutcome, Limit, LimitMetrics};
+use crate::rpc::places::{Busy, Closed, Order, Place, PlaceLimits, Places, Presence};
 
 /// Of one TLS connection; in the extensions of each request that came on it.
 #[derive(Clone, Debug)]
@@ -26,19 +26,25 @@ pub(crate) struct ConnectInfo {
     pub(crate) exporter: [u8; EXPORTER_BYTES],
     /// Where the client is, for the log.
     pub(crate) remote: SocketAddr,
-    /// The place that the connection takes while nobody is known to be behind it; `None` with a client certificate.
-    anonymous: Option<Arc<AnonymousPlace>>,
+    seat: Arc<Seat>,
 }
 
-/// A place among the connections without a client certificate.
+/// Where a connection counts: among those of its address while nobody is known to be behind it, then among those of an identity.
 #[derive(Debug)]
-struct AnonymousPlace {
-    slot: Mutex<Option<OwnedSemaphorePermit>>,
-    calls: AtomicUsize,
+struct Seat {
+    presence: Arc<Presence>,
+    place: Mutex<SeatPlace>,
+    limits: ConnectionLimits,
+}
+
+#[derive(Debug)]
+enum SeatPlace {
+    Anonymous(Place<AddressGroup>),
+    Known(Place<SpiffeId>),
 }
 
 /// A call that is worked on: its connection is not closed under it.
-pub(crate) struct CallInProgress(Option<Arc<AnonymousPlace>>);
+pub(crate) struct CallInProgress(Arc<Seat>);
 
 impl ConnectInfo {
     /// The connection of a request.
@@ -51,78 +57,113 @@ impl ConnectInfo {
     }
 
     /// The connection carries a call until the answer is dropped: one without a client certificate whose time is over meanwhile is
-    /// closed after it.
+    /// closed after it, and so is one too many of an identity.
     #[must_use]
     pub(crate) fn begin_call(&self) -> CallInProgress {
-        if let Some(place) = &self.anonymous {
-            place.calls.fetch_add(1, Ordering::Relaxed);
-        }
-        CallInProgress(self.anonymous.clone())
+        self.seat.presence.begin_call();
+        CallInProgress(Arc::clone(&self.seat))
     }
 
-    /// A call on this connection has shown who is behind it, by another credential than a client certificate. Its place is free for
-    /// others from now on; its time stays as it is.
-    pub(crate) fn vouched_for(&self) {
-        if let Some(place) = &self.anonymous {
-            drop(place.slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// A call on this connection has shown who is behind it, by another credential than a client certificate. It counts among the
+    /// connections of that identity from now on, and no more among those of its address; its time stays as it is.
+    pub(crate) fn vouched_for(&self, id: &SpiffeId) {
+        let mut place = self.seat.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let SeatPlace::Anonymous(_) = &*place {
+            *place = SeatPlace::Known(self.seat.limits.enter_known(id.clone(), &self.seat.presence));
         }
     }
 }
 
 impl Drop for CallInProgress {
     fn drop(&mut self) {
-        if let Some(place) = &self.0 {
-            place.calls.fetch_sub(1, Ordering::Relaxed);
+        let Seat { presence, place, limits } = &*self.0;
+        presence.end_call();
+        let closed = match &*place.lock().unwrap_or_else(PoisonError::into_inner) {
+            SeatPlace::Anonymous(place) => place.settle(),
+            SeatPlace::Known(place) => place.settle(),
+        };
+        limits.count(Limit::ConnectionsPerIdentity, closed);
+    }
+}
+
+/// Bounds on finished connections: whoever reaches the port can open some, and whoever has an identity can open many. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionLimits {
+    anonymous: Arc<Places<AddressGroup>>,
+    known: Arc<Places<SpiffeId>>,
+    /// How long a connection without a client certificate may live.
+    anonymous_lifetime: Duration,
+    order: Arc<Order>,
+    metrics: LimitMetrics,
+}
+
+/// How many connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionCounts {
+    /// Without a client certificate, of one address.
+    pub(crate) per_address: usize,
+    /// Without a client certificate in all.
+    pub(crate) anonymous: usize,
+    /// Of one identity.
+    pub(crate) per_identity: usize,
+}
+
+impl ConnectionLimits {
+    /// Nothing is open. Each connection without a client certificate is closed after `anonymous_lifetime`: long enough to attest, too
+    /// short to sit there.
+    pub(crate) fn new(counts: ConnectionCounts, anonymous_lifetime: Duration, metrics: LimitMetrics) -> Self {
+        let ConnectionCounts { per_address, anonymous, per_identity } = counts;
+        Self {
+            anonymous: Places::new(PlaceLimits { per_holder: per_address, in_all: Some(anonymous), busy: Busy::Closed }),
+            known: Places::new(PlaceLimits { per_holder: per_identity, in_all: None, busy: Busy::Spared }),
+            anonymous_lifetime,
+            order: Arc::default(),
+            metrics,
         }
     }
-}
 
-/// Bounds on connections without a client certificate: whoever reaches the port can open them.
-#[derive(Clone)]
-pub(crate) struct AnonymousLimit {
-    slots: Arc<Semaphore>,
-    lifetime: Duration,
-}
-
-impl AnonymousLimit {
-    /// At most `connections` at once, each closed after `lifetime`: long enough to attest, too short to sit there.
-    pub(crate) fn new(connections: usize, lifetime: Duration) -> Self {
-        Self { slots: Arc::new(Semaphore::new(connections)), lifetime }
+    fn enter_anonymous(&self, from: SocketAddr, presence: &Arc<Presence>) -> Place<AddressGroup> {
+        let (place, Closed { per_holder, in_all }) = self.anonymous.enter(from.ip().into(), presence);
+        self.count(Limit::ConnectionsPerAddress, per_holder);
+        self.count(Limit::AnonymousConnections, in_all);
+        place
     }
-}
 
-/// Why a finished handshake is not served.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unserved {
-    /// Too many clients without a certificate at once.
-    #[error("too many connections without a client certificate are open")]
-    TooManyAnonymous,
-    /// The TLS stack gave no keying material.
-    #[error("no keying material for attestation: {0}")]
-    Exporter(#[from] TlsError),
+    fn enter_known(&self, id: SpiffeId, presence: &Arc<Presence>) -> Place<SpiffeId> {
+        let (place, closed) = self.known.enter(id, presence);
+        self.count(Limit::ConnectionsPerIdentity, closed.per_holder);
+        place
+    }
+
+    fn count(&self, limit: Limit, closed: usize) {
+        for _ in 0..closed {
+            tracing::info!(?limit, "closed a connection for a newer one");
+            self.metrics.reached(limit);
+        }
+    }
 }
 
 /// A TLS connection as tonic takes it.
 pub(crate) struct Connection<S = TlsStream<TcpStream>> {
     stream: S,
     info: ConnectInfo,
-    anonymous: Option<Anonymous>,
+    /// When one without a client certificate had its time.
+    lifetime: Option<Lifetime>,
 }
 
-struct Anonymous {
+struct Lifetime {
     deadline: Pin<Box<tokio::time::Sleep>>,
     /// From here on a call in progress is no reason to go on.
     last: tokio::time::Instant,
-    place: Arc<AnonymousPlace>,
 }
 
-impl Anonymous {
+impl Lifetime {
     /// Whether the connection had its time.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_over(&mut self, presence: &Presence, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             std::task::ready!(self.deadline.as_mut().poll(cx));
             let next = self.deadline.deadline() + CALL_CHECK;
-            if self.place.calls.load(Ordering::Relaxed) == 0 || next > self.last {
+            if !presence.is_busy() || next > self.last {
                 return Poll::Ready(());
             }
             self.deadline.as_mut().reset(next);
@@ -135,32 +176,40 @@ const CALL_CHECK: Duration = Duration::from_millis(500);
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 
 impl Connection {
-    /// Takes over a finished handshake.
+    /// Takes over a finished handshake. Others may be closed for it.
     ///
     /// # Errors
-    /// [`Unserved`]; the connection is closed by the drop.
-    pub(crate) fn new(accepted: Accepted, limit: &AnonymousLimit) -> Result<Self, Unserved> {
+    /// The TLS stack gave no keying material; the connection is closed by the drop.
+    pub(crate) fn new(accepted: Accepted, limits: &ConnectionLimits) -> Result<Self, TlsError> {
         let Accepted { stream, remote } = accepted;
         let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL)?;
-        let info = ConnectInfo { peer: stream.peer().cloned(), exporter, remote, anonymous: None };
-        Self::over(stream, info, limit)
+        let peer = stream.peer().cloned();
+        Ok(Self::over(stream, Origin { peer, exporter, remote }, limits))
     }
 }
 
+/// Where a connection comes from.
+struct Origin {
+    peer: Option<VerifiedPeer>,
+    exporter: [u8; EXPORTER_BYTES],
+    remote: SocketAddr,
+}
+
 impl<S> Connection<S> {
-    fn over(stream: S, mut info: ConnectInfo, limit: &AnonymousLimit) -> Result<Self, Unserved> {
-        let anonymous = match info.peer {
-            Some(_) => None,
+    fn over(stream: S, origin: Origin, limits: &ConnectionLimits) -> Self {
+        let Origin { peer, exporter, remote } = origin;
+        let presence = Presence::new(&limits.order);
+        let (place, lifetime) = match &peer {
+            Some(peer) => (SeatPlace::Known(limits.enter_known(peer.id().clone(), &presence)), None),
             None => {
-                let slot = Arc::clone(&limit.slots).try_acquire_owned().map_err(|_| Unserved::TooManyAnonymous)?;
-                let place = Arc::new(AnonymousPlace { slot: Mutex::new(Some(slot)), calls: AtomicUsize::new(0) });
-                info.anonymous = Some(Arc::clone(&place));
-                let deadline = tokio::time::sleep(limit.lifetime);
+                let deadline = tokio::time::sleep(limits.anonymous_lifetime);
                 let last = deadline.deadline() + LONGEST_CALL;
-                Some(Anonymous { deadline: Box::pin(deadline), last, place })
+                let lifetime = Lifetime { deadline: Box::pin(deadline), last };
+                (SeatPlace::Anonymous(limits.enter_anonymous(remote, &presence)), Some(lifetime))
             }
         };
-        Ok(Self { stream, info, anonymous })
+        let seat = Seat { presence, place: Mutex::new(place), limits: limits.clone() };
+        Self { stream, info: ConnectInfo { peer, exporter, remote, seat: Arc::new(seat) }, lifetime }
     }
 
     /// For the count.
@@ -177,26 +226,47 @@ impl<S> Connected for Connection<S> {
     }
 }
 
+impl<S> Connection<S> {
+    /// Fails when the connection is to end. Looked at when something is written too: HTTP/2 reads nothing from a peer that its own
+    /// answers wait for.
+    fn check_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Self { info, lifetime, .. } = self;
+        let presence = &info.seat.presence;
+        if presence.poll_closed(cx).is_ready() {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "closed for a newer connection of the same address or identity",
+            ));
+        }
+        if let Some(lifetime) = lifetime
+            && lifetime.poll_over(presence, cx).is_ready()
+        {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "a connection without a client certificate had its time"));
+        }
+        Ok(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(anonymous) = &mut self.anonymous
-            && anonymous.poll_over(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "a connection without a client certificate had its time",
-            )));
+        self.check_end(cx)?;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.info.seat.presence.heard();
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -211,20 +281,35 @@ mod tests {
 
     use super::*;
 
-    fn anonymous(
-        stream: tokio::io::DuplexStream,
-        limit: &AnonymousLimit,
-    ) -> Result<Connection<tokio::io::DuplexStream>, Unserved> {
-        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let info = ConnectInfo { peer: None, exporter: [0; EXPORTER_BYTES], remote, anonymous: None };
-        Connection::over(stream, info, limit)
+    type Pipe = tokio::io::DuplexStream;
+
+    fn limits(per_address: usize, anonymous: usize, per_identity: usize) -> ConnectionLimits {
+        let metrics = LimitMetrics::register(&mut runtime::telemetry::registry());
+        ConnectionLimits::new(ConnectionCounts { per_address, anonymous, per_identity }, Duration::from_secs(60), metrics)
+    }
+
+    fn from(last: u8, stream: Pipe, limits: &ConnectionLimits) -> Connection<Pipe> {
+        let remote = SocketAddr::from(([127, 0, 0, last], 1));
+        Connection::over(stream, Origin { peer: None, exporter: [0; EXPORTER_BYTES], remote }, limits)
+    }
+
+    fn anonymous(stream: Pipe, limits: &ConnectionLimits) -> Connection<Pipe> {
+        from(1, stream, limits)
+    }
+
+    /// Whether the connection was closed for a newer one.
+    fn is_closed(connection: &mut Connection<Pipe>) -> bool {
+        let mut bytes = [0; 1];
+        let read =
+            Pin::new(connection).poll_read(&mut Context::from_waker(std::task::Waker::noop()), &mut ReadBuf::new(&mut bytes));
+        matches!(read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_certificate_ends_after_its_time_even_if_silent() {
-        let limit = AnonymousLimit::new(1, Duration::from_secs(60));
+        let limit = limits(1, 1, 1);
         let (here, mut there) = tokio::io::duplex(64);
-        let mut connection = anonymous(here, &limit).unwrap();
+        let mut connection = anonymous(here, &limit);
         tokio::time::sleep(Duration::from_secs(59)).await;
         there.write_all(b"in time").await.unwrap();
         let mut bytes = [0; 7];
@@ -233,35 +318,95 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    #[tokio::test]
-    async fn only_so_many_connections_without_a_certificate_are_open_and_an_end_makes_room() {
-        let limit = AnonymousLimit::new(2, Duration::from_secs(60));
-        let open = || anonymous(tokio::io::duplex(64).0, &limit);
-        let (one, _two) = (open().unwrap(), open().unwrap());
-        assert!(matches!(open(), Err(Unserved::TooManyAnonymous)));
-        drop(one);
-        assert!(open().is_ok());
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_certificate_ends_after_its_time_even_if_its_peer_takes_little() {
+        let limit = limits(1, 1, 1);
+        let (here, mut there) = tokio::io::duplex(64);
+        let mut connection = anonymous(here, &limit);
+        let writing = async { connection.write_all(&[0; 1 << 16]).await.unwrap_err().kind() };
+        let taking = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                there.read_exact(&mut [0; 8]).await.unwrap();
+            }
+        };
+        let ended = async {
+            tokio::select! { kind = writing => kind, () = taking => unreachable!("it goes on") }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(62), ended).await.expect("it ends in time");
+        assert_eq!(ended, io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
-    async fn a_caller_that_showed_a_token_gives_its_place_to_others() {
-        let limit = AnonymousLimit::new(1, Duration::from_secs(60));
-        let open = || anonymous(tokio::io::duplex(64).0, &limit);
-        let known = open().unwrap();
-        assert!(matches!(open(), Err(Unserved::TooManyAnonymous)));
-        known.connect_info().vouched_for();
-        let _newcomer = open().unwrap();
-        known.connect_info().vouched_for();
-        assert!(matches!(open(), Err(Unserved::TooManyAnonymous)), "a place is given back once");
+    async fn one_too_many_of_an_address_closes_its_oldest_silent_one_and_never_the_newcomer() {
+        let limit = limits(2, 10, 1);
+        let (mut streams, mut peers) = (Vec::new(), Vec::new());
+        for last in [2, 1, 1, 1] {
+            let (here, there) = tokio::io::duplex(64);
+            streams.push(from(last, here, &limit));
+            peers.push(there);
+            if streams.len() == 3 {
+                // The first of the two at the limit says something, so that the second is the silent one.
+                peers[1].write_all(b"x").await.unwrap();
+                streams[1].read_exact(&mut [0; 1]).await.unwrap();
+                assert!(!streams.iter_mut().any(is_closed), "at the limit all stay");
+            }
+        }
+        let closed: Vec<_> = streams.iter_mut().map(is_closed).collect();
+        assert_eq!(closed, [false, false, true, false]);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_connections_without_a_certificate_are_open_and_the_address_with_the_most_makes_room() {
+        let limit = limits(10, 3, 1);
+        let open = |last| from(last, tokio::io::duplex(64).0, &limit);
+        let (mut one, mut two, mut other) = (open(1), open(1), open(2));
+        let mut newcomer = open(3);
+        assert_eq!([&mut one, &mut two, &mut other, &mut newcomer].map(is_closed), [true, false, false, false]);
+        drop(two);
+        let mut fits = open(3);
+        assert!(![&mut other, &mut newcomer, &mut fits].into_iter().any(is_closed));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_showed_a_token_counts_with_its_identity_and_no_more_with_its_address() {
+        let limit = limits(1, 1, 2);
+        let web = SpiffeId::parse("spiffe://example.org/web").unwrap();
+        let mut known = Vec::new();
+        for _ in 0..3 {
+            let connection = anonymous(tokio::io::duplex(64).0, &limit);
+            connection.connect_info().vouched_for(&web);
+            connection.connect_info().vouched_for(&SpiffeId::parse("spiffe://example.org/other").unwrap());
+            known.push(connection);
+        }
+        let mut newcomer = anonymous(tokio::io::duplex(64).0, &limit);
+        let closed: Vec<_> = known.iter_mut().map(is_closed).collect();
+        assert_eq!((closed, is_closed(&mut newcomer)), (vec![true, false, false], false));
+    }
+
+    #[tokio::test]
+    async fn replicas_that_share_an_identity_are_not_closed_in_the_middle_of_their_calls() {
+        let limit = limits(10, 10, 1);
+        let web = SpiffeId::parse("spiffe://example.org/web").unwrap();
+        let open = || {
+            let connection = anonymous(tokio::io::duplex(64).0, &limit);
+            let call = connection.connect_info().begin_call();
+            connection.connect_info().vouched_for(&web);
+            (connection, call)
+        };
+        let ((mut one, its_call), (mut two, _other_call)) = (open(), open());
+        assert_eq!([is_closed(&mut one), is_closed(&mut two)], [false, false]);
+        drop(its_call);
+        assert_eq!([is_closed(&mut one), is_closed(&mut two)], [true, false]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_time_is_over_ends_after_the_call_that_it_carries_or_a_minute_later() {
-        let limit = AnonymousLimit::new(2, Duration::from_secs(60));
+        let limit = limits(2, 2, 1);
         let mut bytes = [0; 1];
         for (call, seconds) in [(Duration::from_secs(70), 70), (Duration::from_secs(1000), 120)] {
             let (here, _there) = tokio::io::duplex(64);
-            let mut connection = anonymous(here, &limit).unwrap();
+            let mut connection = anonymous(here, &limit);
             let in_progress = connection.connect_info().begin_call();
             let ended = async {
                 let early = tokio::time::timeout(Duration::from_secs(seconds - 1), connection.read_exact(&mut bytes)).await;

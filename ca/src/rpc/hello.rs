@@ -8,7 +8,10 @@ use proto::v1;
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Features of protocol 1 that this CA understands. A peer may require these and no others.
-const FEATURES: [&str; 5] = ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid"];
+const FEATURES: [&str; 6] = ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid", AUDIT_CHECKPOINTS];
+
+/// The feature of agents that keep checkpoints of the audit chain.
+pub(crate) const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
 
 /// Most features that a peer may name, of each sort; before authentication everything is counted.
 const MAX_FEATURES: usize = 64;
@@ -42,6 +45,7 @@ pub(crate) fn ours(now: Timestamp) -> v1::Hello {
         features: FEATURES.map(str::to_owned).to_vec(),
         required_features: Vec::new(),
         wall_clock: Some(std::time::SystemTime::from(now).into()),
+        audit_checkpoint: None,
     }
 }
 
@@ -50,7 +54,8 @@ pub(crate) fn ours(now: Timestamp) -> v1::Hello {
 /// # Errors
 /// [`HelloError`] naming both versions.
 pub(crate) fn check(hello: Option<v1::Hello>, trust_domain: &TrustDomain, now: Timestamp) -> Result<(), HelloError> {
-    let v1::Hello { protocol, build, features: _, required_features, wall_clock } = hello.ok_or(HelloError::Missing)?;
+    let v1::Hello { protocol, build, features: _, required_features, wall_clock, audit_checkpoint: _ } =
+        hello.ok_or(HelloError::Missing)?;
     let build: String = build.chars().take(64).collect();
     if protocol != v1::PROTOCOL_VERSION {
         return Err(HelloError::ProtocolMismatch { theirs: protocol, build });

@@ -12,16 +12,15 @@ use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use crate::csr_limit::CsrLimit;
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuing::{Desk, IssuedSvid};
 use crate::istio::{CallError, Credential, IstioCallers, Metadata, SigningRequest};
-use crate::metrics::{IstioMethod, Metrics};
+use crate::metrics::{IstioMethod, Limit, Metrics};
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::status::told_with_retry;
 use crate::serving::Credentials;
 
-/// Largest message taken: a CSR of 16 KiB as PEM, and a little metadata.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Calls worked on at once, and how long a further one waits for its turn.
 const MAX_CONCURRENT: usize = 256;
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -33,6 +32,7 @@ pub(crate) struct IstioService {
     pub(crate) credentials: Credentials,
     pub(crate) metrics: Metrics,
     pub(crate) slots: Semaphore,
+    pub(crate) csr: CsrLimit,
 }
 
 /// Whose call it is, as far as that is known: what a refusal is logged with, and its advice spread by.
@@ -63,6 +63,9 @@ impl IstioService {
         let reason = outcome.as_ref().map(drop).map_err(Told::reason);
         self.metrics.istio_call(method, caller.credential, reason);
         outcome.map_err(|error| {
+            if matches!(error, CallError::TooFast(_)) {
+                self.metrics.limits.reached(Limit::IssuanceRate);
+            }
             let reason = error.reason().map(ErrorReason::as_str);
             tracing::warn!(
                 remote = %info.remote, caller = caller.name, ?method, credential = caller.credential, reason,
@@ -86,11 +89,12 @@ impl IstioService {
         caller.credential = credential.label();
         let authenticated = self.callers.authenticate(credential).await?;
         caller.name = authenticated.id().to_string();
-        info.vouched_for();
+        info.vouched_for(authenticated.id());
+        let held = authenticated.held();
         self.callers.charge(&authenticated)?;
         let SigningRequest { request, ttl } = read()?;
         let admitted = self.callers.admit(authenticated, ttl).await?;
-        Ok(self.desk.issue_to_caller(admitted, &request).await?)
+        Ok(self.desk.issue_to_caller(admitted, &request, held).await?)
     }
 }
 
@@ -105,7 +109,7 @@ impl IstioCertificateService for SharedIstioService {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let read = |IstioCertificateRequest { csr, subject_id: _, validity_duration, metadata }| {
-            SigningRequest::create_certificate(&csr, validity_duration, &texts(metadata))
+            SigningRequest::create_certificate(&csr, validity_duration, &texts(metadata), &self.0.csr)
         };
         let svid = self.0.serve(IstioMethod::CreateCertificate, request, read).await?;
         // One certificate a string, then every root in the last: clients take the last string, whole, for what to trust.
@@ -119,7 +123,7 @@ impl IstioCertificateService for SharedIstioService {
 impl IstioCaService for SharedIstioService {
     async fn handle_csr(&self, request: Request<CsrRequest>) -> Result<Response<CsrResponse>, Status> {
         let read = |CsrRequest { csr_pem, node_agent_credential: _, credential_type: _, requested_ttl_minutes }| {
-            SigningRequest::handle_csr(&csr_pem, requested_ttl_minutes)
+            SigningRequest::handle_csr(&csr_pem, requested_ttl_minutes, &self.0.csr)
         };
         let svid = self.0.serve(IstioMethod::HandleCsr, request, read).await?;
         let intermediates = svid.issued.chain.iter().skip(1);

@@ -19,28 +19,33 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
+use crate::config::LimitsConfig;
 use crate::metrics::{ConnectionOutcome, Metrics};
 use crate::rpc::admin::AdminService;
-use crate::rpc::attest::{self, AttestService, SharedAttestService};
-use crate::rpc::connection::{AnonymousLimit, Connection};
-use crate::rpc::istio::{self, IstioService, SharedIstioService};
-use crate::rpc::node::{self, NodeService, SharedNodeService};
+use crate::rpc::attest::{AttestService, SharedAttestService};
+use crate::rpc::connection::{Connection, ConnectionCounts, ConnectionLimits};
+use crate::rpc::istio::{IstioService, SharedIstioService};
+use crate::rpc::message_limit::{Explained, MessageLimit};
+use crate::rpc::node::{NodeService, SharedNodeService};
 use crate::rpc::only_agents::OnlyAgents;
 
-/// Before a handshake has finished. Silent peers fill places, which newcomers take from the oldest; none of them delays a good one.
-const HANDSHAKES: HandshakeLimits = HandshakeLimits { pending: 1024, concurrent: 64, deadline: Duration::from_secs(10) };
-/// Connections without a client certificate at once, and how long each may live: an attestation takes well under a second.
-const ANONYMOUS: usize = 512;
+/// Handshakes that compute at once.
+const COMPUTING_HANDSHAKES: usize = 64;
+/// How long a connection without a client certificate may live: an attestation takes well under a second.
 const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(60);
-/// Streams and calls at once on one connection.
-const CONCURRENCY: u32 = 100;
 /// Until a call's answer begins (streams go on beyond it).
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Resets by the peer that may wait to be noticed (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
+/// Streams of one connection that the peer has made us reset (CVE-2025-8671).
+const MAX_ERROR_RESETS: usize = 128;
+/// What a peer may send before it is read: of one stream, and of all of its connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Largest question about health or descriptors.
+const MAX_QUESTION_BYTES: usize = 4 * 1024;
 /// Largest answer: a full update of a node with thousands of entries, or a batch of 500 RSA chains.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest message of an operator's program: a document of entries.
@@ -52,6 +57,7 @@ pub(crate) struct AgentServices {
     pub(crate) node: Arc<NodeService>,
     pub(crate) istio: IstioServices,
     pub(crate) health: HealthServer<HealthService>,
+    pub(crate) limits: LimitsConfig,
 }
 
 /// What callers in Istio's way may call: as configured.
@@ -81,33 +87,52 @@ pub(crate) async fn agents(
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> Result<(), ListenError> {
-    let AgentServices { attest, node, istio, health } = services;
+    let AgentServices { attest, node, istio, health, limits } = services;
+    let LimitsConfig { attestation_bytes, sync_message_bytes, create_certificate_bytes, .. } = limits;
+    let message_limit = |key, bytes| MessageLimit { key, bytes, metrics: metrics.limits.clone() };
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(proto::istio::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    // Reflection tells how to speak to a service, so it is for those who may.
-    let reflection = OnlyAgents { service: reflection, callers: node.callers.clone() };
-    let attest = NodeAttestationServer::new(SharedAttestService(attest))
-        .max_decoding_message_size(attest::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_ANSWER_BYTES);
-    let node = NodeServer::new(SharedNodeService(node))
-        .max_decoding_message_size(node::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_ANSWER_BYTES);
+        .build_v1()?
+        .max_decoding_message_size(MAX_QUESTION_BYTES);
+    let health = health.max_decoding_message_size(MAX_QUESTION_BYTES);
+    // Reflection tells how to speak to a service, so it is for those who may. `Node` checks each message by itself; that who may not
+    // speak is refused before the first one is taken in keeps large ones for callers with a name.
+    let callers = node.callers.clone();
+    let reflection = OnlyAgents { service: reflection, callers: callers.clone() };
+    let attest = Explained {
+        service: NodeAttestationServer::new(SharedAttestService(attest))
+            .max_decoding_message_size(attestation_bytes)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+        limit: message_limit("attestation_bytes", attestation_bytes),
+    };
+    let node = Explained {
+        service: NodeServer::new(SharedNodeService(node))
+            .max_decoding_message_size(sync_message_bytes)
+            .max_encoding_message_size(MAX_ANSWER_BYTES),
+        limit: message_limit("sync_message_bytes", sync_message_bytes),
+    };
+    let node = OnlyAgents { service: node, callers };
     let IstioServices { service, create_certificate, handle_csr } = istio;
     let service = SharedIstioService(service);
-    let create_certificate = create_certificate
-        .then(|| IstioCertificateServiceServer::new(service.clone()).max_decoding_message_size(istio::MAX_MESSAGE_BYTES));
-    let handle_csr = handle_csr.then(|| IstioCaServiceServer::new(service).max_decoding_message_size(istio::MAX_MESSAGE_BYTES));
-    bounded()
+    let limit = message_limit("create_certificate_bytes", create_certificate_bytes);
+    let create_certificate = create_certificate.then(|| Explained {
+        service: IstioCertificateServiceServer::new(service.clone()).max_decoding_message_size(create_certificate_bytes),
+        limit: limit.clone(),
+    });
+    let handle_csr = handle_csr.then(|| Explained {
+        service: IstioCaServiceServer::new(service).max_decoding_message_size(create_certificate_bytes),
+        limit,
+    });
+    bounded(&limits)
         .add_service(attest)
         .add_service(node)
         .add_optional_service(create_certificate)
         .add_optional_service(handle_csr)
         .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(connections(listener, tls, metrics), async move { shutdown.fired().await })
+        .serve_with_incoming_shutdown(connections(listener, tls, &limits, metrics), async move { shutdown.fired().await })
         .await?;
     Ok(())
 }
@@ -116,23 +141,32 @@ pub(crate) async fn agents(
 ///
 /// # Errors
 /// [`ListenError`].
-pub(crate) async fn operators(socket: BoundSocket, admin: AdminService, shutdown: Shutdown) -> Result<(), ListenError> {
+pub(crate) async fn operators(
+    socket: BoundSocket,
+    admin: AdminService,
+    limits: LimitsConfig,
+    shutdown: Shutdown,
+) -> Result<(), ListenError> {
     let admin = AdminServer::new(admin).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
     let incoming = stream::unfold(socket, |socket| async move {
         let accepted: io::Result<UnixStream> = socket.accept().await;
         Some((accepted, socket))
     });
-    bounded().add_service(admin).serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await }).await?;
+    bounded(&limits).add_service(admin).serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await }).await?;
     Ok(())
 }
 
-fn bounded() -> Server {
+fn bounded(limits: &LimitsConfig) -> Server {
     Server::builder()
-        .max_concurrent_streams(CONCURRENCY)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        // h2 takes lists that are shorter than what it is told.
+        .http2_max_header_list_size(limits.header_bytes + 1)
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .timeout(CALL_DEADLINE)
 }
 
@@ -140,22 +174,34 @@ fn bounded() -> Server {
 fn connections(
     listener: TcpListener,
     tls: ServerTls,
+    limits: &LimitsConfig,
     metrics: Metrics,
-) -> impl Stream<Item = Result<Connection, std::convert::Infallible>> {
-    let listener = MtlsListener::new(listener, tls, HANDSHAKES).reporting_to(Arc::new(metrics.clone()));
-    let limit = AnonymousLimit::new(ANONYMOUS, ANONYMOUS_LIFETIME);
-    stream::unfold((listener, limit, metrics), |(mut listener, limit, metrics)| async move {
+) -> impl Stream<Item = Result<Connection, std::convert::Infallible>> + use<> {
+    let handshakes = HandshakeLimits {
+        pending: limits.handshakes,
+        per_address: limits.connections_per_address,
+        concurrent: COMPUTING_HANDSHAKES,
+        deadline: limits.handshake_deadline,
+    };
+    let counts = ConnectionCounts {
+        per_address: limits.connections_per_address,
+        anonymous: limits.anonymous_connections,
+        per_identity: limits.connections_per_identity,
+    };
+    let listener = MtlsListener::new(listener, tls, handshakes).reporting_to(Arc::new(metrics.clone()));
+    let limits = ConnectionLimits::new(counts, ANONYMOUS_LIFETIME, metrics.limits.clone());
+    stream::unfold((listener, limits, metrics), |(mut listener, limits, metrics)| async move {
         loop {
             let accepted = listener.next().await;
             let remote = accepted.remote;
-            match Connection::new(accepted, &limit) {
+            match Connection::new(accepted, &limits) {
                 Ok(connection) => {
                     metrics.connection(connection.outcome());
-                    return Some((Ok(connection), (listener, limit, metrics)));
+                    return Some((Ok(connection), (listener, limits, metrics)));
                 }
                 Err(error) => {
                     metrics.connection(ConnectionOutcome::Unserved);
-                    tracing::warn!(%remote, %error, "connection closed after its handshake");
+                    tracing::warn!(%remote, %error, "connection closed after its handshake: no keying material");
                 }
             }
         }

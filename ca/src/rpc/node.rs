@@ -6,28 +6,27 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use identity::AliasName;
-use pki::{JwtSvid, VerifiedRequest};
+use pki::JwtSvid;
 use proto::v1;
 use proto::v1::node_server::Node;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::attestation::{AttestError, Attestation};
+use crate::csr_limit::CsrLimit;
 use crate::error_reason::{ErrorReason, Told};
-use crate::issuing::{Desk, IssuingError};
+use crate::issuing::{Desk, IssuedSvid, IssuingError};
 use crate::jwt::desk::{JwtDesk, JwtIssuingError};
-use crate::records::{Entry, NodeEntries, NodeRecord};
+use crate::metrics::{Limit, LimitMetrics};
+use crate::rate::Limiter;
+use crate::records::{Entry, Held, NodeEntries, NodeRecord};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::credential;
-use crate::rpc::status::told;
+use crate::rpc::status::{retry_delay, told, told_with_retry};
 use crate::rpc::sync_stream::{SyncParts, SyncStream};
 use crate::sessions::StandingError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
-/// Largest message taken: a full batch of CSRs of the usual kinds.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-/// Most items of one batch.
-const MAX_BATCH: usize = 500;
 /// Items of one batch that are issued at the same time, so that their records share commits.
 const BATCH_CONCURRENCY: usize = 64;
 
@@ -39,6 +38,26 @@ pub(crate) struct NodeService {
     pub(crate) jwt: Arc<JwtDesk>,
     pub(crate) attestation: Arc<Attestation>,
     pub(crate) sync: Arc<SyncParts>,
+    pub(crate) limits: NodeLimits,
+}
+
+/// What one node may ask for.
+pub(crate) struct NodeLimits {
+    /// Most items of one batch.
+    pub(crate) batch_items: usize,
+    /// Certificates and tokens over time.
+    pub(crate) rate: Limiter,
+    pub(crate) csr: CsrLimit,
+    pub(crate) metrics: LimitMetrics,
+}
+
+impl NodeLimits {
+    fn charge(&self, caller: &NodeRecord, count: usize) -> Result<(), IssuingError> {
+        self.rate.charge(caller.node.as_str(), count).map_err(|error| {
+            self.metrics.reached(Limit::IssuanceRate);
+            IssuingError::TooFast(error)
+        })
+    }
 }
 
 impl NodeService {
@@ -46,31 +65,57 @@ impl NodeService {
         &self,
         caller: &NodeRecord,
         aliases: &BTreeSet<AliasName>,
-        entries: &HashMap<String, Entry>,
+        entry: Option<&Entry>,
+        held: Option<Held>,
         item: v1::batch_issue_request::Item,
-    ) -> v1::batch_issue_response::Item {
+    ) -> Result<IssuedSvid, IssuingError> {
         let v1::batch_issue_request::Item { entry_id, csr } = item;
-        let outcome = match entries.get(&entry_id) {
-            Some(entry) => self.desk.issue_entry(caller, aliases, entry, &csr).await,
+        match entry {
+            Some(entry) => self.desk.issue_entry(caller, aliases, entry, &csr, held).await,
             None => Err(not_found(&entry_id, caller)),
+        }
+    }
+
+    /// Issues a batch, the most urgent items first; the outcomes are in the order of the items.
+    async fn issue_batch(
+        &self,
+        caller: &NodeRecord,
+        items: Vec<v1::batch_issue_request::Item>,
+    ) -> Result<Vec<Result<IssuedSvid, IssuingError>>, IssuingError> {
+        let NodeEntries { aliases, entries } = self.store.node_entries(caller.node.clone()).await?;
+        let entries: HashMap<_, _> = entries.into_iter().map(|entry| (entry.id.as_str().to_owned(), entry)).collect();
+        let known = items.iter().filter_map(|item| entries.get(&item.entry_id)).map(|entry| entry.id.clone()).collect();
+        let held = self.desk.held_for(caller, known).await?;
+        let mut items: Vec<_> = items
+            .into_iter()
+            .enumerate()
+            .map(|(position, item)| {
+                let held = entries.get(&item.entry_id).and_then(|entry| held.get(&entry.id).copied());
+                (position, item, held)
+            })
+            .collect();
+        items.sort_by_key(|(_, _, held)| self.desk.urgency(*held));
+        let issue = |(position, item, held): (usize, v1::batch_issue_request::Item, Option<Held>)| {
+            let issued = self.issue_item(caller, &aliases, entries.get(&item.entry_id), held, item);
+            async move { (position, issued.await) }
         };
-        let outcome = match outcome {
-            Ok(issued) => v1::batch_issue_response::item::Outcome::Svid(credential::svid(&issued)),
-            Err(error) => {
-                let status = told(&error);
-                tracing::warn!(node = %caller.node, reason = error.reason().map(ErrorReason::as_str), why = status.message(), "issuance refused");
-                v1::batch_issue_response::item::Outcome::Error(v1::IssueError {
-                    code: status.code().into(),
-                    reason: error.reason().map_or("INTERNAL", ErrorReason::as_str).to_owned(),
-                    message: status.message().to_owned(),
-                })
-            }
+        let mut outcomes: Vec<_> = stream::iter(items).map(issue).buffer_unordered(BATCH_CONCURRENCY).collect().await;
+        outcomes.sort_by_key(|(position, _)| *position);
+        let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+        // When all of it came to nothing for want of room, the call says so, with advice that every client understands.
+        let is_overloaded = |outcome: &Result<IssuedSvid, IssuingError>| match outcome {
+            Err(IssuingError::Overloaded(overloaded)) => Some(*overloaded),
+            Ok(_) | Err(_) => None,
         };
-        v1::batch_issue_response::Item { outcome: Some(outcome) }
+        match outcomes.first().and_then(is_overloaded) {
+            Some(overloaded) if outcomes.iter().all(|outcome| is_overloaded(outcome).is_some()) => Err(overloaded.into()),
+            Some(_) | None => Ok(outcomes),
+        }
     }
 
     async fn issue_jwt(&self, caller: &NodeRecord, request: v1::IssueJwtSvidRequest) -> Result<JwtSvid, JwtIssuingError> {
         let v1::IssueJwtSvidRequest { entry_id, audiences } = request;
+        self.limits.charge(caller, 1)?;
         let NodeEntries { aliases, entries } = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
         let admitted = match entries.iter().find(|entry| entry.id.as_str() == entry_id) {
             Some(entry) => self.desk.admit_jwt(caller, &aliases, entry),
@@ -78,6 +123,24 @@ impl NodeService {
         };
         self.jwt.issue(admitted, &audiences).await
     }
+}
+
+fn item_answer(caller: &NodeRecord, outcome: Result<IssuedSvid, IssuingError>) -> v1::batch_issue_response::Item {
+    let outcome = match outcome {
+        Ok(issued) => v1::batch_issue_response::item::Outcome::Svid(credential::svid(&issued)),
+        Err(error) => {
+            let status = told(&error);
+            let retry_after = retry_delay(&error, caller.node.as_str()).and_then(|delay| delay.try_into().ok());
+            tracing::warn!(node = %caller.node, reason = error.reason().map(ErrorReason::as_str), why = status.message(), "issuance refused");
+            v1::batch_issue_response::item::Outcome::Error(v1::IssueError {
+                code: status.code().into(),
+                reason: error.reason().map_or("INTERNAL", ErrorReason::as_str).to_owned(),
+                message: status.message().to_owned(),
+                retry_after,
+            })
+        }
+    };
+    v1::batch_issue_response::Item { outcome: Some(outcome) }
 }
 
 fn not_found(entry_id: &str, caller: &NodeRecord) -> IssuingError {
@@ -95,11 +158,13 @@ impl Node for SharedNodeService {
         let service = &self.0;
         let info = ConnectInfo::of(request.extensions())?;
         let record = service.callers.check(&info).await?;
+        let refused = |error: &AttestError| told_with_retry(error, record.node.as_str());
         let v1::RenewAgentRequest { csr } = request.into_inner();
-        let request = VerifiedRequest::parse(&csr).map_err(|error| told(&IssuingError::Csr(error)))?;
+        service.limits.charge(&record, 1).map_err(|error| refused(&error.into()))?;
+        let request = service.limits.csr.read(&csr).map_err(|error| refused(&error.into()))?;
         let presented =
             info.peer.as_ref().map(|peer| peer.serial().clone()).ok_or_else(|| told(&StandingError::NoCertificate))?;
-        let issued = service.attestation.renew(&record, presented, &request).await.map_err(|error: AttestError| told(&error))?;
+        let issued = service.attestation.renew(&record, presented, &request).await.map_err(|error| refused(&error))?;
         Ok(Response::new(v1::RenewAgentResponse { svid: Some(credential::svid(&issued)) }))
     }
 
@@ -122,7 +187,7 @@ impl Node for SharedNodeService {
         let info = ConnectInfo::of(request.extensions())?;
         let record = service.callers.check(&info).await?;
         let svid = service.issue_jwt(&record, request.into_inner()).await.map_err(|error| {
-            let status = told(&error);
+            let status = told_with_retry(&error, record.node.as_str());
             tracing::warn!(node = %record.node, reason = error.reason().map(ErrorReason::as_str), why = status.message(), "JWT-SVID refused");
             status
         })?;
@@ -136,19 +201,24 @@ impl Node for SharedNodeService {
         let info = ConnectInfo::of(request.extensions())?;
         let record = service.callers.check(&info).await?;
         let v1::BatchIssueRequest { items } = request.into_inner();
-        if items.len() > MAX_BATCH {
-            return Err(Status::invalid_argument(format!("{} items; at most {MAX_BATCH} are allowed in a batch", items.len())));
+        let NodeLimits { batch_items, metrics, .. } = &service.limits;
+        if items.len() > *batch_items {
+            metrics.reached(Limit::BatchItems);
+            return Err(Status::invalid_argument(format!(
+                "{} items; at most [limits] batch_items = {batch_items} are allowed in a batch",
+                items.len()
+            )));
         }
-        let NodeEntries { aliases, entries } =
-            service.store.node_entries(record.node.clone()).await.map_err(|error| told(&IssuingError::Store(error)))?;
-        let entries: HashMap<_, _> = entries.into_iter().map(|entry| (entry.id.as_str().to_owned(), entry)).collect();
-        let items = stream::iter(items)
-            .map(|item| service.issue_item(&record, &aliases, &entries, item))
-            .buffered(BATCH_CONCURRENCY)
-            .collect()
-            .await;
+        let refused = |error: &IssuingError| told_with_retry(error, record.node.as_str());
+        // Before anything is charged or waits: every item would meet the same.
+        if let Some(refusal) = service.store.state().borrow().refusal() {
+            return Err(refused(&StoreError::Unavailable(refusal).into()));
+        }
+        service.limits.charge(&record, items.len()).map_err(|error| refused(&error))?;
+        let outcomes = service.issue_batch(&record, items).await.map_err(|error| refused(&error))?;
         // An eviction during the batch: its certificates are in the ledger, but do not leave.
         service.callers.check(&info).await?;
+        let items = outcomes.into_iter().map(|outcome| item_answer(&record, outcome)).collect();
         Ok(Response::new(v1::BatchIssueResponse { items }))
     }
 }

@@ -13,6 +13,7 @@ use crate::attestation::AttestError;
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuance::IssuanceError;
 use crate::issuing::IssuingError;
+use crate::rate::TooFast;
 use crate::rpc::hello::HelloError;
 use crate::sessions::StandingError;
 use crate::store::{CertificateUseError, RedeemError, StoreError};
@@ -41,7 +42,9 @@ impl ErrorReason {
                 Code::InvalidArgument
             }
             Self::EntryNotFound => Code::NotFound,
-            Self::StoreUnavailable | Self::NotReady | Self::KeysUnavailable => Code::Unavailable,
+            Self::StoreUnavailable | Self::ClockUntrusted | Self::NotReady | Self::KeysUnavailable | Self::Overloaded => {
+                Code::Unavailable
+            }
             Self::RateExceeded => Code::ResourceExhausted,
         }
     }
@@ -70,21 +73,24 @@ pub(crate) fn told(error: &impl Told) -> Status {
 
 /// The same, with advice on when to try again (`google.rpc.RetryInfo`) wherever another try may help. `caller` spreads those who are
 /// refused at the same moment: the same caller is always told the same, others something else.
-pub(crate) fn told_with_retry(error: &impl Told, caller: &str) -> Status {
+pub(crate) fn told_with_retry(error: &impl Told, caller: impl AsRef<[u8]>) -> Status {
     let status = told(error);
-    let base = match error.retry_after() {
-        Some(wait) => wait,
-        None if status.code() == Code::Unavailable => UNAVAILABLE_WAIT,
-        None => return status,
-    };
+    let Some(delay) = retry_delay(error, caller) else { return status };
     let mut details = status.get_error_details();
-    details.set_retry_info(Some(base.saturating_add(spread(caller, SPREAD))));
+    details.set_retry_info(Some(delay));
     Status::with_error_details(status.code(), status.message(), details)
 }
 
+/// When this caller should try again; `None` where that would not help.
+pub(crate) fn retry_delay(error: &impl Told, caller: impl AsRef<[u8]>) -> Option<Duration> {
+    let is_away = || error.reason().is_some_and(|reason| reason.code() == Code::Unavailable);
+    let base = error.retry_after().or_else(|| is_away().then_some(UNAVAILABLE_WAIT))?;
+    Some(base.saturating_add(spread(caller.as_ref(), SPREAD)))
+}
+
 /// A part of `width` that belongs to this caller.
-fn spread(caller: &str, width: Duration) -> Duration {
-    let [first, second, ..] = pki::sha256(caller.as_bytes());
+fn spread(caller: &[u8], width: Duration) -> Duration {
+    let [first, second, ..] = pki::sha256(caller);
     width * u32::from(u16::from_be_bytes([first, second])) / (1 << 16)
 }
 
@@ -99,6 +105,7 @@ impl Told for StoreError {
         match self {
             Self::NotFound { .. } | Self::Superseded { .. } => Some(ErrorReason::MustReattest),
             Self::Banned { .. } => Some(ErrorReason::Banned),
+            Self::ClockBehind(_) => Some(ErrorReason::ClockUntrusted),
             Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
             Self::Exists { .. } | Self::Changed { .. } | Self::InUse { .. } => None,
         }
@@ -152,8 +159,29 @@ impl Told for AttestError {
             Self::NoRecord | Self::WindowOver { .. } => Some(ErrorReason::MustReattest),
             Self::Banned { .. } => Some(ErrorReason::Banned),
             Self::Busy => Some(ErrorReason::NotReady),
+            Self::TooFast(_) => Some(ErrorReason::RateExceeded),
             Self::Store(error) => error.reason(),
             Self::Issuing(error) => error.reason(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooFast(TooFast { wait, limit: _ }) => Some(*wait),
+            Self::Issuing(error) => error.retry_after(),
+            Self::NodeKey(_)
+            | Self::Proof
+            | Self::NodeKeyReused
+            | Self::CertificateProof
+            | Self::CertificateKeyReused
+            | Self::Certificate(_)
+            | Self::CertificateUse(_)
+            | Self::Redeem(_)
+            | Self::NoRecord
+            | Self::WindowOver { .. }
+            | Self::Banned { .. }
+            | Self::Busy
+            | Self::Store(_) => None,
         }
     }
 }
@@ -161,11 +189,14 @@ impl Told for AttestError {
 impl Told for IssuingError {
     fn reason(&self) -> Option<ErrorReason> {
         match self {
-            Self::Csr(_) | Self::Issuance(IssuanceError::Request(_)) => Some(ErrorReason::CsrInvalid),
+            Self::Csr(_) | Self::CsrTooLarge { .. } | Self::Issuance(IssuanceError::Request(_)) => Some(ErrorReason::CsrInvalid),
+            Self::TooFast(_) => Some(ErrorReason::RateExceeded),
+            Self::Overloaded(_) => Some(ErrorReason::Overloaded),
             Self::EntryNotFound { .. } | Self::Admission(AdmissionError::OtherNode { .. } | AdmissionError::Ended { .. }) => {
                 Some(ErrorReason::EntryNotFound)
             }
             Self::Admission(AdmissionError::Banned { .. }) => Some(ErrorReason::Banned),
+            Self::Clock(_) => Some(ErrorReason::ClockUntrusted),
             Self::Issuance(IssuanceError::Template(TemplateError::TtlAboveMax { .. })) => Some(ErrorReason::TtlAboveMax),
             Self::Issuance(IssuanceError::Template(TemplateError::IssuerEndsTooSoon { .. })) => {
                 Some(ErrorReason::IssuerEndsTooSoon)
@@ -182,6 +213,10 @@ impl Told for IssuingError {
                 | IssuanceError::SignatureInvalid { .. },
             ) => None,
         }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        if let Self::TooFast(TooFast { wait, limit: _ }) = self { Some(*wait) } else { None }
     }
 }
 

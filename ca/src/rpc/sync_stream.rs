@@ -9,17 +9,21 @@ use std::time::Duration;
 use identity::NodeName;
 use pki::TrustBundle;
 use proto::v1;
+use proto::v1::sync_response::Message;
 use runtime::shutdown::Shutdown;
 use tokio::sync::watch;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
+use crate::checkpoints::{CheckpointDesk, Kept};
 use crate::error_reason::ErrorReason;
 use crate::issuing::IssuingError;
 use crate::records::{Entry, EntryId};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
+use crate::rpc::message_limit::MessageLimit;
 use crate::rpc::status::told;
-use crate::rpc::{credential, entry_wire, hello};
+use crate::rpc::sync_checkpoints::CheckpointFeed;
+use crate::rpc::{checkpoint_wire, credential, entry_wire, hello};
 use crate::serving::Credentials;
 use crate::store::Store;
 use crate::sync::{OpenStream, SyncHub};
@@ -35,7 +39,9 @@ pub(crate) struct SyncParts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hub: Arc<SyncHub>,
     pub(crate) credentials: Credentials,
+    pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) message_limit: MessageLimit,
 }
 
 enum Phase {
@@ -55,6 +61,8 @@ struct Live {
     /// Entries that the agent was told of, and the bundle; `None` before the first update.
     sent: Option<Sent>,
     view: View,
+    /// `None` for an agent that knows no checkpoints.
+    checkpoints: Option<CheckpointFeed>,
 }
 
 /// How what was sent relates to what is there.
@@ -76,8 +84,10 @@ struct Sent {
 
 /// What woke a live stream.
 enum Event {
-    Inbound(Result<Option<v1::SyncRequest>, Status>),
+    Inbound(Box<Result<Option<v1::SyncRequest>, Status>>),
     News,
+    /// The loop looks for it.
+    Checkpoint,
     Recheck,
     Shutdown,
 }
@@ -103,7 +113,7 @@ impl SyncStream {
             Phase::Greeting => {
                 self.phase = Phase::AwaitHello;
                 let hello = hello::ours(self.shared.credentials.now());
-                return Some(Ok(v1::SyncResponse { message: Some(v1::sync_response::Message::Hello(hello)) }));
+                return Some(Ok(v1::SyncResponse { message: Some(Message::Hello(hello)) }));
             }
             Phase::AwaitHello => match self.await_hello().await {
                 Ok(live) => self.live(Box::new(live)).await,
@@ -115,32 +125,43 @@ impl SyncStream {
         if let Err(status) = &outcome {
             tracing::info!(node = %self.node, code = ?status.code(), why = status.message(), "sync stream ended by the CA");
         }
-        outcome
-            .map(|update| update.map(|update| v1::SyncResponse { message: Some(v1::sync_response::Message::Update(update)) }))
-            .transpose()
+        outcome.map(|message| message.map(|message| v1::SyncResponse { message: Some(message) })).transpose()
     }
 
     async fn await_hello(&mut self) -> Result<Live, Status> {
         let message = tokio::time::timeout(HELLO_DEADLINE, self.inbound.message())
             .await
-            .map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO_DEADLINE:?}")))??;
+            .map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO_DEADLINE:?}")))?
+            .map_err(|status| self.shared.message_limit.explain(status))?;
         let theirs = match message.and_then(|message| message.message) {
             Some(v1::sync_request::Message::Hello(theirs)) => Some(theirs),
             Some(v1::sync_request::Message::Ack(_)) | None => None,
         };
         let credentials = &self.shared.credentials;
+        let (knows_checkpoints, kept) = theirs.as_ref().map_or((false, None), |theirs| {
+            (theirs.features.iter().any(|feature| feature == hello::AUDIT_CHECKPOINTS), theirs.audit_checkpoint.clone())
+        });
         hello::check(theirs, credentials.trust_domain(), credentials.now()).map_err(|error| told(&error))?;
         self.shared.callers.check(&self.info).await?;
+        let checkpoints = if knows_checkpoints { Some(self.checkpoint_feed(kept).await) } else { None };
         Ok(Live {
             open: self.shared.hub.open(self.node.clone()),
             bundle: credentials.bundle_changes(),
             sent: None,
             view: View::Stale,
+            checkpoints,
         })
     }
 
+    /// What an agent says that it keeps is judged only now that it is known to be one.
+    async fn checkpoint_feed(&self, kept: Option<v1::AuditCheckpoint>) -> CheckpointFeed {
+        let SyncParts { checkpoints, store, .. } = &*self.shared;
+        let kept: Kept = checkpoints.judge(&self.node, kept.map(checkpoint_wire::signed)).await;
+        CheckpointFeed::new(checkpoints.newest(), Arc::clone(store), kept)
+    }
+
     /// Until there is something to send (`Some`), the agent ended the stream (`None`), or the stream must end.
-    async fn live(&mut self, mut live: Box<Live>) -> Result<Option<v1::SyncUpdate>, Status> {
+    async fn live(&mut self, mut live: Box<Live>) -> Result<Option<Message>, Status> {
         loop {
             if live.view == View::Stale {
                 // The order matters: what changes after these two marks wakes us again, what changed before is read now.
@@ -152,35 +173,46 @@ impl SyncStream {
                 self.shared.callers.check(&self.info).await?;
                 if let Some(update) = self.update(&mut live, &bundle).await? {
                     self.phase = Phase::Live(live);
-                    return Ok(Some(update));
+                    return Ok(Some(Message::Update(update)));
                 }
             }
+            if let Some(checkpoints) = next_checkpoints(&mut live).await? {
+                self.phase = Phase::Live(live);
+                return Ok(Some(Message::Checkpoints(checkpoints)));
+            }
             let event = {
-                let Live { open, bundle, .. } = &mut *live;
+                let Live { open, bundle, checkpoints, .. } = &mut *live;
                 // Whichever arm wins, the others lose nothing: messages stay in the transport, wakes stay marked.
                 tokio::select! {
                     () = self.shared.shutdown.fired() => Event::Shutdown,
-                    message = self.inbound.message() => Event::Inbound(message),
+                    message = self.inbound.message() => Event::Inbound(Box::new(message)),
                     () = open.woken() => Event::News,
                     changed = bundle.changed() => if changed.is_ok() { Event::News } else { Event::Shutdown },
+                    () = checkpoint_made(checkpoints) => Event::Checkpoint,
                     () = tokio::time::sleep(RECHECK_PERIOD) => Event::Recheck,
                 }
             };
             match event {
                 Event::Shutdown => return Err(ErrorReason::NotReady.status("the CA is shutting down: connect again")),
-                Event::Inbound(Err(status)) => {
-                    tracing::debug!(node = %self.node, why = status.message(), "sync stream broke");
-                    return Ok(None);
-                }
-                Event::Inbound(Ok(None)) => return Ok(None),
-                Event::Inbound(Ok(Some(message))) => {
-                    self.shared.callers.check(&self.info).await?;
-                    acknowledged(&live, message)?;
-                    if live.view == View::WaitingForRoom {
-                        live.view = View::Stale;
+                Event::Inbound(message) => match *message {
+                    Err(status) if status.code() == Code::OutOfRange => {
+                        return Err(self.shared.message_limit.explain(status));
                     }
-                }
+                    Err(status) => {
+                        tracing::debug!(node = %self.node, why = status.message(), "sync stream broke");
+                        return Ok(None);
+                    }
+                    Ok(None) => return Ok(None),
+                    Ok(Some(message)) => {
+                        self.shared.callers.check(&self.info).await?;
+                        acknowledged(&live, message)?;
+                        if live.view == View::WaitingForRoom {
+                            live.view = View::Stale;
+                        }
+                    }
+                },
                 Event::News => live.view = View::Stale,
+                Event::Checkpoint => self.shared.callers.check(&self.info).await.map(drop)?,
                 Event::Recheck => {
                     self.shared.callers.check(&self.info).await?;
                 }
@@ -217,6 +249,21 @@ impl SyncStream {
         live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence() });
         let bundle = new_bundle.then(|| credential::bundle(bundle));
         Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle }))
+    }
+}
+
+async fn checkpoint_made(checkpoints: &mut Option<CheckpointFeed>) {
+    match checkpoints {
+        Some(checkpoints) => checkpoints.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Behind the first update: what an agent may hold comes first.
+async fn next_checkpoints(live: &mut Live) -> Result<Option<v1::AuditCheckpoints>, Status> {
+    match &mut live.checkpoints {
+        Some(checkpoints) if live.sent.is_some() => checkpoints.next().await.map_err(|error| told(&IssuingError::Store(error))),
+        Some(_) | None => Ok(None),
     }
 }
 

@@ -5,9 +5,10 @@ use identity::{SystemIdentity, TrustDomain};
 use pki::Timestamp;
 use proto::v1;
 
-use crate::audit::{AuditRecord, AuditVerdict};
+use crate::audit::AuditRecord;
 use crate::records::{NodeRecord, NodeState};
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, NodeConnection};
+use crate::rpc::checkpoint_wire;
 
 pub(crate) fn node(record: &NodeRecord, trust_domain: &TrustDomain, connection: Option<NodeConnection>) -> v1::NodeRecord {
     let NodeRecord { node, node_key_spki, state, current, previous: _, attested_at } = record;
@@ -33,16 +34,6 @@ pub(crate) fn audit_event(record: AuditRecord) -> v1::AuditEvent {
     v1::AuditEvent { sequence, time: Some(timestamp(time)), kind, body, hash: hash.to_vec() }
 }
 
-pub(crate) fn audit_verdict(verdict: AuditVerdict) -> v1::VerifyAuditResponse {
-    let AuditVerdict { events, head, fault } = verdict;
-    v1::VerifyAuditResponse {
-        events,
-        head: head.hash.to_vec(),
-        broken_at: fault.as_ref().map_or(0, |fault| fault.sequence()),
-        fault: fault.map(|fault| fault.to_string()).unwrap_or_default(),
-    }
-}
-
 /// What the store knows goes beside what the running CA knows.
 pub(crate) fn status(status: CaStatus, trust_domain: &TrustDomain, counts: StoreCounts) -> v1::StatusResponse {
     let CaStatus {
@@ -56,6 +47,8 @@ pub(crate) fn status(status: CaStatus, trust_domain: &TrustDomain, counts: Store
         connected,
         address,
         jwt_key_id,
+        audit_key,
+        audit_checkpoint,
     } = status;
     let StoreCounts { attested, entries, certificates_issued } = counts;
     v1::StatusResponse {
@@ -73,6 +66,8 @@ pub(crate) fn status(status: CaStatus, trust_domain: &TrustDomain, counts: Store
         certificates_issued,
         address,
         jwt_key_id: jwt_key_id.to_string(),
+        audit_key: data_encoding::HEXLOWER.encode(&audit_key),
+        audit_checkpoint: audit_checkpoint.as_deref().map(checkpoint_wire::checkpoint),
     }
 }
 

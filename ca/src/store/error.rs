@@ -4,6 +4,7 @@ use identity::{AliasName, NodeName};
 use pki::Timestamp;
 
 use crate::entry_plan::PlanError;
+use crate::issuance_clock::ClockFault;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum StoreError {
         /// How many entries.
         entries: usize,
     },
+    /// The clock is behind what was issued before.
+    #[error(transparent)]
+    ClockBehind(#[from] ClockFault),
     /// The disk or the database failed, or had failed before. For the log, not for callers.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -4,10 +4,12 @@
 //! future resolves after that transaction is on disk. A future that is dropped early does not undo its write. Reads see every
 //! write that resolved before them.
 
+mod audit;
 mod error;
+mod fault;
 mod sqlite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -16,16 +18,17 @@ use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 pub use crate::audit::Actor;
-use crate::audit::{AuditRecord, AuditVerdict};
 use crate::entry_plan::{EntryPlan, Scope, ScopeVersion, Wanted};
 use crate::issuance::Ledger;
 use crate::jwt::issuance::JwtLedger;
 use crate::records::{
-    AgentSvidRecord, Entry, EntryEdit, EntryId, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
+    AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
     ProvisioningCertificate, SvidGrounds, TokenRecord,
 };
+pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCursor, OrphanKind, OrphanPage};
 pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
-pub use sqlite::{OpenError, SqliteStore};
+pub use fault::{FaultKind, StoreFault, StoreState};
+pub use sqlite::{OpenError, SqliteStore, StoreFile};
 
 /// What changed, for whoever pushes. Sent after the commit. A receiver that lagged has to look at everything anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,8 +282,24 @@ pub trait IssuanceStore: Ledger + JwtLedger {
     /// What was recorded of this serial before it was signed; `None` when it is none of ours.
     fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>>;
 
+    /// What this caller was given last for each of these entries, where it has not ended longer than an hour ago.
+    fn held(
+        &self,
+        caller: String,
+        entries: Vec<EntryId>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>>;
+
     /// How many certificates were signed, as far as their results are recorded.
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The latest time at which anything was recorded to be signed; the beginning of Unix time when nothing was. What is recorded more than
+    /// five minutes before it is refused with [`StoreError::ClockBehind`].
+    fn latest_issuance(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>>;
+
+    /// Makes `now` the latest issuance, whatever was issued after it: an operator says that the clock was ahead then and is right
+    /// now. Answers with the time that stood.
+    fn accept_clock(&self, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<Timestamp, StoreError>>;
 }
 
 /// Sequences of trust bundles.
@@ -294,23 +313,20 @@ pub trait BundleStore: Send + Sync {
     ) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
 
-/// The audit chain, for reading. Events are appended by the writes that they speak of.
-pub trait AuditLog: Send + Sync {
-    /// At most `limit` events after this sequence, oldest first.
-    fn audit_after(&self, sequence: u64, limit: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>>;
-
-    /// The sequence of the last event, changing after each commit.
-    fn audit_head(&self) -> watch::Receiver<u64>;
-
-    /// Walks the whole chain, as of one moment.
-    fn audit_verify(&self) -> BoxFuture<'_, Result<AuditVerdict, StoreError>>;
-}
-
 /// How the store itself fares.
 pub trait StoreHealth: Send + Sync {
-    /// `Some(cause)` once a commit or its sync has failed. What is on disk is not known then, every later write fails, and the
-    /// process should end: the server watches this.
-    fn failure(&self) -> watch::Receiver<Option<String>>;
+    /// Whether writes are taken, and if not, why. Every certificate and token needs one, so while they are refused none is
+    /// signed.
+    fn state(&self) -> watch::Receiver<StoreState>;
+
+    /// Tries to take writes again, if they are refused. To be called each second while they are: the store has no clock.
+    fn recover(&self) -> BoxFuture<'_, ()>;
+
+    /// Changes when a commit begins and when it ends; odd while one is under way.
+    fn commit_turns(&self) -> u64;
+
+    /// How many faults of each kind were met.
+    fn faults(&self) -> Vec<(FaultKind, u64)>;
 
     /// How many transactions were committed: writes share them, so this grows slower than the writes do.
     fn commits(&self) -> u64;
@@ -331,19 +347,5 @@ pub trait Store:
     + AuditLog
     + StoreHealth
     + 'static
-{
-}
-
-impl<T> Store for T where
-    T: EntryStore
-        + AliasStore
-        + TokenStore
-        + ProvisioningStore
-        + NodeStore
-        + IssuanceStore
-        + BundleStore
-        + AuditLog
-        + StoreHealth
-        + 'static
 {
 }

@@ -5,6 +5,12 @@ mod attestation;
 #[cfg(test)]
 mod certificates;
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod clock_leap;
+#[cfg(test)]
 mod entries;
 #[cfg(test)]
 mod faults;

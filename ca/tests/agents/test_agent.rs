@@ -155,6 +155,7 @@ impl SyncStream {
         match self.inbound.message().await.unwrap().unwrap().message.unwrap() {
             v1::sync_response::Message::Hello(hello) => hello,
             v1::sync_response::Message::Update(update) => panic!("not a hello: {update:?}"),
+            v1::sync_response::Message::Checkpoints(checkpoints) => panic!("not a hello: {checkpoints:?}"),
         }
     }
 
@@ -164,6 +165,18 @@ impl SyncStream {
         match message.message.unwrap() {
             v1::sync_response::Message::Update(update) => Ok(update),
             v1::sync_response::Message::Hello(hello) => panic!("a second hello: {hello:?}"),
+            v1::sync_response::Message::Checkpoints(checkpoints) => panic!("not an update: {checkpoints:?}"),
+        }
+    }
+
+    /// The checkpoints that come next, or how the stream ended.
+    pub(crate) async fn checkpoints(&mut self) -> Result<Vec<v1::AuditCheckpoint>, Status> {
+        let message = self.inbound.message().await?.ok_or_else(|| Status::cancelled("ended without a status"))?;
+        match message.message.unwrap() {
+            v1::sync_response::Message::Checkpoints(v1::AuditCheckpoints { checkpoints }) => Ok(checkpoints),
+            other @ (v1::sync_response::Message::Hello(_) | v1::sync_response::Message::Update(_)) => {
+                panic!("not checkpoints: {other:?}")
+            }
         }
     }
 

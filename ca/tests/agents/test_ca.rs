@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::clock_leap::LeapingClock;
+
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
 /// Asks again until the answer is yes, for 5 s.
@@ -32,6 +34,8 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
 pub(crate) struct TestCa {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Arc<TestClock>,
+    /// The same as the CA reads it.
+    pub(crate) leaping: Arc<LeapingClock>,
     telemetry: String,
     directory: Arc<tempfile::TempDir>,
     config: CaConfig,
@@ -82,13 +86,14 @@ impl TestCa {
     }
 
     async fn with(config: CaConfig, directory: Arc<tempfile::TempDir>, clock: Arc<TestClock>) -> Self {
-        let bound = Server::bind(config.clone(), clock.clone(), Arc::new(SystemEntropy)).await.unwrap();
+        let leaping = LeapingClock::over(Arc::clone(&clock));
+        let bound = Server::bind(config.clone(), leaping.clone(), Arc::new(SystemEntropy)).await.unwrap();
         let address = bound.addresses().listening;
         let telemetry = bound.addresses().telemetry.clone().unwrap();
         let (trigger, shutdown) = runtime::shutdown::channel();
         #[expect(clippy::disallowed_methods, reason = "the test owns the task and ends it")]
         let running = tokio::spawn(bound.run(shutdown));
-        Self { address, clock, telemetry, directory, config, trigger, running }
+        Self { address, clock, leaping, telemetry, directory, config, trigger, running }
     }
 
     /// Ends it in good order, and says what is left to start another one from.

@@ -54,6 +54,8 @@ impl StatusSource for Healthy {
             connected: 1,
             address: "ca.example.org:8443".to_owned(),
             jwt_key_id: "kid-1".parse().unwrap(),
+            audit_key: [0xab; 32],
+            audit_checkpoint: None,
         }
     }
 
@@ -70,6 +72,10 @@ impl StatusSource for Healthy {
         };
         let root = pki::prepare_authority(&spec, None).unwrap().sign(&key).unwrap();
         Arc::new(TrustBundle::new(trust_domain, vec![root], 4).unwrap())
+    }
+
+    fn acknowledge_fork(&self, _: Actor, _: Timestamp) -> futures_util::future::BoxFuture<'_, Result<u32, StoreError>> {
+        Box::pin(async { Ok(0) })
     }
 }
 
@@ -232,7 +238,9 @@ async fn a_caller_whom_the_kernel_does_not_name_is_refused_everything() {
         service.ban_node(Request::new(v1::BanNodeRequest { node: name() })).await.err(),
         service.unban_node(Request::new(v1::UnbanNodeRequest { node: name() })).await.err(),
         service.tail_audit(Request::new(tail_request(0, false))).await.err(),
-        service.verify_audit(Request::new(v1::VerifyAuditRequest {})).await.err(),
+        service.verify_audit(Request::new(v1::VerifyAuditRequest::default())).await.err(),
+        service.list_orphans(Request::new(v1::ListOrphansRequest::default())).await.err(),
+        service.acknowledge_fork(Request::new(v1::AcknowledgeForkRequest {})).await.err(),
         service.status(Request::new(v1::StatusRequest {})).await.err(),
     ];
     for (index, refusal) in refusals.into_iter().enumerate() {
@@ -308,9 +316,14 @@ async fn verify_and_status_tell_what_there_is() {
     let Fixture { service, directory, .. } = fixture();
     service.create_token(from_us(token_request(0))).await.unwrap();
     service.create_entry(from_us(entry_request())).await.unwrap();
-    let verify = async || service.verify_audit(from_us(v1::VerifyAuditRequest {})).await.unwrap().into_inner();
+    let verify = async || {
+        let answer = service.verify_audit(from_us(v1::VerifyAuditRequest::default())).await.unwrap().into_inner();
+        let messages: Vec<_> = answer.map(Result::unwrap).collect().await;
+        assert!(messages.iter().all(|message| message.of == 2));
+        messages.into_iter().find_map(|message| message.verdict).unwrap()
+    };
     let whole = verify().await;
-    assert_eq!((whole.events, whole.broken_at, whole.fault.as_str()), (2, 0, ""));
+    assert_eq!((whole.events, whole.findings_total), (2, 0));
     let status = service.status(from_us(v1::StatusRequest {})).await.unwrap().into_inner();
     assert!(status.ready);
     assert_eq!((status.entries, status.nodes_attested, status.nodes_connected), (1, 0, 1));
@@ -319,8 +332,9 @@ async fn verify_and_status_tell_what_there_is() {
     let connection = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
     connection.execute_batch("UPDATE audit SET body = '{}' WHERE sequence = 1").unwrap();
     let broken = verify().await;
-    assert_eq!(broken.broken_at, 1);
-    assert!(broken.fault.contains("event 1 was edited"), "{}", broken.fault);
+    let [finding] = broken.findings.as_slice() else { panic!("{broken:?}") };
+    assert_eq!((finding.sequence, finding.kind.as_str()), (1, "event_edited"));
+    assert!(finding.text.contains("event 1 was edited") && !finding.advice.is_empty(), "{finding:?}");
 }
 
 #[tokio::test]

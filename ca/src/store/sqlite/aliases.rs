@@ -7,7 +7,7 @@ use identity::{AliasName, NodeName};
 use pki::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::columns::{all, first, number, parsed, seconds, time};
+use super::columns::{all, first, number, parsed, run, seconds, time};
 use super::entries;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
@@ -26,7 +26,7 @@ pub(super) fn create(
     if check(unit.connection(), &name).is_ok() {
         return Err(StoreError::Exists { what: "node alias", name: name.to_string() });
     }
-    unit.connection().execute("INSERT INTO aliases (name, created_at) VALUES (?1, ?2)", (name.as_str(), seconds(now)))?;
+    run(unit.connection(), "INSERT INTO aliases (name, created_at) VALUES (?1, ?2)", (name.as_str(), seconds(now)))?;
     for node in &nodes {
         add(unit, &name, node)?;
     }
@@ -51,7 +51,7 @@ pub(super) fn change(
         add(unit, name, node)?;
     }
     for node in &removed {
-        unit.connection().execute("DELETE FROM alias_members WHERE alias = ?1 AND node = ?2", (name.as_str(), node.as_str()))?;
+        run(unit.connection(), "DELETE FROM alias_members WHERE alias = ?1 AND node = ?2", (name.as_str(), node.as_str()))?;
     }
     if !added.is_empty() || !removed.is_empty() {
         unit.changed(Change::Entries(added.union(&removed).cloned().collect::<Arc<[_]>>()));
@@ -76,8 +76,8 @@ pub(super) fn delete(
     for entry in &entries {
         entries::delete(unit, &entry.id, actor.clone(), now)?;
     }
-    unit.connection().execute("DELETE FROM alias_members WHERE alias = ?1", [name.as_str()])?;
-    unit.connection().execute("DELETE FROM aliases WHERE name = ?1", [name.as_str()])?;
+    run(unit.connection(), "DELETE FROM alias_members WHERE alias = ?1", [name.as_str()])?;
+    run(unit.connection(), "DELETE FROM aliases WHERE name = ?1", [name.as_str()])?;
     unit.audit(&AuditEvent { actor, action: Action::AliasDeleted(alias) }, now)?;
     Ok(entries)
 }
@@ -111,7 +111,7 @@ pub(super) fn of_node(connection: &Connection, node: &NodeName) -> Result<BTreeS
 }
 
 fn add(unit: &Unit<'_>, name: &AliasName, node: &NodeName) -> Result<(), StoreError> {
-    unit.connection().execute("INSERT INTO alias_members (alias, node) VALUES (?1, ?2)", (name.as_str(), node.as_str()))?;
+    run(unit.connection(), "INSERT INTO alias_members (alias, node) VALUES (?1, ?2)", (name.as_str(), node.as_str()))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use identity::NodeName;
 use pki::{Timestamp, sha256};
 use rusqlite::Row;
 
-use super::columns::{first, number, parsed, seconds};
+use super::columns::{first, number, parsed, run, seconds};
 use super::nodes;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent, CertificateRefusal, TokenUse};
@@ -38,7 +38,7 @@ pub(super) fn redeem(
     now: Timestamp,
 ) -> Result<Result<NodeRecord, CertificateUseError>, StoreError> {
     let forgotten = seconds(now.minus(REMEMBERED));
-    unit.connection().execute("DELETE FROM provisioning_certificates WHERE not_after < ?1", [forgotten])?;
+    run(unit.connection(), "DELETE FROM provisioning_certificates WHERE not_after < ?1", [forgotten])?;
     let kept = find(unit, &certificate)?;
     let node_key = sha256(node_key_spki);
     if let Some((why, refusal)) = refusal(unit, &certificate, kept.as_ref(), node_key_spki, now)? {
@@ -51,8 +51,7 @@ pub(super) fn redeem(
         return Ok(Err(refusal));
     }
     let used = if kept.is_some_and(|kept| kept.bound_key.is_some()) { TokenUse::Retry } else { TokenUse::First };
-    unit.connection().execute(
-        "INSERT INTO provisioning_certificates (issuer, serial, node, not_after, bound_key, used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    run(unit.connection(), "INSERT INTO provisioning_certificates (issuer, serial, node, not_after, bound_key, used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (issuer, serial) DO UPDATE SET node = ?3, bound_key = ?5, used_at = coalesce(used_at, ?6)",
         (
             certificate.issuer,
@@ -101,7 +100,8 @@ fn refusal(
 }
 
 fn note_refusal(unit: &Unit<'_>, certificate: &ProvisioningCertificate) -> Result<(), StoreError> {
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "INSERT INTO provisioning_certificates (issuer, serial, node, not_after, refusals) VALUES (?1, ?2, ?3, ?4, 1)
          ON CONFLICT (issuer, serial) DO UPDATE SET refusals = refusals + 1",
         (certificate.issuer, certificate.serial.as_bytes(), certificate.node.as_str(), seconds(certificate.not_after)),
@@ -112,7 +112,7 @@ fn note_refusal(unit: &Unit<'_>, certificate: &ProvisioningCertificate) -> Resul
 /// What was used for a node that is evicted or banned stays used, whoever comes with it.
 pub(super) fn spend(unit: &Unit<'_>, node: &NodeName) -> Result<(), StoreError> {
     let sql = "UPDATE provisioning_certificates SET spent = 1 WHERE node = ?1 AND bound_key IS NOT NULL";
-    unit.connection().execute(sql, [node.as_str()])?;
+    run(unit.connection(), sql, [node.as_str()])?;
     Ok(())
 }
 

@@ -60,7 +60,7 @@ pub(super) fn all<T>(
     parameters: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
-    connection.prepare(sql)?.query_and_then(parameters, read)?.collect()
+    connection.prepare_cached(sql)?.query_and_then(parameters, read)?.collect()
 }
 
 /// The one row of a query, if there is one.
@@ -70,5 +70,10 @@ pub(super) fn first<T>(
     parameters: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
-    connection.prepare(sql)?.query_and_then(parameters, read)?.next().transpose()
+    connection.prepare_cached(sql)?.query_and_then(parameters, read)?.next().transpose()
+}
+
+/// Runs a statement that answers with no row; says how many it changed.
+pub(super) fn run(connection: &rusqlite::Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<usize, StoreError> {
+    Ok(connection.prepare_cached(sql)?.execute(parameters)?)
 }

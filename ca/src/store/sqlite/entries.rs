@@ -9,7 +9,7 @@ use pki::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::aliases;
-use super::columns::{all, first, integer, number, parsed, seconds, time, unreadable};
+use super::columns::{all, first, integer, number, parsed, run, seconds, time, unreadable};
 use super::issuance;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
@@ -34,7 +34,8 @@ pub(super) fn create(
         return Err(StoreError::Exists { what: "entry", name: id.to_string() });
     }
     let (parent_node, parent_alias) = parent_columns(&spec.parent);
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "INSERT INTO entries
          (id, spiffe_id, selectors, parent_node, parent_alias, ttl_seconds, dns_names, hint, expires_at, created_at, revision)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1)",
@@ -81,7 +82,8 @@ pub(super) fn update(
 /// SPIFFE ID and parent stay: another of those is another entry.
 fn replace(unit: &mut Unit<'_>, before: Entry, after: Entry, actor: Actor, now: Timestamp) -> Result<Entry, StoreError> {
     make_room(unit, &after.spec, Some(&after.id), now)?;
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "UPDATE entries SET selectors = ?2, ttl_seconds = ?3, dns_names = ?4, hint = ?5, expires_at = ?6, revision = ?7
          WHERE id = ?1",
         (
@@ -113,7 +115,7 @@ pub(super) fn delete(
 }
 
 fn remove(unit: &mut Unit<'_>, entry: &Entry, event: AuditEvent, now: Timestamp) -> Result<(), StoreError> {
-    unit.connection().execute("DELETE FROM entries WHERE id = ?1", [entry.id.as_str()])?;
+    run(unit.connection(), "DELETE FROM entries WHERE id = ?1", [entry.id.as_str()])?;
     unit.audit(&event, now)
 }
 

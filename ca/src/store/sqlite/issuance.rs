@@ -1,26 +1,32 @@
 //! The ledger of certificates: what was to be signed, before it is signed, and what came of it.
 
+use std::collections::HashMap;
+
 use identity::SpiffeId;
 use pki::{SerialNumber, Timestamp, sha256};
 use rusqlite::Connection;
 
-use super::columns::{first, number, parsed, seconds, time, unreadable};
+use super::columns::{first, number, parsed, run, seconds, time, unreadable};
+use super::issuance_clock;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance::Intent;
-use crate::records::{EntryId, IssuedRecord, Outstanding, Provenance, Reason, RenewalGrounds};
+use crate::records::{EntryId, Held, IssuedRecord, Outstanding, Provenance, Reason, RenewalGrounds};
 use crate::store::StoreError;
+use crate::turns::ENDED_OF_LATE;
 
 pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreError> {
     let Intent { serial, tbs_der, subject, caller, reason, provenance, not_after, now } = intent;
     if find(unit.connection(), &serial)?.is_some() {
         return Err(StoreError::Exists { what: "certificate", name: serial.to_string() });
     }
+    issuance_clock::advance(unit, now)?;
     let reason = reason_text(&reason);
     let grounds = provenance.as_ref().map(|provenance| provenance.grounds.to_json()).transpose();
     let grounds = grounds.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let line_start = provenance.as_ref().map(|provenance| seconds(provenance.line_start));
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at, grounds, line_start)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         rusqlite::params![
@@ -52,7 +58,8 @@ pub(super) fn answer(
         Some(Some(_)) => return Err(StoreError::Exists { what: "certificate", name: serial.to_string() }),
         Some(None) => {}
     }
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "UPDATE issuance SET certificate_der = ?2, answered_at = ?3 WHERE serial = ?1",
         (serial.as_bytes(), &certificate_der, seconds(now)),
     )?;
@@ -76,6 +83,27 @@ pub(super) fn outstanding(connection: &Connection, entry: &EntryId, now: Timesta
         if count == 0 { Ok(None) } else { Ok(Some(Outstanding { count, until: time(row, "until")? })) }
     })?;
     Ok(found.flatten())
+}
+
+/// What this caller was given last for each of these entries. An intent without an answer may never have reached it.
+pub(super) fn held(
+    connection: &Connection,
+    caller: &str,
+    entries: Vec<EntryId>,
+    now: Timestamp,
+) -> Result<HashMap<EntryId, Held>, StoreError> {
+    let since = Timestamp::from_unix_seconds(now.unix_seconds().saturating_sub(ENDED_OF_LATE.as_secs()));
+    let sql = "SELECT intended_at, not_after FROM issuance
+               WHERE reason = ?1 AND not_after >= ?2 AND caller = ?3 AND answered_at IS NOT NULL ORDER BY not_after DESC LIMIT 1";
+    let mut found = HashMap::new();
+    for entry in entries {
+        let reason = reason_text(&Reason::Entry(entry.clone()));
+        let held = first(connection, sql, (&reason, seconds(since), caller), |row| {
+            Ok(Held { issued_at: time(row, "intended_at")?, not_after: time(row, "not_after")? })
+        })?;
+        found.extend(held.map(|held| (entry, held)));
+    }
+    Ok(found)
 }
 
 /// What is recorded of this serial, if anything is.

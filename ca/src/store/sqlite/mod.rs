@@ -7,45 +7,56 @@ mod aliases;
 mod audit;
 mod bundles;
 mod certificates;
+mod checkpoints;
 mod columns;
 mod entries;
 mod issuance;
+mod issuance_clock;
 mod jwt;
 mod nodes;
+mod offline;
 mod open;
+mod orphans;
 mod reader;
+mod recovery;
 mod tokens;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
 use identity::{AliasName, NodeName, TrustDomain};
+use pki::checkpoint::SignedCheckpoint;
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AliasStore, Apply, ApplyError, AuditLog, BundleStore, CertificateUseError, Change, EntryFilter, EntryStore, IssuanceStore,
-    NodeStore, ProvisioningStore, RedeemError, StoreError, StoreHealth, TokenStore,
+    AliasStore, Apply, ApplyError, AuditLog, AuditReader, BundleStore, CertificateUseError, Change, EntryFilter, EntryStore,
+    FaultKind, Forks, IssuanceStore, NodeStore, OrphanCursor, OrphanKind, OrphanPage, ProvisioningStore, RedeemError, Store,
+    StoreError, StoreHealth, StoreState, TokenStore,
 };
-use crate::audit::{Actor, AuditRecord, AuditVerdict};
+use crate::audit::{Actor, AuditRecord, ChainHead, StoredCheckpoint};
 use crate::entry_plan::{EntryPlan, Scope, Wanted};
 use crate::issuance::{Intent, Ledger, LedgerError};
 use crate::jwt::issuance::{JwtIntent, JwtLedger};
 use crate::records::{
-    AgentSvidRecord, Entry, EntryEdit, EntryId, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
+    AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
     ProvisioningCertificate, SvidGrounds, TokenRecord,
 };
+pub use offline::StoreFile;
 pub use open::OpenError;
 use reader::Readers;
 use writer::Writer;
 
 /// The store in one SQLite file. Dropping it ends the writer after what is queued, and closes the file.
 pub struct SqliteStore {
-    writer: Writer,
+    // Dropped first: who closes the file last merges the log into it, which only the writer can.
     readers: Readers,
+    writer: Writer,
 }
+
+impl Store for SqliteStore {}
 
 impl SqliteStore {
     /// Opens the store at `path`, or makes it (mode 0600, in a directory that only its owner may touch), brings its schema up to
@@ -261,8 +272,25 @@ impl IssuanceStore for SqliteStore {
         Box::pin(self.readers.read(move |connection| issuance::record(connection, &serial)))
     }
 
+    fn held(
+        &self,
+        caller: String,
+        entries: Vec<EntryId>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| issuance::held(connection, &caller, entries, now)))
+    }
+
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(self.readers.read(issuance::count))
+    }
+
+    fn latest_issuance(&self) -> BoxFuture<'_, Result<Timestamp, StoreError>> {
+        Box::pin(self.readers.read(issuance_clock::latest))
+    }
+
+    fn accept_clock(&self, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<Timestamp, StoreError>> {
+        Box::pin(self.writer.write(move |unit| issuance_clock::accept(unit, actor, now)))
     }
 }
 
@@ -277,23 +305,70 @@ impl BundleStore for SqliteStore {
     }
 }
 
-impl AuditLog for SqliteStore {
+impl AuditReader for SqliteStore {
     fn audit_after(&self, sequence: u64, limit: u32) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>> {
         Box::pin(self.readers.read(move |connection| audit::after(connection, sequence, limit)))
     }
 
+    fn chain_head(&self) -> BoxFuture<'_, Result<ChainHead, StoreError>> {
+        Box::pin(self.readers.read(audit::head))
+    }
+
+    fn checkpoints(&self, after: u64, through: u64, limit: u32) -> BoxFuture<'_, Result<Vec<StoredCheckpoint>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| checkpoints::between(connection, after, through, limit)))
+    }
+
+    fn last_checkpoint(&self) -> BoxFuture<'_, Result<Option<StoredCheckpoint>, StoreError>> {
+        Box::pin(self.readers.read(checkpoints::last))
+    }
+
+    fn orphans(&self, kind: OrphanKind, from: OrphanCursor) -> BoxFuture<'_, Result<OrphanPage, StoreError>> {
+        Box::pin(self.readers.read(move |connection| orphans::page(connection, kind, from)))
+    }
+}
+
+impl AuditLog for SqliteStore {
     fn audit_head(&self) -> watch::Receiver<u64> {
         self.writer.audit_head()
     }
 
-    fn audit_verify(&self) -> BoxFuture<'_, Result<AuditVerdict, StoreError>> {
-        Box::pin(self.readers.read(audit::verify))
+    fn record_checkpoint(&self, checkpoint: SignedCheckpoint) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.write(move |unit| checkpoints::record(unit, &checkpoint)))
+    }
+
+    fn record_fork(
+        &self,
+        node: NodeName,
+        checkpoint: SignedCheckpoint,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.writer.write(move |unit| checkpoints::record_fork(unit, node, &checkpoint, now)))
+    }
+
+    fn forks(&self) -> BoxFuture<'_, Result<Forks, StoreError>> {
+        Box::pin(self.readers.read(checkpoints::forks))
+    }
+
+    fn acknowledge_forks(&self, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<u32, StoreError>> {
+        Box::pin(self.writer.write(move |unit| checkpoints::acknowledge_forks(unit, actor, now)))
     }
 }
 
 impl StoreHealth for SqliteStore {
-    fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.writer.failure()
+    fn state(&self) -> watch::Receiver<StoreState> {
+        self.writer.state()
+    }
+
+    fn recover(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.writer.recover())
+    }
+
+    fn commit_turns(&self) -> u64 {
+        self.writer.commit_turns()
+    }
+
+    fn faults(&self) -> Vec<(FaultKind, u64)> {
+        self.writer.faults()
     }
 
     fn commits(&self) -> u64 {

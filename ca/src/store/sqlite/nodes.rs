@@ -5,7 +5,7 @@ use pki::{Sha256Digest, Timestamp, sha256};
 use rusqlite::{Connection, Row};
 
 use super::certificates;
-use super::columns::{all, first, parsed, seconds, serial, time, unreadable};
+use super::columns::{all, first, parsed, run, seconds, serial, time, unreadable};
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent, NodeKeyChange};
 use crate::records::{AgentSvidRecord, NodeRecord, NodeState, SvidGrounds};
@@ -138,21 +138,21 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<NodeRecord>, StoreErro
 
 /// A used token or certificate lets the key that used it attest again, which it must not once its node is evicted or banned.
 fn forget_used_tokens(unit: &Unit<'_>, node: &NodeName) -> Result<(), StoreError> {
-    unit.connection().execute("DELETE FROM tokens WHERE node = ?1 AND bound_key IS NOT NULL", [node.as_str()])?;
+    run(unit.connection(), "DELETE FROM tokens WHERE node = ?1 AND bound_key IS NOT NULL", [node.as_str()])?;
     certificates::spend(unit, node)
 }
 
 fn forget(unit: &mut Unit<'_>, node: &NodeName) -> Result<(), StoreError> {
     forget_used_tokens(unit, node)?;
-    unit.connection().execute("DELETE FROM nodes WHERE node = ?1", [node.as_str()])?;
+    run(unit.connection(), "DELETE FROM nodes WHERE node = ?1", [node.as_str()])?;
     unit.changed(Change::Node(node.clone()));
     Ok(())
 }
 
 fn write(unit: &mut Unit<'_>, record: &NodeRecord) -> Result<(), StoreError> {
     let NodeRecord { node, node_key_spki, state, current, previous, attested_at } = record;
-    unit.connection().execute(
-        // A conflict on the key is an error: one node never pushes another, or a ban, off the record.
+    run(
+        unit.connection(), // A conflict on the key is an error: one node never pushes another, or a ban, off the record.
         "INSERT INTO nodes
          (node, node_key, state, attested_at, current_serial, current_not_after, previous_serial, previous_not_after)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)

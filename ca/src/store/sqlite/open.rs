@@ -7,15 +7,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::private_files::{PrivateFileError, check_private_dir};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+
+use super::recovery;
 
 /// The schema, as steps from one version to the next. `user_version` counts the steps taken. A step that was released is never
 /// changed: a new one is added.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
+];
 
 /// How long a statement waits for a lock: only a foreign tool that looks at the file can hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps compiled: more than the store has, so that none is compiled for each certificate.
+const KEPT_STATEMENTS: usize = 128;
 
 /// Why the store is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +69,18 @@ pub enum OpenError {
         /// The newest version that this build knows.
         known: usize,
     },
+    /// An earlier build made its schema, and it was to be read only.
+    #[error(
+        "the store {path} has schema version {found}, this build reads {known}; a start of the CA with this build brings it up to date"
+    )]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// The version met.
+        found: usize,
+        /// The version that this build reads.
+        known: usize,
+    },
     /// SQLite did not take a setting that durability stands on.
     #[error(
         "the store {path} does not run with {setting}={wanted} (it says {found}); is it on a file system that SQLite's WAL can use?"
@@ -71,6 +95,16 @@ pub enum OpenError {
         /// What SQLite says that it is.
         found: String,
     },
+    /// The disk does not confirm what the log of the store holds.
+    #[error(
+        "the store {path} is not used: the disk does not confirm what it holds: {cause}; look at the kernel's log and at the disk"
+    )]
+    Unconfirmed {
+        /// Which file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        cause: String,
+    },
     /// SQLite refused the file.
     #[error("the store {path} cannot be opened: {cause}")]
     Database {
@@ -81,16 +115,30 @@ pub enum OpenError {
     },
 }
 
-/// The connection of the writer, with the schema of this build.
+/// The connection of the writer, with the schema of this build, after the disk confirmed what the log holds.
 pub(super) fn writable(path: &Path) -> Result<Connection, OpenError> {
     check_private_dir(directory_of(path))?;
     ensure_private_file(path)?;
+    let mut connection = connect(path)?;
+    recovery::confirm(path, &mut connection)
+        .map_err(|error| OpenError::Unconfirmed { path: path.to_owned(), cause: error.to_string() })?;
+    migrate(path, &mut connection)?;
+    Ok(connection)
+}
+
+/// A further connection of the writer to a file that was opened before: none is made where it is gone.
+pub(super) fn existing(path: &Path) -> Result<Connection, OpenError> {
+    check_private_dir(directory_of(path))?;
+    check_private_file(path)?;
+    connect(path)
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
     let database = |cause| OpenError::Database { path: path.to_owned(), cause };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
+    let connection = Connection::open_with_flags(path, flags).map_err(database)?;
     configure(&connection).map_err(database)?;
     check_settings(path, &connection)?;
-    migrate(path, &mut connection)?;
     Ok(connection)
 }
 
@@ -100,17 +148,29 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        keep_statements(&connection)?;
+        // SQLite opens the log at the first read, which would fail when the process has no descriptor left by then.
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     };
     open().map_err(|cause| OpenError::Database { path: path.to_owned(), cause })
 }
 
+/// Statements stay compiled, whatever values they are run with: SQLite would compile some of them anew for each other value.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_statements(connection)?;
     // Answers with the mode now in force, which `check_settings` reads again.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // In WAL mode NORMAL syncs at checkpoints only: a commit could be lost, and with it the record of a certificate.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // The writer merges the log itself, between groups: SQLite would do it within a commit, and keep its failure to itself.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     // Whoever plants a view or trigger in the file does not get functions with side effects.
     connection.pragma_update(None, "trusted_schema", "OFF")
@@ -172,6 +232,11 @@ fn ensure_private_file(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(file_error(error)),
     }
+    check_private_file(path)
+}
+
+fn check_private_file(path: &Path) -> Result<(), OpenError> {
+    let file_error = |cause| OpenError::File { path: path.to_owned(), cause };
     let metadata = path.symlink_metadata().map_err(file_error)?;
     if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
         return Err(OpenError::NotOurs { path: path.to_owned() });
@@ -183,6 +248,6 @@ fn ensure_private_file(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

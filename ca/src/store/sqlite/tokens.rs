@@ -6,7 +6,7 @@ use identity::NodeName;
 use pki::{Sha256Digest, Timestamp, sha256};
 use rusqlite::Row;
 
-use super::columns::{digest, first, number, parsed, seconds, time};
+use super::columns::{digest, first, number, parsed, run, seconds, time};
 use super::nodes;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent, TokenRefusal, TokenUse};
@@ -32,8 +32,9 @@ pub(super) fn create(unit: &mut Unit<'_>, token: TokenRecord, actor: Actor, now:
     if find(unit, &token.hash)?.is_some() {
         return Err(StoreError::Exists { what: "join token", name: "with this hash".to_owned() });
     }
-    unit.connection().execute("DELETE FROM tokens WHERE expires_at < ?1", [seconds(now.minus(REMEMBERED))])?;
-    unit.connection().execute(
+    run(unit.connection(), "DELETE FROM tokens WHERE expires_at < ?1", [seconds(now.minus(REMEMBERED))])?;
+    run(
+        unit.connection(),
         "INSERT INTO tokens (hash, node, expires_at) VALUES (?1, ?2, ?3)",
         (token.hash, token.node.as_str(), seconds(token.expires_at)),
     )?;
@@ -52,16 +53,17 @@ pub(super) fn redeem(
     let node_key = sha256(node_key_spki);
     if let Some((why, refusal)) = refusal(unit, &token, bound_key.as_deref(), node_key_spki, now)? {
         if refusals < MAX_AUDITED_REFUSALS {
-            unit.connection().execute("UPDATE tokens SET refusals = refusals + 1 WHERE hash = ?1", [hash])?;
+            run(unit.connection(), "UPDATE tokens SET refusals = refusals + 1 WHERE hash = ?1", [hash])?;
             let action = Action::TokenRefused { token, node_key, why };
             unit.audit(&AuditEvent { actor: Actor::System, action }, now)?;
         }
         return Ok(Err(refusal));
     }
     let used = if bound_key.is_some() { TokenUse::Retry } else { TokenUse::First };
-    unit.connection().execute("UPDATE tokens SET bound_key = ?2 WHERE hash = ?1", (hash, node_key_spki))?;
+    run(unit.connection(), "UPDATE tokens SET bound_key = ?2 WHERE hash = ?1", (hash, node_key_spki))?;
     // Tokens that a former key of this node used would let that key take the name back.
-    unit.connection().execute(
+    run(
+        unit.connection(),
         "DELETE FROM tokens WHERE node = ?1 AND bound_key IS NOT NULL AND bound_key <> ?2",
         (token.node.as_str(), node_key_spki),
     )?;

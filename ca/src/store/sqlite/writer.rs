@@ -2,11 +2,12 @@
 //!
 //! A commit syncs the file, which costs about the same for one write as for hundreds; so all that is queued goes into one transaction,
 //! each write in a savepoint of its own, and all are answered after the commit. A write that fails is undone alone. When the
-//! transaction itself is lost, or its commit or sync fails, what the disk holds is not known: the store says so once and for all
-//! and takes no further write. (A failed sync must not be tried again: the kernel may have dropped the pages already.) A write lock
-//! that another process does not give up fails the group and not the store: nothing was begun.
+//! transaction itself is lost, or its commit or sync fails, the whole group is answered as failed and every later write is refused,
+//! until the file was opened anew and the disk has confirmed it ([`recovery`]). (A failed sync must not just be tried again: the
+//! kernel may have dropped the pages already.) A write lock that another process does not give up fails the group and not the
+//! store: nothing was begun.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -15,10 +16,10 @@ use pki::Timestamp;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::audit;
 use super::open::OpenError;
-use crate::audit::AuditEvent;
-use crate::store::{Change, StoreError};
+use super::{audit, recovery};
+use crate::audit::{AuditEvent, ChainHead};
+use crate::store::{Change, FaultKind, StoreError, StoreState};
 
 /// Writes that wait for the writer. Beyond it callers wait to queue.
 const QUEUE: usize = 1024;
@@ -29,9 +30,12 @@ const MAX_GROUP: usize = 512;
 /// Changes that a slow receiver may fall behind before it must look at everything anew.
 const CHANGES: usize = 1024;
 
+/// Pages of the log from which on it is merged into the database: 4 MiB, as SQLite itself would.
+const MERGE_FROM: i64 = 1000;
+
 pub(super) struct Writer {
     /// None only while the writer is dropped.
-    commands: Option<mpsc::Sender<Box<dyn Command>>>,
+    commands: Option<mpsc::Sender<Message>>,
     thread: Option<JoinHandle<()>>,
     published: Arc<Published>,
 }
@@ -40,15 +44,64 @@ pub(super) struct Writer {
 struct Published {
     changes: broadcast::Sender<Change>,
     audit_head: watch::Sender<u64>,
-    failure: watch::Sender<Option<String>>,
+    state: watch::Sender<StoreState>,
     commits: AtomicU64,
+    /// Odd while a group is worked on.
+    turns: AtomicU64,
+    faults: [AtomicU64; FaultKind::ALL.len()],
+}
+
+impl Published {
+    /// What a write is told while none is taken.
+    fn refusal(&self) -> Option<StoreError> {
+        self.state.borrow().refusal().map(StoreError::Unavailable)
+    }
+
+    /// Logs and publishes a state; the same fault again, as found at each try to recover, is news to nobody.
+    fn enter(&self, state: StoreState) {
+        let same = |before: &StoreState| match (before, &state) {
+            (StoreState::Refusing(before), StoreState::Refusing(now))
+            | (StoreState::Backlog(before), StoreState::Backlog(now)) => before.kind == now.kind,
+            (before, now) => before == now,
+        };
+        if same(&self.state.borrow()) {
+            return;
+        }
+        match &state {
+            StoreState::Well => tracing::info!("the store takes writes"),
+            StoreState::Backlog(fault) => {
+                self.count(fault.kind);
+                tracing::error!(%fault, "the log of the store cannot be merged into the database, and grows");
+            }
+            StoreState::Refusing(fault) => {
+                self.count(fault.kind);
+                tracing::error!(%fault, "the store takes no writes: nothing is recorded, so nothing is signed");
+            }
+            StoreState::Ended(cause) => tracing::error!(cause, "the store takes no writes any more"),
+        }
+        self.state.send_replace(state);
+    }
+
+    fn count(&self, kind: FaultKind) {
+        if let Some(count) = self.faults.get(kind.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What comes to the writer.
+enum Message {
+    /// A write.
+    Write(Box<dyn Command>),
+    /// A try to take writes again, and who waits for it to be over.
+    Recover(oneshot::Sender<()>),
 }
 
 /// What one write works with: its savepoint, and what is to be told once it is committed.
 pub(super) struct Unit<'c> {
     connection: &'c Connection,
     changes: Vec<Change>,
-    audit_head: Option<u64>,
+    audit_head: Option<ChainHead>,
 }
 
 impl Unit<'_> {
@@ -76,13 +129,16 @@ impl Writer {
         let published = Arc::new(Published {
             changes: broadcast::Sender::new(CHANGES),
             audit_head: watch::Sender::new(head.sequence),
-            failure: watch::Sender::new(None),
+            state: watch::Sender::new(StoreState::Well),
             commits: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            faults: FaultKind::ALL.map(|_| AtomicU64::new(0)),
         });
         let told = Arc::clone(&published);
+        let committer = Committer { path: path.to_owned(), connection, answered: head };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(connection, queue, &told))
+            .spawn(move || run(committer, queue, &told))
             .map_err(|cause| OpenError::File { path: path.to_owned(), cause })?;
         Ok(Self { commands: Some(commands), thread: Some(thread), published })
     }
@@ -93,10 +149,13 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        if let Some(refused) = self.published.refusal() {
+            return Err(refused.into());
+        }
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or_else(|| self.ended())?;
         let command = Write { work: Some(work), outcome: None, reply };
-        commands.send(Box::new(command)).await.map_err(|_| self.ended())?;
+        commands.send(Message::Write(Box::new(command))).await.map_err(|_| self.ended())?;
         answer.await.map_err(|_| self.ended())?
     }
 
@@ -104,8 +163,27 @@ impl Writer {
         self.published.audit_head.subscribe()
     }
 
-    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.published.failure.subscribe()
+    /// Tries to take writes again, if they are refused.
+    pub(super) async fn recover(&self) {
+        let (reply, over) = oneshot::channel();
+        let Some(commands) = &self.commands else { return };
+        if commands.send(Message::Recover(reply)).await.is_ok() {
+            // An error says that the writer has ended, which its state says too.
+            over.await.ok();
+        }
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<StoreState> {
+        self.published.state.subscribe()
+    }
+
+    pub(super) fn commit_turns(&self) -> u64 {
+        self.published.turns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn faults(&self) -> Vec<(FaultKind, u64)> {
+        let counts = self.published.faults.iter().map(|count| count.load(Ordering::Relaxed));
+        FaultKind::ALL.into_iter().zip(counts).collect()
     }
 
     pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
@@ -117,8 +195,8 @@ impl Writer {
     }
 
     fn ended(&self) -> StoreError {
-        let cause = self.published.failure.borrow().clone();
-        StoreError::Unavailable(cause.unwrap_or_else(|| "its writer has ended".to_owned()))
+        let ended = || StoreError::Unavailable("its writer has ended".to_owned());
+        self.published.refusal().unwrap_or_else(ended)
     }
 }
 
@@ -185,29 +263,160 @@ struct PanicWatch<'p>(&'p Published);
 impl Drop for PanicWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.failure.send_replace(Some("its writer panicked".to_owned()));
+            self.0.enter(StoreState::Ended("its writer panicked".to_owned()));
         }
     }
 }
 
-fn run(mut connection: Connection, mut queue: mpsc::Receiver<Box<dyn Command>>, published: &Published) {
+/// What the writer's thread works with.
+struct Committer {
+    path: PathBuf,
+    connection: Connection,
+    /// The end of the audit chain as of the last commit that succeeded.
+    answered: ChainHead,
+}
+
+fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>, published: &Published) {
     let _panic_watch = PanicWatch(published);
-    while let Some(command) = queue.blocking_recv() {
-        let mut group = vec![command];
-        while group.len() < MAX_GROUP
-            && let Ok(command) = queue.try_recv()
-        {
-            group.push(command);
+    while let Some(message) = queue.blocking_recv() {
+        let mut group = Vec::new();
+        let mut recovering = Vec::new();
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
+                Message::Write(command) => group.push(command),
+                Message::Recover(over) => recovering.push(over),
+            }
+            next = if group.len() < MAX_GROUP { queue.try_recv().ok() } else { None };
         }
-        let failed = published.failure.borrow().clone();
-        let committed = match failed {
-            Some(cause) => Err(StoreError::Unavailable(cause)),
-            None => commit(&mut connection, &mut group, published).map_err(|error| error.tell(published)),
+        if !group.is_empty() {
+            committer.serve(group, published);
+        }
+        if !recovering.is_empty() {
+            committer.recover(published);
+        }
+        for over in recovering {
+            // Whoever asked may be gone.
+            over.send(()).ok();
+        }
+    }
+}
+
+impl Committer {
+    /// Commits a group and answers it; then, what a fault asks for, and the log when it is long enough.
+    fn serve(&mut self, mut group: Vec<Box<dyn Command>>, published: &Published) {
+        let committed = match published.refusal() {
+            Some(refused) => Err(refused),
+            None => {
+                published.turns.fetch_add(1, Ordering::Relaxed);
+                let committed = self.commit(&mut group, published).map_err(|error| self.tell(error, published));
+                published.turns.fetch_add(1, Ordering::Relaxed);
+                committed
+            }
         };
+        let failed = committed.is_err() && published.refusal().is_some();
         for command in group {
             command.answer(committed.clone());
         }
+        if failed {
+            self.recover(published);
+        } else if *published.state.borrow() == StoreState::Well {
+            self.merge(published);
+        }
     }
+
+    /// What the callers are told of a group that was not committed; a lost transaction is a fault of the store.
+    fn tell(&self, error: GroupError, published: &Published) -> StoreError {
+        let error = match error {
+            GroupError::Busy => {
+                tracing::warn!("another process holds the write lock of the store");
+                return StoreError::Unavailable("another process holds its write lock".to_owned());
+            }
+            GroupError::Lost(error) => error,
+        };
+        published.enter(recovery::judge(&self.path, &error));
+        StoreError::Unavailable(format!("a commit failed: {error}"))
+    }
+
+    /// From refusing to taking writes, and from a backlog to none, if the disk lets us.
+    fn recover(&mut self, published: &Published) {
+        let state = published.state.borrow().clone();
+        match state {
+            StoreState::Well | StoreState::Ended(_) => {}
+            StoreState::Backlog(_) => self.merge(published),
+            StoreState::Refusing(_) => {
+                published.turns.fetch_add(1, Ordering::Relaxed);
+                match recovery::reopen(&self.path, self.answered) {
+                    Ok(connection) => {
+                        self.connection = connection;
+                        published.enter(StoreState::Well);
+                    }
+                    Err(state) => published.enter(state),
+                }
+                published.turns.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Merges a long log into the database. A failure costs no write: the log has them, synced, and goes on until there is no room.
+    fn merge(&self, published: &Published) {
+        let merged = recovery::unmerged(&self.connection)
+            .and_then(|pages| if pages >= MERGE_FROM { recovery::merge(&self.connection) } else { Ok(()) });
+        match merged.map_err(|error| recovery::judge(&self.path, &error)) {
+            Ok(()) => published.enter(StoreState::Well),
+            Err(StoreState::Refusing(fault)) => published.enter(StoreState::Backlog(fault)),
+            Err(other) => published.enter(other),
+        }
+    }
+
+    /// One transaction for the whole group.
+    fn commit(&mut self, group: &mut [Box<dyn Command>], published: &Published) -> Result<(), GroupError> {
+        let connection = &mut self.connection;
+        let rows_before = connection.total_changes();
+        let mut changes = Vec::new();
+        let mut audit_head = None;
+        let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Err(GroupError::Busy),
+            begun => begun?,
+        };
+        for command in group {
+            control(&transaction, "SAVEPOINT unit")?;
+            let mut unit = Unit { connection: &transaction, changes: Vec::new(), audit_head: None };
+            let rows = command.apply(&mut unit);
+            let Unit { connection: _, changes: own_changes, audit_head: own_head } = unit;
+            // Some failures (a full disk, out of memory) undo the whole transaction, and its savepoints with it: then both of these
+            // are errors, and so is the group.
+            match rows {
+                Rows::Stay => {
+                    control(&transaction, "RELEASE unit")?;
+                    changes.extend(own_changes);
+                    audit_head = own_head.or(audit_head);
+                }
+                Rows::Go => {
+                    control(&transaction, "ROLLBACK TO unit")?;
+                    control(&transaction, "RELEASE unit")?;
+                }
+            }
+        }
+        transaction.commit()?;
+        if connection.total_changes() != rows_before {
+            published.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(head) = audit_head {
+            self.answered = head;
+            published.audit_head.send_replace(head.sequence);
+        }
+        for change in changes {
+            // An error says that nobody listens, which is fine.
+            published.changes.send(change).ok();
+        }
+        Ok(())
+    }
+}
+
+/// Runs a statement about savepoints, kept compiled: the library's own type compiles its three anew for each write.
+fn control(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Why a group of writes was not committed.
@@ -222,62 +431,6 @@ impl From<rusqlite::Error> for GroupError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Lost(error)
     }
-}
-
-impl GroupError {
-    /// What the callers are told; a lost transaction is the end of the store.
-    fn tell(self, published: &Published) -> StoreError {
-        let error = match self {
-            Self::Busy => {
-                tracing::warn!("another process holds the write lock of the store");
-                return StoreError::Unavailable("another process holds its write lock".to_owned());
-            }
-            Self::Lost(error) => error,
-        };
-        let cause = format!("a commit failed, so what the disk holds is not known: {error}");
-        tracing::error!(%error, "a commit of the store failed; no further write is taken");
-        published.failure.send_replace(Some(cause.clone()));
-        StoreError::Unavailable(cause)
-    }
-}
-
-/// One transaction for the whole group.
-fn commit(connection: &mut Connection, group: &mut [Box<dyn Command>], published: &Published) -> Result<(), GroupError> {
-    let rows_before = connection.total_changes();
-    let mut changes = Vec::new();
-    let mut audit_head = None;
-    let mut transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Err(GroupError::Busy),
-        begun => begun?,
-    };
-    for command in group {
-        let savepoint = transaction.savepoint()?;
-        let mut unit = Unit { connection: &savepoint, changes: Vec::new(), audit_head: None };
-        let rows = command.apply(&mut unit);
-        let Unit { connection: _, changes: own_changes, audit_head: own_head } = unit;
-        // Some failures (a full disk, out of memory) undo the whole transaction, and its savepoints with it: then both of these
-        // are errors, and so is the group.
-        match rows {
-            Rows::Stay => {
-                savepoint.commit()?;
-                changes.extend(own_changes);
-                audit_head = own_head.or(audit_head);
-            }
-            Rows::Go => savepoint.finish()?,
-        }
-    }
-    transaction.commit()?;
-    if connection.total_changes() != rows_before {
-        published.commits.fetch_add(1, Ordering::Relaxed);
-    }
-    if let Some(sequence) = audit_head {
-        published.audit_head.send_replace(sequence);
-    }
-    for change in changes {
-        // An error says that nobody listens, which is fine.
-        published.changes.send(change).ok();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The ledger of certificates.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::*;
+use crate::audit_walk::verify;
+use crate::records::{EntryId, Held};
 use crate::store::{BundleStore, IssuanceStore, StoreHealth};
 
 #[tokio::test]
@@ -51,7 +54,7 @@ async fn many_intents_at_once_share_commits_and_are_all_there_after_a_restart() 
     assert!((1..INTENTS).contains(&commits), "{commits} commits");
     let fixture = fixture.reopened();
     assert_eq!(fixture.kinds().await.len(), usize::try_from(INTENTS).unwrap());
-    assert_eq!(fixture.store.audit_verify().await.unwrap().fault, None);
+    assert_eq!(verify(&fixture.store, vec![], vec![], |_, _| ()).await.unwrap().findings, []);
     assert_eq!(*fixture.store.audit_head().borrow(), INTENTS);
 }
 
@@ -60,11 +63,12 @@ async fn a_bundle_keeps_its_sequence_until_its_content_changes() {
     let fixture = Fixture::new();
     let ours: identity::TrustDomain = "example.org".parse().unwrap();
     let sequence = |domain: &identity::TrustDomain, content| fixture.store.bundle_sequence(domain.clone(), hash(content), at(0));
-    assert_eq!(sequence(&ours, 1).await.unwrap(), 1);
-    assert_eq!(sequence(&ours, 1).await.unwrap(), 1);
-    assert_eq!(sequence(&ours, 2).await.unwrap(), 2);
-    assert_eq!(sequence(&ours, 1).await.unwrap(), 3, "never back");
-    assert_eq!(sequence(&"other.org".parse().unwrap(), 1).await.unwrap(), 1);
+    let first = sequence(&ours, 1).await.unwrap();
+    assert_eq!(first, at(0).unix_seconds());
+    assert_eq!(sequence(&ours, 1).await.unwrap(), first);
+    assert_eq!(sequence(&ours, 2).await.unwrap(), first + 1);
+    assert_eq!(sequence(&ours, 1).await.unwrap(), first + 2, "never back");
+    assert_eq!(sequence(&"other.org".parse().unwrap(), 1).await.unwrap(), first);
     assert_eq!(fixture.kinds().await, ["bundle_published"; 4]);
 }
 
@@ -74,7 +78,7 @@ async fn the_store_is_used_as_one_object() {
     let store: Arc<dyn crate::store::Store> = Arc::new(fixture.store);
     store.persist(intent(1)).await.unwrap();
     assert_eq!(store.audit_after(0, 9).await.unwrap().len(), 1);
-    assert_eq!(*store.failure().borrow(), None);
+    assert_eq!(*store.state().borrow(), crate::store::StoreState::Well);
 }
 
 #[tokio::test]
@@ -97,4 +101,41 @@ async fn the_line_of_a_certificate_is_kept_and_audited_and_one_that_does_not_rea
     let connection = rusqlite::Connection::open(fixture.path()).unwrap();
     connection.execute_batch("UPDATE issuance SET grounds = '{}' WHERE grounds IS NOT NULL").unwrap();
     assert!(matches!(fixture.store.issued(serial(1)).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn what_a_caller_holds_for_an_entry_is_its_own_last_answer_that_has_not_long_ended() {
+    let fixture = Fixture::new();
+    let [web, db] =
+        ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"].map(|id| EntryId::parse(id).unwrap());
+    let held = async |caller: &str, now| {
+        let entries = vec![web.clone(), db.clone()];
+        fixture.store.held(caller.to_owned(), entries, at(now)).await.unwrap()
+    };
+    let made = |number, caller: &str, entry: &EntryId, from, to| Intent {
+        caller: caller.to_owned(),
+        reason: Reason::Entry(entry.clone()),
+        now: at(from),
+        not_after: at(to),
+        ..intent(number)
+    };
+    // Two of web for n1, a later one for another node, and one of db that was never answered.
+    let intents = [
+        made(1, "n1", &web, 100, 200),
+        made(2, "n1", &web, 150, 300),
+        made(3, "n2", &web, 160, 900),
+        made(4, "n1", &db, 100, 800),
+    ];
+    for (number, intent) in (1..).zip(intents) {
+        fixture.store.persist(intent).await.unwrap();
+        if number != 4 {
+            fixture.store.record_result(serial(number), vec![7; 40], at(170)).await.unwrap();
+        }
+    }
+    let expected = |from, to| HashMap::from([(web.clone(), Held { issued_at: at(from), not_after: at(to) })]);
+    assert_eq!(held("n1", 180).await, expected(150, 300));
+    assert_eq!(held("n2", 180).await, expected(160, 900));
+    assert_eq!(held("n1", 300 + 3600).await, expected(150, 300), "an hour after its end");
+    assert_eq!(held("n1", 301 + 3600).await, HashMap::new());
+    assert_eq!(held("n3", 180).await, HashMap::new());
 }

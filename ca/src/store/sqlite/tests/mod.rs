@@ -4,11 +4,13 @@ mod aliases;
 mod apply;
 mod certificates;
 mod chain;
+mod clock;
 mod entries;
 mod file;
 mod issuance;
 mod migration;
 mod nodes;
+mod orphans;
 mod tokens;
 
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use crate::oidc::AdmissionSource;
 use crate::records::{
     AgentSvidRecord, EntryId, Hint, NewEntry, NodeRecord, Parent, Provenance, Reason, RenewalGrounds, SvidGrounds, TokenRecord,
 };
-use crate::store::{AuditLog, RedeemError, StoreError, TokenStore};
+use crate::store::{AuditLog, AuditReader, RedeemError, StoreError, TokenStore};
 
 const OPERATOR: Actor = Actor::Operator { uid: 1000 };
 

@@ -74,13 +74,16 @@ async fn a_write_that_fails_is_undone_alone_and_tells_nothing() {
     assert!(matches!(failed, Err(StoreError::Banned { .. })));
     assert_eq!(writer.write(count).await.unwrap(), 2);
     assert!(changes.try_recv().is_err());
-    assert_eq!(*writer.failure().borrow(), None);
+    assert_eq!(*writer.state().borrow(), StoreState::Well);
+}
+
+fn faults_met(writer: &Writer) -> u64 {
+    writer.faults().into_iter().map(|(_, count)| count).sum()
 }
 
 #[tokio::test]
-async fn a_failed_commit_fails_every_write_of_the_group_and_all_after_it() {
+async fn a_failed_commit_fails_every_write_of_the_group_and_the_store_goes_on_only_after_it_was_opened_anew() {
     let Fixture { writer, _directory } = writer();
-    let failure = writer.failure();
     writer.write(note("kept".to_owned())).await.unwrap();
     // A deferred foreign key is checked at the commit, and fails it.
     let doomed = writer.write(|unit| {
@@ -92,17 +95,74 @@ async fn a_failed_commit_fails_every_write_of_the_group_and_all_after_it() {
     let (doomed, bystander) = tokio::join!(doomed, writer.write(note("bystander".to_owned())));
     assert!(matches!(doomed, Err(StoreError::Unavailable(_))));
     assert!(matches!(bystander, Err(StoreError::Unavailable(_))));
-    assert!(failure.borrow().as_ref().is_some_and(|cause| cause.contains("a commit failed")));
-    assert!(matches!(writer.write(count).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(faults_met(&writer), 1);
+    writer.recover().await;
+    assert_eq!(*writer.state().borrow(), StoreState::Well);
+    assert_eq!(writer.write(count).await, Ok(1), "what was answered stays, what was answered as failed is not there");
+}
+
+/// As SQLite itself does when the disk is full.
+fn lose_the_transaction(unit: &mut Unit<'_>) -> Result<(), StoreError> {
+    Ok(unit.connection().execute_batch("ROLLBACK")?)
 }
 
 #[tokio::test]
-async fn a_write_that_undoes_the_whole_transaction_fails_the_group() {
+async fn a_store_that_lost_what_it_had_answered_ends() {
     let Fixture { writer, _directory } = writer();
-    // As SQLite itself does when the disk is full.
-    let lost = writer.write(|unit| Ok::<_, StoreError>(unit.connection().execute_batch("ROLLBACK")?)).await;
-    assert!(matches!(lost, Err(StoreError::Unavailable(_))));
-    assert!(writer.failure().borrow().is_some());
+    let node = identity::NodeName::parse("n1").unwrap();
+    let event = AuditEvent {
+        actor: crate::audit::Actor::System,
+        action: crate::audit::Action::CertificateSigned {
+            serial: pki::SerialNumber::from_bytes(&[1; 16]).unwrap(),
+            certificate: pki::sha256(node.as_str().as_bytes()),
+        },
+    };
+    writer.write(move |unit| unit.audit(&event, Timestamp::from_unix_seconds(1))).await.unwrap();
+    // A file as it was before the event, as a disk may show it that never wrote what it confirmed.
+    let other = Connection::open(_directory.path().join("store.db")).unwrap();
+    let genesis = ChainHead::EMPTY;
+    other.execute("UPDATE audit_head SET sequence = 0, hash = ?1", [genesis.hash]).unwrap();
+    assert!(writer.write(lose_the_transaction).await.is_err());
+    writer.recover().await;
+    let state = writer.state().borrow().clone();
+    assert!(matches!(&state, StoreState::Ended(cause) if cause.contains("event 1 was the last, now it is 0")), "{state:?}");
+    assert!(matches!(writer.write(count).await, Err(StoreError::Unavailable(_))));
+    writer.recover().await;
+    assert_eq!(*writer.state().borrow(), state, "for good");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_not_made_anew() {
+    let Fixture { writer, _directory } = writer();
+    let path = _directory.path().join("store.db");
+    let away = _directory.path().join("away.db");
+    std::fs::rename(&path, &away).unwrap();
+    assert!(writer.write(lose_the_transaction).await.is_err());
+    writer.recover().await;
+    let refused = writer.write(count).await.unwrap_err().to_string();
+    assert!(refused.contains("writes go on by themselves") && refused.contains("nothing is signed"), "{refused}");
+    assert!(!path.exists(), "an empty store in its place would have forgotten everything");
+    std::fs::rename(&away, &path).unwrap();
+    writer.recover().await;
+    assert_eq!(*writer.state().borrow(), StoreState::Well);
+}
+
+#[tokio::test]
+async fn a_long_log_is_merged_between_the_groups() {
+    let Fixture { writer, _directory } = writer();
+    for number in 0..8 {
+        // Each note fills 250 pages.
+        writer.write(note(format!("{number}{}", "x".repeat(1_000_000)))).await.unwrap();
+    }
+    let unmerged = || {
+        writer.write(|unit| {
+            Ok::<_, StoreError>(unit.connection().query_row("PRAGMA wal_autocheckpoint", [], |row| row.get::<_, i64>(0))?)
+        })
+    };
+    assert_eq!(unmerged().await, Ok(0), "SQLite does not do it within a commit");
+    let other = Connection::open(_directory.path().join("store.db")).unwrap();
+    let left = recovery::unmerged(&other).unwrap();
+    assert!((0..MERGE_FROM).contains(&left), "{left} pages were left");
 }
 
 #[tokio::test]
@@ -110,8 +170,8 @@ async fn a_panic_of_the_writer_is_a_failure_of_the_store() {
     let Fixture { writer, _directory } = writer();
     let panicked = writer.write(|_| -> Result<(), StoreError> { panic!("a bug") }).await;
     assert!(matches!(panicked, Err(StoreError::Unavailable(_))));
-    let mut failure = writer.failure();
-    assert!(failure.wait_for(Option::is_some).await.is_ok());
+    let mut state = writer.state();
+    assert!(state.wait_for(|state| matches!(state, StoreState::Ended(_))).await.is_ok());
 }
 
 #[tokio::test]
@@ -140,7 +200,7 @@ async fn a_lock_that_another_process_holds_fails_the_write_and_not_the_store() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let refused = writer.write(note("locked out".to_owned())).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable(cause) if cause.contains("another process")), "{refused}");
-    assert_eq!(*writer.failure().borrow(), None);
+    assert_eq!(*writer.state().borrow(), StoreState::Well);
     other.execute_batch("ROLLBACK").unwrap();
     writer.write(note("let in".to_owned())).await.unwrap();
     assert_eq!(writer.write(count).await, Ok(1));
