@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::ca_client::NodeStatus;
+use crate::ca_client::checkpoints::{self, RefusedCheckpoint};
 use crate::ca_client::view::NodeView;
 use crate::explain::{self, outlook};
 use crate::files::FileBoard;
@@ -121,6 +122,7 @@ impl AgentAdmin for Answers {
         let ready = warnings.is_empty();
         warnings.extend(status.trouble);
         warnings.extend(status.unstored);
+        warnings.extend(status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning));
         let failing = held.identities.iter().filter_map(|identity| {
             identity.last_error.as_ref().map(|error| format!("{} cannot be fetched: {error}", identity.entry.spiffe_id))
         });
@@ -142,6 +144,11 @@ impl AgentAdmin for Answers {
             entries_known: held.knowledge.is_any(),
             jwt_svids_kept: self.0.jwt_svids.as_ref().map_or(0, |svids| u32::try_from(svids.held()).unwrap_or(u32::MAX)),
             svid_cache: self.0.svid_cache.clone(),
+            audit_checkpoint: status.checkpoint.as_deref().map(checkpoints::to_wire),
+            refused_checkpoint: status.refused_checkpoint.as_deref().map(|refused| v1::RefusedCheckpoint {
+                checkpoint: refused.checkpoint.as_deref().map(checkpoints::to_wire),
+                why: refused.why.clone(),
+            }),
         }))
     }
 }

@@ -61,8 +61,9 @@ fn look_at_istio(config: &AgentConfig, istio: &IstioConfig, now: Timestamp, repo
     {
         faults.push(error.to_string());
     }
-    if let Err(why) = read_roots(&istio.roots) {
-        faults.push(format!("istio.roots: {why}"));
+    match read_roots(&istio.roots) {
+        Ok(roots) => report.warnings.extend(roots.lapsed_at(now).iter().map(|lapse| format!("istio.roots: {lapse}"))),
+        Err(why) => faults.push(format!("istio.roots: {why}")),
     }
     for identity in &istio.identities {
         if let Err(error) = identity.credential.read(&identity.spiffe_id, now) {
@@ -78,11 +79,10 @@ fn look_at_signet(config: &AgentConfig, now: Timestamp, report: &mut CheckReport
         None => {
             faults.push("neither ca_fingerprint nor trust_bundle is set, and no bundle is stored: no CA is trusted".to_owned())
         }
-        Some(FirstTrust::BundleFile(path)) => {
-            if let Err(error) = read_bundle_file(path, &config.trust_domain) {
-                faults.push(error.to_string());
-            }
-        }
+        Some(FirstTrust::BundleFile(path)) => match read_bundle_file(path, &config.trust_domain) {
+            Ok(bundle) => report.warnings.extend(bundle.lapsed_at(now).iter().map(ToString::to_string)),
+            Err(error) => faults.push(error.to_string()),
+        },
         Some(FirstTrust::Fingerprint(_)) => {}
     }
     match &config.first_proof {
@@ -156,7 +156,11 @@ fn look_at_state(config: &AgentConfig, now: Timestamp, report: &mut CheckReport,
         }
     }
     match state.bundle(&config.trust_domain) {
-        Ok(bundle) => bundle.is_some(),
+        Ok(bundle) => {
+            let lapses = bundle.iter().flat_map(|bundle| bundle.lapsed_at(now));
+            report.warnings.extend(lapses.map(|lapse| lapse.to_string()));
+            bundle.is_some()
+        }
         Err(error) => {
             faults.push(error.to_string());
             true

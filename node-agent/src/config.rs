@@ -3,6 +3,7 @@
 //! Owns which keys there are and their defaults. Every fault is told at once, and a key that nobody knows is a fault.
 
 mod istio;
+mod limits;
 mod sds;
 
 use std::fmt::Display;
@@ -20,6 +21,7 @@ use runtime::telemetry::{LogFormat, log_level};
 use crate::files::config::{self as files, FileSetConfig};
 use crate::key_file;
 use crate::svid_cache;
+use crate::workload::WorkloadLimits;
 
 pub use self::sds::SdsConfig;
 pub use istio::{IstioConfig, IstioIdentity};
@@ -43,6 +45,8 @@ pub struct AgentConfig {
     pub admin_socket: PathBuf,
     /// What SDS gives, and how.
     pub sds: SdsConfig,
+    /// What callers of the API socket may hold.
+    pub limits: WorkloadLimits,
     /// The secret that seals the cache of SVIDs; `None`: no such cache is kept, and SVIDs are on no disk.
     pub svid_cache_secret: Option<SecretSource>,
     /// Identities that are kept on disk.
@@ -163,6 +167,7 @@ impl AgentConfig {
             root.fault("admin_socket", "the same as api_socket: operators and workloads must not share a door");
         }
         let sds = SdsConfig::read(&root.section("sds"));
+        let limits = limits::read(&root.section("limits"));
         let svid_cache_secret = svid_cache::read_config(&root);
         let files = files::read(&root, trust_domain.as_ref());
         let key_passphrase = key_file::read_config(&root.section("keys"));
@@ -185,6 +190,7 @@ impl AgentConfig {
             api_socket,
             admin_socket,
             sds,
+            limits,
             svid_cache_secret,
             files,
             key_passphrase,

@@ -58,6 +58,8 @@ pub(crate) enum Alarm {
     BundleRefused,
     /// A file of the state directory could not be written.
     StateNotStored,
+    /// A checkpoint of the CA's audit chain that contradicts the one kept.
+    CheckpointRefused,
     /// Files that a caller asks for hold nothing that can be served.
     FileUnfit,
     /// A cache of SVIDs that does not open, or cannot be kept.
@@ -71,6 +73,7 @@ pub(crate) struct AgentMetrics {
     sync_connected: Gauge,
     sync_lag: Gauge,
     bundle_sequence: Gauge,
+    checkpoint_sequence: Gauge,
     attestations: Family<TwoLabels, Counter>,
     agent_renewals: Family<OneLabel, Counter>,
     issuance: Family<OneLabel, Counter>,
@@ -96,6 +99,11 @@ impl AgentMetrics {
         registry.register("sync_connected", "Whether the sync stream to the CA is up", metrics.sync_connected.clone());
         registry.register("sync_lag_seconds", "Time since the node was last in step with the CA", metrics.sync_lag.clone());
         registry.register("bundle_sequence", "Sequence of the trust bundle in use", metrics.bundle_sequence.clone());
+        registry.register(
+            "audit_checkpoint_sequence",
+            "Last event of the CA's audit chain that the checkpoint kept covers",
+            metrics.checkpoint_sequence.clone(),
+        );
         registry.register("attestations", "Attestations of the node, by method and outcome", metrics.attestations.clone());
         registry.register("svid_renewals", "Renewals of the agent SVID, by outcome", metrics.agent_renewals.clone());
         registry.register("issuance", "Certificates asked for workloads, by outcome", metrics.issuance.clone());
@@ -140,6 +148,8 @@ impl AgentMetrics {
     pub(crate) fn node(&self, status: &NodeStatus, bundle: Option<&Arc<TrustBundle>>, lag: Duration) {
         let end = status.svid.as_ref().map_or(0, |svid| telemetry::unix_seconds(svid.leaf().not_after().into()));
         self.svid_expiry.set(end);
+        let covered = status.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.checkpoint().sequence);
+        self.checkpoint_sequence.set(i64::try_from(covered).unwrap_or(i64::MAX));
         self.sync_connected.set(i64::from(status.connected));
         self.sync_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         self.bundle_sequence.set(bundle.map_or(0, |bundle| i64::try_from(bundle.sequence()).unwrap_or(i64::MAX)));
@@ -220,13 +230,20 @@ impl IssuanceOutcome {
 }
 
 impl Alarm {
-    const ALL: [Self; 5] =
-        [Self::EntryRefused, Self::BundleRefused, Self::StateNotStored, Self::FileUnfit, Self::SvidCacheUnusable];
+    const ALL: [Self; 6] = [
+        Self::EntryRefused,
+        Self::BundleRefused,
+        Self::CheckpointRefused,
+        Self::StateNotStored,
+        Self::FileUnfit,
+        Self::SvidCacheUnusable,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::EntryRefused => "entry_refused",
             Self::BundleRefused => "bundle_refused",
+            Self::CheckpointRefused => "checkpoint_refused",
             Self::StateNotStored => "state_not_stored",
             Self::FileUnfit => "file_unfit",
             Self::SvidCacheUnusable => "svid_cache_unusable",

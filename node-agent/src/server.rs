@@ -139,7 +139,7 @@ impl Server {
         };
         let provider = provider(&config, common, state)?;
         let secrets = Arc::new(CallerSecrets::default());
-        let workloads = WorkloadServer::bind(&config.api_socket)?;
+        let workloads = WorkloadServer::bind(&config.api_socket, config.limits)?;
         let SdsConfig { validation_context, file_secrets, bearer_tokens } = config.sds;
         let file_secrets = file_secrets.map(|settings| FileSecretWorker::new(settings, Arc::clone(&clock), metrics.clone()));
         let (bearer, bearer_worker) = if bearer_tokens {

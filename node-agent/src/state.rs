@@ -7,12 +7,15 @@
 //! | `agent-svid.pem` | when the agent SVID was issued, its key, its chain |
 //! | `entries.bin` | the entries of the node as the last sync left them |
 //! | `svids.sealed` | the SVIDs of the node's workloads, encrypted; only where that is configured |
+//! | `audit-checkpoint.json` | the newest checkpoint of the CA's audit chain |
+//! | `audit-alarm.json` | a checkpoint that contradicted it; for an operator to take away |
 //! | `bundle.json` | the newest trust bundle with its sequence, a SPIFFE JWKS document |
 //!
 //! Facts that must agree lie in one file, and each file is replaced whole, so that no crash leaves a key beside another key's
 //! certificate or a bundle under another's sequence. An agent before JWT-SVIDs kept the bundle as PEM in `bundle.pem`, which is read
 //! where there is no `bundle.json` yet, and goes when one is written.
 
+mod checkpoint;
 mod entries;
 
 use std::path::{Path, PathBuf};

@@ -1,15 +1,17 @@
 //! Batches of CSRs and requests for JWT-SVIDs to the CA, over whichever connection is live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use pki::{AudienceSet, JwtSvid};
 use proto::v1;
 use runtime::clock::Clock;
 use tokio::sync::{mpsc, watch};
+use tonic::Code;
 use tonic::transport::Channel;
 
-use super::fault::{CallFault, RefusalReason, call};
+use super::fault::{CallFault, LONGEST_PAUSE, RefusalReason, call};
 use super::view::NodeView;
 use super::wire;
 use crate::entry::EntryId;
@@ -104,9 +106,37 @@ fn read_item(item: v1::batch_issue_response::Item) -> IssueAnswer {
     use v1::batch_issue_response::item::Outcome;
     match item.outcome {
         Some(Outcome::Svid(svid)) => Ok(svid),
-        Some(Outcome::Error(v1::IssueError { code: _, reason, message })) => {
-            Err(CallFault::Refused { reason: RefusalReason::from_text(&reason), reason_text: reason, message })
+        Some(Outcome::Error(v1::IssueError { code, reason, message, retry_after })) => {
+            Err(match (Code::from_i32(code), retry_after.and_then(|after| Duration::try_from(after).ok())) {
+                // Not a word about this identity: the CA had no room for it.
+                (Code::Unavailable, Some(after)) if !after.is_zero() => {
+                    CallFault::Busy { message, after: after.min(LONGEST_PAUSE) }
+                }
+                (Code::Unavailable, _) => CallFault::Unavailable(message),
+                _ => CallFault::Refused { reason: RefusalReason::from_text(&reason), reason_text: reason, message },
+            })
         }
         None => Err(CallFault::Answer("an item has no outcome".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_that_found_no_room_is_asked_for_again_when_the_ca_says() {
+        let read = |code: Code, seconds: Option<i64>| {
+            let retry_after = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+            let error = v1::IssueError { code: code.into(), reason: "OVERLOADED".into(), message: "full".into(), retry_after };
+            let outcome = Some(v1::batch_issue_response::item::Outcome::Error(error));
+            read_item(v1::batch_issue_response::Item { outcome }).unwrap_err()
+        };
+        assert_eq!(read(Code::Unavailable, Some(7)).pause(), Some(Duration::from_secs(7)));
+        assert_eq!(read(Code::Unavailable, Some(86_400)).pause(), Some(LONGEST_PAUSE));
+        for odd in [None, Some(0), Some(-7)] {
+            assert!(matches!(read(Code::Unavailable, odd), CallFault::Unavailable(_)), "{odd:?}");
+        }
+        assert_eq!(read(Code::NotFound, Some(7)).refusal(), Some(RefusalReason::Other), "a refusal stays one");
     }
 }

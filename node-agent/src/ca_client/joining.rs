@@ -10,6 +10,7 @@ use super::connection::{self, CaConnection, ConnectFault};
 use super::fault::{CallFault, RefusalReason};
 use super::lifecycle::{Failure, Standing};
 use super::node::{NodeClient, NodeFailure};
+use super::trust::warn_of_lapses;
 use super::view::NodeView;
 use crate::certificate_directory::{CertificateDirectory, CertificateDirectoryError};
 use crate::config::{FirstProof, TokenSource};
@@ -243,6 +244,7 @@ impl NodeClient {
     async fn take(&mut self, attested: Attested) {
         let Attested { node, svid, bundle } = attested;
         tracing::info!(%node, serial = %svid.leaf().serial(), not_after = %svid.leaf().not_after(), "the node is attested");
+        warn_of_lapses(&bundle, self.settings.clock.now().into());
         self.store_bundle(Arc::clone(&bundle)).await;
         self.token_tried = self.token.take().map(|token| token.hash()).or(self.token_tried);
         self.view.send_modify(|view| {

@@ -17,9 +17,10 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// Between tries to renew the agent SVID, while the one held is good.
 const RENEWAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
 
-/// When the agent SVID is to be renewed, and its last second.
+/// When the agent SVID is to be renewed, its first and its last second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
+    pub(crate) not_before: Timestamp,
     pub(crate) renew_at: Timestamp,
     pub(crate) not_after: Timestamp,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Lifecycle {
 
 impl Validity {
     pub(crate) fn of(svid: &X509Svid) -> Self {
-        Self { renew_at: svid.renew_at(), not_after: svid.leaf().not_after() }
+        Self { not_before: svid.leaf().not_before(), renew_at: svid.renew_at(), not_after: svid.leaf().not_after() }
     }
 }
 
@@ -107,10 +108,13 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the SVID is to be renewed now.
+    /// Whether the SVID is to be renewed now: its time has come, or the wall clock was set to before its first second, so that this
+    /// node cannot tell any more when its time comes.
     pub(crate) fn renewal_due(&self, now: Timestamp, boot: Duration) -> bool {
         match self.standing {
-            Standing::Attested(validity) => now >= validity.renew_at && boot >= self.renewal_not_before,
+            Standing::Attested(validity) => {
+                (now >= validity.renew_at || now < validity.not_before) && boot >= self.renewal_not_before
+            }
             Standing::Unattested | Standing::Lapsed(_) => false,
         }
     }
@@ -144,6 +148,12 @@ impl Lifecycle {
         self.refused.reset();
     }
 
+    /// The wall clock was set: what failed by the former time may be tried by the new one at once, and once.
+    pub(crate) fn clock_was_set(&mut self) {
+        self.not_before = Duration::ZERO;
+        self.renewal_not_before = Duration::ZERO;
+    }
+
     /// A try to attest or to connect failed.
     pub(crate) fn failed(&mut self, failure: Failure, boot: Duration, random: u8) {
         let delay = match failure {
@@ -164,7 +174,7 @@ mod tests {
     use super::*;
 
     fn validity() -> Validity {
-        Validity { renew_at: at(1050), not_after: at(1100) }
+        Validity { not_before: at(940), renew_at: at(1050), not_after: at(1100) }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -186,7 +196,7 @@ mod tests {
         assert_eq!(node.next(at(1100), boot(100)), Action::Connect, "the last second still counts");
         assert_eq!(node.next(at(1101), boot(101)), Action::Reattest);
         assert!(!node.renewal_due(at(1101), boot(101)));
-        node.attested(Validity { renew_at: at(1150), not_after: at(1200) }, at(1101), boot(101), 128);
+        node.attested(Validity { not_before: at(1041), renew_at: at(1150), not_after: at(1200) }, at(1101), boot(101), 128);
         assert_eq!(node.next(at(1101), boot(101)), Action::Connect);
     }
 
@@ -194,6 +204,23 @@ mod tests {
     fn a_clock_that_jumps_past_the_end_is_noticed_whatever_boot_time_says() {
         let mut node = Lifecycle::new(Standing::Attested(validity()));
         assert_eq!(node.next(at(9999), boot(1)), Action::Reattest);
+    }
+
+    #[test]
+    fn a_clock_set_to_before_the_first_second_makes_a_renewal_due_and_a_set_clock_ends_every_wait_once() {
+        let mut node = Lifecycle::new(Standing::Attested(validity()));
+        assert!(!node.renewal_due(at(940), boot(1)), "the first second counts");
+        assert!(node.renewal_due(at(939), boot(1)));
+        node.renewal_failed(boot(1), 128);
+        assert!(!node.renewal_due(at(939), boot(1)), "no circle");
+        assert_eq!(node.next(at(939), boot(1)), Action::Connect, "the SVID stays");
+        node.failed(Failure::Refused, boot(1), 128);
+        assert!(matches!(node.next(at(939), boot(1)), Action::WaitUntil(_)));
+        node.clock_was_set();
+        assert_eq!(node.next(at(1000), boot(1)), Action::Connect);
+        assert!(node.renewal_due(at(1050), boot(1)));
+        node.renewal_failed(boot(1), 128);
+        assert!(!node.renewal_due(at(1050), boot(3)), "the waits go on growing");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! bytes and persists.
 
 mod attestation;
+pub(crate) mod checkpoints;
 mod connection;
 mod fault;
 mod issuer;
@@ -17,9 +18,11 @@ mod provider;
 mod session;
 mod storing;
 mod told;
+mod trust;
 pub(crate) mod view;
 pub(crate) mod wire;
 
+pub(crate) use checkpoints::RefusedCheckpoint;
 pub use fault::{CallFault, LONGEST_PAUSE, RefusalReason};
 pub(crate) use issuer::JwtIssuer;
 pub use istio::CredentialSource;

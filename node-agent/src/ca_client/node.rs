@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::{HostPort, NodeName, SystemIdentity, TrustDomain};
+use pki::checkpoint::SignedCheckpoint;
 use pki::{PrivateKey, Sha256Digest, Timestamp, TrustBundle, X509Svid};
-use runtime::clock::{Clock, Ticker};
+use runtime::clock::{Clock, Tick, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
+use super::checkpoints::RefusedCheckpoint;
 use super::connection::{self, CaConnection};
 use super::fault::CallFault;
 use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
+use super::trust::warn_of_lapses;
 use super::view::{EntryKnowledge, NodeView};
 use crate::config::{FirstProof, FirstTrust};
 use crate::entry::{Entry, EntryId};
@@ -127,6 +130,10 @@ pub(crate) struct NodeStatus {
     pub(crate) trouble: Option<String>,
     /// What of the node's state is not on disk, and why.
     pub(crate) unstored: Option<String>,
+    /// The newest checkpoint of the CA's audit chain.
+    pub(crate) checkpoint: Option<Arc<SignedCheckpoint>>,
+    /// One that contradicted it; stays until an operator takes the file away.
+    pub(crate) refused_checkpoint: Option<Arc<RefusedCheckpoint>>,
 }
 
 /// The task that keeps the node's standing.
@@ -187,6 +194,9 @@ impl NodeClient {
             }
             (None, None) => return Err(NodeFailure::NoTrust),
         };
+        if let Some(bundle) = &bundle {
+            warn_of_lapses(bundle, settings.clock.now().into());
+        }
         let node = svid.as_deref().and_then(node_of);
         let entries = node.as_ref().and_then(|node| stored_entries(&state, &settings.trust_domain, node));
         let knowledge = if entries.is_some() { EntryKnowledge::Stored } else { EntryKnowledge::None };
@@ -195,7 +205,8 @@ impl NodeClient {
         settings.readiness.require(BUNDLE_READY, "no trust bundle yet");
         settings.readiness.require(SVID_READY, "not attested yet");
         let (refusals_in, refusals) = mpsc::channel(4);
-        let status = NodeStatus { svid: svid.clone(), ..NodeStatus::default() };
+        let (checkpoint, refused_checkpoint) = stored_checkpoint(&state);
+        let status = NodeStatus { svid: svid.clone(), checkpoint, refused_checkpoint, ..NodeStatus::default() };
         Ok(Self {
             settings,
             state: Arc::new(state),
@@ -266,7 +277,9 @@ impl NodeClient {
     async fn act(&mut self, action: Action) -> Result<(), NodeFailure> {
         match action {
             Action::WaitUntil(_) => {
-                self.ticker.tick().await.map_err(NodeFailure::Timer)?;
+                if self.ticker.tick().await.map_err(NodeFailure::Timer)? == Tick::ClockSet {
+                    self.lifecycle.clock_was_set();
+                }
                 self.store_again().await;
                 Ok(())
             }
@@ -333,6 +346,10 @@ impl NodeClient {
             self.settings.readiness.met(BUNDLE_READY);
         }
         match self.lifecycle.standing() {
+            Standing::Attested(validity) if self.now() < validity.not_before => {
+                let why = format!("the agent SVID begins at {}, and this node's clock says {}", validity.not_before, self.now());
+                self.settings.readiness.unmet(SVID_READY, &why);
+            }
             Standing::Attested(validity) if self.now() <= validity.not_after => self.settings.readiness.met(SVID_READY),
             Standing::Attested(_) => self.settings.readiness.unmet(SVID_READY, "the agent SVID has ended"),
             Standing::Unattested => {
@@ -342,6 +359,8 @@ impl NodeClient {
                 self.settings.readiness.unmet(SVID_READY, status.trouble.as_deref().unwrap_or(why));
             }
         }
+        let alarm = status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning);
+        self.settings.readiness.warn(alarm.into_iter().collect());
         let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
         self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
     }
@@ -358,6 +377,18 @@ fn stored_entries(state: &StateDir, trust_domain: &TrustDomain, node: &NodeName)
         StoredEntries::Damaged(why) => {
             tracing::warn!(why, "the stored entries cannot be used; nobody is told that it has no identity before the next sync");
             None
+        }
+    }
+}
+
+/// What is kept of the CA's audit chain. A file that does not hold is told like a checkpoint that contradicts.
+fn stored_checkpoint(state: &StateDir) -> (Option<Arc<SignedCheckpoint>>, Option<Arc<RefusedCheckpoint>>) {
+    let evidence = state.evidence().map(Arc::new);
+    match state.checkpoint() {
+        Ok(kept) => (kept.map(Arc::new), evidence),
+        Err(why) => {
+            tracing::error!(why, "the checkpoint of the CA's audit chain that was kept cannot be read");
+            (None, evidence.or_else(|| Some(Arc::new(RefusedCheckpoint { checkpoint: None, why }))))
         }
     }
 }

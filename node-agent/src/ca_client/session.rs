@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use identity::NodeName;
 use pki::{KeyAlgorithm, PrivateKey, X509Svid};
 use proto::v1;
+use runtime::clock::Tick;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +18,7 @@ use super::lifecycle::{Action, Failure};
 use super::node::NodeClient;
 use super::storing::EntryChange;
 use super::told::Told;
+use super::trust::warn_of_lapses;
 use super::view::{Applied, BundleChange, StreamPosition};
 use super::wire;
 use crate::metrics::{Alarm, IssuanceOutcome};
@@ -61,7 +63,8 @@ impl NodeClient {
     async fn open_stream(&self, channel: Channel) -> Result<(Requests, tonic::Streaming<v1::SyncResponse>), CallFault> {
         use v1::sync_request::Message as Ask;
         let (requests, outgoing) = mpsc::channel(16);
-        let hello = v1::SyncRequest { message: Some(Ask::Hello(wire::hello(self.settings.clock.now()))) };
+        let hello =
+            v1::SyncRequest { message: Some(Ask::Hello(wire::sync_hello(self.settings.clock.now(), self.kept_checkpoint()))) };
         requests.send(hello).await.map_err(|_| CallFault::Unavailable("the stream ended".to_owned()))?;
         let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_UPDATE_BYTES);
         let mut updates = call(client.sync(ReceiverStream::new(outgoing))).await?;
@@ -72,7 +75,7 @@ impl NodeClient {
             Some(v1::sync_response::Message::Hello(hello)) => {
                 wire::check_hello(Some(hello)).map_err(|fault| CallFault::Answer(fault.to_string()))?;
             }
-            Some(v1::sync_response::Message::Update(_)) | None => {
+            Some(v1::sync_response::Message::Update(_) | v1::sync_response::Message::Checkpoints(_)) | None => {
                 return Err(CallFault::Answer("the first message on the sync stream is not its hello".to_owned()));
             }
         }
@@ -104,15 +107,20 @@ impl NodeClient {
                             self.channel.send_replace(Some(channel.clone()));
                         }
                     }
+                    Ok(Some(v1::sync_response::Message::Checkpoints(offered))) => self.take_checkpoints(offered).await,
                     Ok(Some(v1::sync_response::Message::Hello(_)) | None) => {
                         return End::Fault(CallFault::Answer("a message on the sync stream is neither update nor end".to_owned()));
                     }
                     Err(fault) => return End::Fault(fault),
                 },
                 tick = self.ticker.tick() => {
-                    if let Err(error) = tick {
-                        tracing::error!(%error, "the timer failed");
-                        return End::Fault(CallFault::Unavailable(error.to_string()));
+                    match tick {
+                        Ok(Tick::Elapsed) => {}
+                        Ok(Tick::ClockSet) => self.lifecycle.clock_was_set(),
+                        Err(error) => {
+                            tracing::error!(%error, "the timer failed");
+                            return End::Fault(CallFault::Unavailable(error.to_string()));
+                        }
                     }
                     let (now, boot) = (self.now(), self.boot());
                     if self.lifecycle.next(now, boot) != Action::Connect {
@@ -168,6 +176,7 @@ impl NodeClient {
             BundleChange::Newer => {
                 if let Some(bundle) = &view.bundle {
                     tracing::info!(sequence = bundle.sequence(), authorities = bundle.authorities().len(), "new trust bundle");
+                    warn_of_lapses(bundle, self.settings.clock.now().into());
                     self.store_bundle(Arc::clone(bundle)).await;
                 }
             }

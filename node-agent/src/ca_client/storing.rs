@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pki::checkpoint::SignedCheckpoint;
 use pki::{TrustBundle, X509Svid};
 
+use super::checkpoints::RefusedCheckpoint;
 use super::lifecycle::Validity;
 use super::node::NodeClient;
 use super::view::NodeView;
@@ -84,6 +86,22 @@ impl NodeClient {
         self.persist("trust bundle", move || state.store_bundle(&bundle)).await;
     }
 
+    /// Keeps a checkpoint of the CA's audit chain, on disk first. One that could not be stored is used: it is the newer evidence.
+    pub(super) async fn store_checkpoint(&mut self, checkpoint: Arc<SignedCheckpoint>) {
+        let (state, stored) = (Arc::clone(&self.state), Arc::clone(&checkpoint));
+        self.persist("checkpoint of the CA's audit chain", move || state.store_checkpoint(&stored)).await;
+        self.status.send_modify(|status| status.checkpoint = Some(checkpoint));
+    }
+
+    /// Keeps a checkpoint that contradicts the one kept: the first one, until an operator takes it away.
+    pub(super) async fn keep_evidence(&mut self, refused: Arc<RefusedCheckpoint>) {
+        let (state, evidence) = (Arc::clone(&self.state), Arc::clone(&refused));
+        self.persist("refused checkpoint of the CA's audit chain", move || state.store_evidence(&evidence)).await;
+        self.status.send_modify(|status| {
+            status.refused_checkpoint.get_or_insert(refused);
+        });
+    }
+
     /// Stores what waits for it, and all of it again when some of it could not be stored and the time has come.
     pub(super) async fn store_again(&mut self) {
         if self.entries_unstored_since.is_some_and(|since| self.boot().saturating_sub(since) >= STORE_ENTRIES_AFTER) {
@@ -102,6 +120,16 @@ impl NodeClient {
             self.store_svid(svid).await;
         }
         self.store_entries().await;
+        let (kept, refused) = {
+            let status = self.status.borrow();
+            (status.checkpoint.clone(), status.refused_checkpoint.clone())
+        };
+        if let Some(kept) = kept {
+            self.store_checkpoint(kept).await;
+        }
+        if let Some(refused) = refused {
+            self.keep_evidence(refused).await;
+        }
         if self.store_again_at.is_none() {
             tracing::info!("the state of the node is on disk again");
             self.status.send_modify(|status| status.unstored = None);

@@ -124,7 +124,13 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
         features: Vec::new(),
         required_features: Vec::new(),
         wall_clock: Some(now.into()),
+        audit_checkpoint: None,
     }
+}
+
+/// The same at the beginning of a sync stream: with what is kept of the CA's audit chain.
+pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditCheckpoint>) -> v1::Hello {
+    v1::Hello { features: vec![AUDIT_CHECKPOINTS.to_owned()], audit_checkpoint, ..hello(now) }
 }
 
 /// Checks what the CA says of itself. No feature is defined yet, so any that it requires is unknown.
@@ -132,7 +138,7 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
 /// # Errors
 /// [`AnswerFault::Protocol`] or [`AnswerFault::Feature`].
 pub(crate) fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
-    let v1::Hello { protocol, build, features: _, required_features, wall_clock: _ } =
+    let v1::Hello { protocol, build, features: _, required_features, wall_clock: _, audit_checkpoint: _ } =
         hello.ok_or(AnswerFault::Missing("hello"))?;
     if protocol != v1::PROTOCOL_VERSION {
         return Err(AnswerFault::Protocol { found: protocol, build, ours: v1::PROTOCOL_VERSION, our_build: BUILD });
@@ -231,4 +237,6 @@ fn time(time: Option<prost_types::Timestamp>, what: &'static str) -> Result<Time
     Ok(Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)))
 }
 
+/// The feature of agents that keep checkpoints of the audit chain.
+const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
 const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -133,7 +133,7 @@ impl FakeCa {
                 .sending_root();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let limits = HandshakeLimits { pending: 64, concurrent: 8, deadline: Duration::from_secs(5) };
+        let limits = HandshakeLimits { pending: 64, per_address: 64, concurrent: 8, deadline: Duration::from_secs(5) };
         let listener = MtlsListener::new(listener, tls, limits);
         let (trigger, end) = shutdown::channel();
         let ca = Self {

@@ -273,7 +273,9 @@ impl v1::node_server::Node for Fake {
         tokio::time::sleep(self.answers().slow_batch).await;
         let entries = self.entries.borrow().clone();
         let issue = |item: &v1::batch_issue_request::Item| match self.answers().refuse_issue {
-            Some(reason) => Outcome::Error(v1::IssueError { code: 7, reason: reason.into(), message: "no".into() }),
+            Some(reason) => {
+                Outcome::Error(v1::IssueError { code: 7, reason: reason.into(), message: "no".into(), retry_after: None })
+            }
             None => {
                 let entry = entries.iter().find(|entry| entry.id == item.entry_id).unwrap();
                 Outcome::Svid(self.svid(&SpiffeId::parse(&entry.spiffe_id).unwrap(), &item.csr))

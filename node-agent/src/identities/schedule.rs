@@ -90,7 +90,9 @@ impl Record {
             IdentityState::Initializing | IdentityState::Unavailable(_) => true,
             // One that ends with its entry has no successor.
             IdentityState::Available(svid) => {
-                self.stale || (now >= svid.renew_at() && !self.entry.ends_with(svid.leaf().not_after()))
+                // With the clock set to before its first second this node cannot tell any more when its time comes.
+                let time_has_come = now >= svid.renew_at() || now < svid.leaf().not_before();
+                self.stale || (time_has_come && !self.entry.ends_with(svid.leaf().not_after()))
             }
         }
     }
@@ -101,7 +103,8 @@ impl Record {
             IdentityState::Unavailable(_) => true,
             IdentityState::Available(svid) => {
                 let life = svid.leaf().not_after().since(svid.issued());
-                now > svid.renew_at().plus(life / LATE_PART) && self.due(now)
+                let waits_for_its_start = now < svid.leaf().not_before() && self.last_error.is_some();
+                self.due(now) && (waits_for_its_start || now > svid.renew_at().plus(life / LATE_PART))
             }
         }
     }
@@ -229,6 +232,13 @@ impl Schedule {
         for record in self.records.values_mut() {
             record.retry_not_before = Duration::ZERO;
             record.backoff.reset();
+        }
+    }
+
+    /// The wall clock was set: what failed by the former time may be tried by the new one at once, and once.
+    pub(crate) fn clock_was_set(&mut self) {
+        for record in self.records.values_mut() {
+            record.retry_not_before = Duration::ZERO;
         }
     }
 

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pki::{KeyAlgorithm, PrivateKey, Timestamp, TrustBundle, X509Svid};
 use proto::v1;
-use runtime::clock::{Clock, Ticker};
+use runtime::clock::{Clock, Tick, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::shutdown::Shutdown;
 use tokio::sync::watch;
@@ -154,7 +154,9 @@ impl IdentityWorker {
                 }
                 () = self.secrets.subscribed() => {}
                 tick = ticker.tick() => {
-                    tick?;
+                    if tick? == Tick::ClockSet {
+                        self.schedule.clock_was_set();
+                    }
                     let now = self.now();
                     if self.next_entry_end.is_some_and(|end| now >= end) {
                         self.take_view();

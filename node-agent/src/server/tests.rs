@@ -102,8 +102,8 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
     let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
     let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
     let mut answers =
-        tokio::time::timeout(Duration::from_secs(10), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
-    let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
+    let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.resources.len(), 1);
 
     let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
@@ -122,7 +122,7 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let status = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
     assert!(status.ready && status.connected, "{status:?}");
     assert_eq!(status.spiffe_id, "spiffe://example.org/signet/agent/n1");
 
@@ -136,7 +136,7 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let miss = tokio::time::timeout(Duration::from_secs(10), missed).await.unwrap();
+    let miss = tokio::time::timeout(Duration::from_secs(30), missed).await.unwrap();
     assert_eq!((miss.entry.unwrap().id.as_str(), miss.missing), ("other", vec!["unix:path:/nowhere".to_owned()]));
 
     let telemetry = addresses.telemetry.unwrap();
@@ -147,7 +147,7 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
     }
 
     trigger.fire();
-    tokio::time::timeout(Duration::from_secs(5), running).await.expect("ends in time").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("ends in time").unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn an_agent_that_cannot_be_helped_ends_with_the_reason_and_its_twin_runs()
     let bed = Bed::new().await;
     bed.ca.answer(|answers| answers.refuse_attestation = Some("TOKEN_EXPIRED"));
     let (_trigger, shutdown) = shutdown::channel();
-    let ended = tokio::time::timeout(Duration::from_secs(10), bed.bind().await.unwrap().run(shutdown)).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), bed.bind().await.unwrap().run(shutdown)).await.unwrap();
     assert!(matches!(ended, Err(RunError::Node(NodeFailure::TokenRefused(_)))), "{ended:?}");
 
     bed.ca.answer(|answers| answers.refuse_attestation = None);
@@ -165,7 +165,7 @@ async fn an_agent_that_cannot_be_helped_ends_with_the_reason_and_its_twin_runs()
     let (trigger, shutdown) = shutdown::channel();
     #[expect(clippy::disallowed_methods, reason = "joined below")]
     let running = tokio::spawn(server.run(shutdown));
-    for _ in 0..100 {
+    for _ in 0..600 {
         if readiness.failing().is_empty() {
             break;
         }
@@ -204,8 +204,8 @@ async fn with_a_ca_of_istio_the_same_sockets_serve_and_what_it_cannot_give_is_to
     let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
     let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
     let mut answers =
-        tokio::time::timeout(Duration::from_secs(10), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
-    let answer = tokio::time::timeout(Duration::from_secs(10), answers.message()).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
+    let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.resources.len(), 1);
 
     let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
@@ -219,7 +219,7 @@ async fn with_a_ca_of_istio_the_same_sockets_serve_and_what_it_cannot_give_is_to
     let seen = bed.ca.seen();
     assert_eq!((seen.tokens.len(), seen.streams, seen.batches.len(), seen.reattestations), (0, 0, 0, 0), "no call of signet.v1");
     trigger.fire();
-    tokio::time::timeout(Duration::from_secs(5), running).await.expect("ends in time").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("ends in time").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ mod tests {
     use runtime::clock::SystemClock;
 
     use super::super::executables::ExecutableHashes;
-    use super::super::limits::{Full, Limits, MAX_CONNECTIONS_PER_UID};
+    use super::super::limits::{Full, Limits, WorkloadLimits};
     use super::*;
 
     fn attest_pid(pid: i32) -> Result<Caller, AttestError> {
@@ -61,7 +61,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn attestations_that_hang_keep_their_threads_and_slots_and_take_no_more() {
-        let (gate, limits) = (Gate::new(2), Limits::default());
+        let (gate, limits) = (Gate::new(2), Limits::new(WorkloadLimits::default()));
         let own = i32::try_from(std::process::id()).unwrap();
         let mut hanging = Vec::new();
         for _ in 0..2 {
@@ -76,7 +76,7 @@ mod tests {
         }
         let third = gate.within(SHORT, limits.take(2).unwrap(), || unreachable!("no third thread")).await;
         assert!(matches!(third, Err(AttestError::TimedOut { .. })));
-        let rest: Vec<_> = (2..MAX_CONNECTIONS_PER_UID).map(|_| limits.take(1).unwrap()).collect();
+        let rest: Vec<_> = (2..WorkloadLimits::default().connections_per_uid).map(|_| limits.take(1).unwrap()).collect();
         assert_eq!(limits.take(1).unwrap_err(), Full::OfUser, "two slots are with the threads");
         drop(rest);
 

@@ -11,6 +11,8 @@ use prometheus_client::registry::Registry;
 pub struct WorkloadMetrics {
     connections: Gauge,
     refused: Family<Refused, Counter>,
+    calls: Gauge,
+    refused_calls: Family<RefusedCall, Counter>,
 }
 
 impl WorkloadMetrics {
@@ -21,9 +23,14 @@ impl WorkloadMetrics {
         for reason in [Refusal::NotAttested, Refusal::TooManyOfUser, Refusal::TooMany] {
             drop(metrics.refused.get_or_create(&Refused { reason }));
         }
+        for reason in [CallRefusal::TooManyOfUser, CallRefusal::RequestBytesOfUser] {
+            drop(metrics.refused_calls.get_or_create(&RefusedCall { reason }));
+        }
         let workload = registry.sub_registry_with_prefix("workload");
         workload.register("connections", "Attested connections open now", metrics.connections.clone());
         workload.register("connections_refused", "Connections closed before a byte was read", metrics.refused.clone());
+        workload.register("calls", "Calls and streams open now", metrics.calls.clone());
+        workload.register("calls_refused", "Calls ended for what their user holds already", metrics.refused_calls.clone());
         metrics
     }
 
@@ -33,6 +40,18 @@ impl WorkloadMetrics {
 
     pub(super) fn closed(&self) {
         self.connections.dec();
+    }
+
+    pub(super) fn call_opened(&self) {
+        self.calls.inc();
+    }
+
+    pub(super) fn call_closed(&self) {
+        self.calls.dec();
+    }
+
+    pub(super) fn refused_call(&self, reason: CallRefusal) {
+        self.refused_calls.get_or_create(&RefusedCall { reason }).inc();
     }
 
     pub(super) fn refused(&self, reason: Refusal) {
@@ -60,6 +79,28 @@ impl EncodeLabelValue for Refusal {
             Self::NotAttested => "not_attested",
             Self::TooManyOfUser => "too_many_of_user",
             Self::TooMany => "too_many",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedCall {
+    reason: CallRefusal,
+}
+
+/// Why a call was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallRefusal {
+    TooManyOfUser,
+    RequestBytesOfUser,
+}
+
+impl EncodeLabelValue for CallRefusal {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use std::fmt::Write;
+        encoder.write_str(match self {
+            Self::TooManyOfUser => "too_many_of_user",
+            Self::RequestBytesOfUser => "request_bytes_of_user",
         })
     }
 }

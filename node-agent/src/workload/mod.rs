@@ -15,6 +15,7 @@
 
 mod authority;
 mod caller;
+mod calls;
 mod connection;
 mod control_group;
 mod demand;
@@ -24,6 +25,7 @@ mod limits;
 mod matching;
 mod metrics;
 mod process;
+mod refusal_log;
 mod selectors;
 mod server;
 
@@ -33,6 +35,7 @@ mod tests;
 pub use caller::{AttestError, Caller, attest_pid};
 pub(crate) use demand::{ExecutableDemand, follow_demand};
 pub use executables::ExecutableHashes;
+pub use limits::WorkloadLimits;
 pub use matching::{NearestMiss, match_entries, nearest_miss};
 pub use metrics::WorkloadMetrics;
 pub use process::Process;

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, Stream, future::BoxFuture};
 use runtime::accept::pause_after_error;
 use runtime::clock::Clock;
-use runtime::log_budget::LogBudget;
 use runtime::shutdown::{self, Shutdown};
 use runtime::unix_socket::{BoundSocket, SocketError};
 use tokio::net::UnixStream;
@@ -17,11 +16,13 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::caller::Peer;
+use super::calls::BoundedCalls;
 use super::connection::AttestedStream;
 use super::demand::ExecutableDemand;
 use super::gate::Gate;
-use super::limits::{Full, Limits, Slot};
+use super::limits::{Full, Limits, Slot, WorkloadLimits};
 use super::metrics::{Refusal, WorkloadMetrics};
+use super::refusal_log::RefusalLog;
 
 /// Why the socket is no longer served.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +39,16 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct WorkloadServer {
     socket: BoundSocket,
+    limits: Limits,
 }
 
 impl WorkloadServer {
-    /// Binds at `path` with mode 0666: everybody may connect, and gets what is its own.
+    /// Binds at `path` with mode 0666: everybody may connect, and gets what is its own, within `limits`.
     ///
     /// # Errors
     /// [`SocketError`] naming the path, what is wrong with it and what to do.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        Ok(Self { socket: BoundSocket::bind(path, 0o666)? })
+    pub fn bind(path: &Path, limits: WorkloadLimits) -> Result<Self, SocketError> {
+        Ok(Self { socket: BoundSocket::bind(path, 0o666)?, limits: Limits::new(limits) })
     }
 
     /// Where it is bound.
@@ -76,17 +78,28 @@ impl WorkloadServer {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(proto::workload::FILE_DESCRIPTOR_SET)
             .build_v1()?;
+        let health_service = health_service.max_decoding_message_size(MAX_QUESTION_BYTES);
+        let reflection = reflection.max_decoding_message_size(MAX_QUESTION_BYTES);
         let routes = routes.add_service(health_service).add_service(reflection);
         let (cutter, cut) = shutdown::channel();
         let gate = Gate::new(MAX_ATTESTING);
-        let attender = Attender { gate, refusals: RefusalLog::new(clock), metrics, executables, cut };
-        let incoming = incoming(Acceptor { socket: self.socket, limits: Limits::default(), attender });
+        let refusals = RefusalLog::new(clock);
+        let calls = BoundedCalls {
+            service: routes.prepare(),
+            limits: self.limits.clone(),
+            refusals: refusals.clone(),
+            metrics: metrics.clone(),
+        };
+        let attender = Attender { gate, refusals, metrics, executables, cut };
+        let incoming = incoming(Acceptor { socket: self.socket, limits: self.limits, attender });
         let serving = Server::builder()
             .max_concurrent_streams(MAX_HTTP2_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
             .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, shutdown.fired());
+            .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+            .serve_with_incoming_shutdown(calls, incoming, shutdown.fired());
         let cutting = async {
             shutdown.fired().await;
             // SDS streams have no end of their own: whoever has not gone by now is cut.
@@ -118,26 +131,6 @@ struct Attender {
     cut: Shutdown,
 }
 
-/// Says why connections are refused, within a budget: anybody on the node may connect as often as it likes.
-#[derive(Clone)]
-struct RefusalLog {
-    budget: Arc<Mutex<LogBudget>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl RefusalLog {
-    fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { budget: Arc::new(Mutex::new(LogBudget::new(clock.boottime()))), clock }
-    }
-
-    fn say(&self, why: &dyn std::fmt::Display) {
-        let line = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.boottime());
-        if let Some(left_out) = line {
-            tracing::warn!(%why, left_out, "connection refused");
-        }
-    }
-}
-
 type Attesting = FuturesUnordered<BoxFuture<'static, Option<AttestedStream>>>;
 
 fn incoming(acceptor: Acceptor) -> impl Stream<Item = io::Result<AttestedStream>> {
@@ -166,7 +159,7 @@ impl Acceptor {
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
             Err(error) => {
-                self.attender.refusals.say(&error);
+                self.attender.refusals.say("connection", &error);
                 self.attender.metrics.refused(Refusal::NotAttested);
                 return None;
             }
@@ -175,7 +168,9 @@ impl Acceptor {
             Ok(slot) => slot,
             Err(full) => {
                 let (pid, uid) = (peer.pid(), peer.uid());
-                self.attender.refusals.say(&format_args!("process {pid} of uid {uid}: too many are open ({full:?})"));
+                self.attender
+                    .refusals
+                    .say("connection", &format_args!("process {pid} of uid {uid}: too many are open ({full:?})"));
                 self.attender.metrics.refused(match full {
                     Full::Total => Refusal::TooMany,
                     Full::OfUser => Refusal::TooManyOfUser,
@@ -199,7 +194,7 @@ impl Attender {
                 Some(AttestedStream::new(stream, caller, slot, self.cut, outdated, self.metrics))
             }
             Err(error) => {
-                self.refusals.say(&error);
+                self.refusals.say("connection", &error);
                 self.metrics.refused(Refusal::NotAttested);
                 None
             }
@@ -214,9 +209,24 @@ const WORKLOAD_API_SERVICE: &str = "SpiffeWorkloadAPI";
 /// One more than SDS allows, so that the refusal comes from the service, with a reason; and some for health.
 const MAX_HTTP2_STREAMS: u32 = 128;
 
-const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// What a peer may send before it is read: of one stream, and of all of its connection, which is what it can have us keep when it
+/// does not read our answers. Half of the second is also what small frames may waste while they are unread, at up to 256 bytes each:
+/// two messages of each stream.
+const STREAM_WINDOW_BYTES: u32 = 65_535;
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 
+/// Of the header fields of one request, decoded (RFC 9113 section 6.5.2: 32 bytes more for each field): 16 KiB. One more, since h2
+/// takes lists that are shorter than what it is told.
+const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024 + 1;
+
+/// Streams that the peer has reset and no service has seen yet (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams of one connection that the peer has made us reset (CVE-2025-8671).
+const MAX_ERROR_RESETS: usize = 128;
+
+/// Of a question about health or descriptors.
+const MAX_QUESTION_BYTES: usize = 4 * 1024;
 
 /// Attestations under way at a time; further connections wait in the kernel's queue.
 const MAX_ATTESTING: usize = 64;

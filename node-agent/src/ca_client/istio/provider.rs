@@ -24,6 +24,7 @@ use super::super::fault::CallFault;
 use super::super::issuer::JwtIssuer;
 use super::super::node::{NodeFailure, NodeStatus};
 use super::super::provider::{CaProvider, Capabilities};
+use super::super::trust::warn_of_lapses;
 use super::super::view::{EntryKnowledge, NodeView};
 use super::super::wire::AnswerFault;
 use super::{CaTrust, CredentialSource, IstioAnswer, IstioCa, IstioCredential, read_roots};
@@ -252,6 +253,7 @@ impl Shared {
                 (Some(_) | None, Err(_)) => return false,
             };
             tracing::info!(sequence, authorities = newer.authorities().len(), "new trust bundle");
+            warn_of_lapses(&newer, self.now());
             *view = Arc::new(NodeView { bundle: Some(Arc::new(newer)), ..NodeView::clone(view) });
             true
         });

@@ -95,6 +95,31 @@ fn a_clock_that_jumped_past_half_life_makes_the_renewal_due_at_once() {
 }
 
 #[test]
+fn a_clock_set_to_before_the_first_second_asks_again_keeps_what_is_held_and_makes_no_storm() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    let not_before = schedule.records.values().next().unwrap().state.svid().unwrap().leaf().not_before();
+    let back = not_before.minus(Duration::from_secs(1));
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, not_before, boot(1)).is_empty(), "the first second counts");
+    assert_eq!(schedule.overdue(back), Overdue { due: 1, late: 0 });
+    // Two days of it: what the CA issues begins later still, and is refused each time.
+    let mut tries = 0;
+    for second in 0..48 * 3600 {
+        for order in schedule.next_batch(Lane::Background, &NOBODY, back, boot(second)) {
+            tries += 1;
+            schedule.failed(&order, "the leaf begins later".to_owned(), None, boot(second), 128);
+        }
+    }
+    assert!((1000..1400).contains(&tries), "{tries} tries in two days, of one each 150 s");
+    assert_eq!((states(&schedule), schedule.overdue(back)), (vec!["available"], Overdue { due: 1, late: 1 }));
+    schedule.clock_was_set();
+    assert_eq!(schedule.overdue(at(1)), Overdue { due: 0, late: 0 }, "the time is right again");
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(48 * 3600)).is_empty());
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(56), boot(48 * 3600)).len(), 1, "the wait of before is over");
+}
+
+#[test]
 fn a_waiting_workload_is_served_in_a_lane_of_its_own_and_batches_are_bounded() {
     let mut schedule = schedule((0..1200).map(entry));
     let waiting = BTreeSet::from([entry(1100).id.clone()]);

@@ -163,7 +163,7 @@ impl Bed {
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        for _ in 0..200 {
+        for _ in 0..1000 {
             if holds() {
                 return;
             }

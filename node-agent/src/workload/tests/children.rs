@@ -89,7 +89,7 @@ pub(super) fn copy_of_sleep(to: &Path) {
 
 /// `spawn` returns after the exec, but a shell in between has its own.
 pub(super) fn wait_for_exec(pid: i32, program: &Path) {
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == program) {
             return;
         }

@@ -21,14 +21,15 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
-use super::super::{Caller, ExecutableDemand, ExecutableHashes, ServeError, WorkloadMetrics, WorkloadServer};
+use super::super::{Caller, ExecutableDemand, ExecutableHashes, ServeError, WorkloadLimits, WorkloadMetrics, WorkloadServer};
 use super::children::{Running, child, end_by_pid};
 use crate::fakes::FakeAuthority;
 
 /// Gives every caller the state of its executable's name.
 #[derive(Default)]
 pub(super) struct FakeSource {
-    states: Mutex<BTreeMap<i32, watch::Sender<Arc<SecretState>>>>,
+    /// One sender for each connection.
+    states: Mutex<BTreeMap<i32, Vec<watch::Sender<Arc<SecretState>>>>>,
     state: Arc<SecretState>,
     of_tokens: Arc<SecretState>,
     /// One sender for each time that the token was brought.
@@ -39,7 +40,10 @@ pub(super) struct FakeSource {
 impl FakeSource {
     pub(super) fn push(&self, state: SecretState) {
         let own = i32::try_from(std::process::id()).unwrap();
-        self.states.lock().unwrap().get(&own).unwrap().send_replace(Arc::new(state));
+        let (states, state) = (self.states.lock().unwrap(), Arc::new(state));
+        for sender in &states[&own] {
+            sender.send_replace(Arc::clone(&state));
+        }
     }
 
     fn forget_all(&self) {
@@ -51,9 +55,9 @@ impl SecretSource for FakeSource {
     type Caller = Caller;
 
     fn subscribe(&self, caller: &Caller) -> watch::Receiver<Arc<SecretState>> {
-        let (sender, receiver) = watch::channel(Arc::clone(&self.state));
-        self.states.lock().unwrap().insert(caller.pid, sender);
         *self.last_caller.lock().unwrap() = Some(caller.clone());
+        let (sender, receiver) = watch::channel(Arc::clone(&self.state));
+        self.states.lock().unwrap().entry(caller.pid).or_default().push(sender);
         receiver
     }
 
@@ -88,6 +92,10 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn start() -> Self {
+        Self::start_with(WorkloadLimits::default())
+    }
+
+    pub(super) fn start_with(limits: WorkloadLimits) -> Self {
         let authority = FakeAuthority::new(SystemClock::shared().now().into());
         let state = state(&authority, &["web"]);
         let of_tokens = Arc::new(self::state(&authority, &["token"]));
@@ -98,7 +106,7 @@ impl Host {
         let clock = SystemClock::shared();
         let sds_metrics = SdsMetrics::register(&mut metrics);
         let service = SdsService::new(Arc::clone(&source), ValidationContextKind::SpiffeValidator, clock, sds_metrics);
-        let server = WorkloadServer::bind(&socket).unwrap();
+        let server = WorkloadServer::bind(&socket, limits).unwrap();
         let (shutdown, listener) = shutdown::channel();
         let routes = tonic::service::Routes::new(service.into_server());
         let workload_metrics = WorkloadMetrics::register(&mut metrics);
@@ -117,7 +125,7 @@ impl Host {
     }
 
     pub(super) async fn eventually(&self, line: &str, value: i64) {
-        for _ in 0..500 {
+        for _ in 0..2000 {
             if self.metric(line) == value {
                 return;
             }
@@ -155,14 +163,14 @@ pub(super) async fn channel(socket: &Path) -> Channel {
     Endpoint::from_static("http://sds").connect_with_connector(Connector(socket.to_owned())).await.unwrap()
 }
 
-struct Stream {
-    requests: mpsc::UnboundedSender<DiscoveryRequest>,
+pub(super) struct Stream {
+    pub(super) requests: mpsc::UnboundedSender<DiscoveryRequest>,
     responses: Streaming<DiscoveryResponse>,
     names: Vec<String>,
 }
 
 impl Stream {
-    async fn open(channel: &Channel, names: &[&str]) -> Result<Self, Status> {
+    pub(super) async fn open(channel: &Channel, names: &[&str]) -> Result<Self, Status> {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         requests.send(DiscoveryRequest { resource_names: names.clone(), ..Default::default() }).unwrap();
@@ -172,7 +180,7 @@ impl Stream {
     }
 
     /// The next response, acknowledged: its certificate's ID, or nothing for a validation context.
-    async fn next(&mut self) -> Result<Vec<(String, bool)>, Status> {
+    pub(super) async fn next(&mut self) -> Result<Vec<(String, bool)>, Status> {
         let limit = Duration::from_secs(10);
         let message = tokio::time::timeout(limit, self.responses.message()).await.expect("an answer in time")?;
         let response = message.ok_or_else(|| Status::cancelled("ended"))?;
@@ -291,24 +299,6 @@ async fn the_first_demand_for_hashes_ends_connections_made_without_and_no_others
     }
     host.source.push(state(&host.authority, &["web", "api"]));
     assert!(stream.next().await.is_ok(), "a connection attested whole goes on");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_users_connections_are_bounded_and_a_closed_one_makes_room() {
-    let host = Host::start();
-    let mut silent = Vec::new();
-    for _ in 0..super::super::limits::MAX_CONNECTIONS_PER_UID {
-        silent.push(UnixStream::connect(&host.socket).await.unwrap());
-    }
-    host.eventually("signet_workload_connections", 256).await;
-    let refused = UnixStream::connect(&host.socket).await.unwrap();
-    refused.readable().await.unwrap();
-    assert_eq!(refused.try_read(&mut [0; 1]).unwrap_or(0), 0, "closed without a byte");
-    host.eventually("signet_workload_connections_refused_total{reason=\"too_many_of_user\"}", 1).await;
-    silent.pop();
-    host.eventually("signet_workload_connections", 255).await;
-    let channel = channel(&host.socket).await;
-    assert!(Stream::open(&channel, &["default"]).await.unwrap().next().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

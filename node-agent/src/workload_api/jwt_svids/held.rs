@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pki::{AudienceSet, JwtSvid, Timestamp, TrustBundle};
+use pki::{AudienceSet, JWT_CLOCK_SKEW, JwtSvid, Timestamp, TrustBundle};
 
 use crate::entry::{Entry, EntryId};
 
@@ -90,7 +90,9 @@ impl HeldTokens {
 
 impl HeldToken {
     fn holds(&mut self, entry: &Entry, bundle: &Arc<TrustBundle>, now: Timestamp) -> bool {
-        if *self.svid.id() != entry.spiffe_id || now >= self.svid.expires_at() {
+        // A clock that was set to before its issuance cannot tell when it ends.
+        let too_young = now.plus(JWT_CLOCK_SKEW) < self.svid.issued_at();
+        if *self.svid.id() != entry.spiffe_id || now >= self.svid.expires_at() || too_young {
             return false;
         }
         if !self.checked_under.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, bundle)) {

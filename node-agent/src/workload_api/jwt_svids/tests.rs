@@ -53,6 +53,19 @@ async fn a_token_is_kept_to_half_life_for_its_identity_and_its_audiences() {
     assert_eq!(bed.issuer.calls(), before + 1, "the order of the audiences makes no difference");
 }
 
+#[tokio::test]
+async fn a_token_from_a_time_that_has_not_come_is_given_to_nobody() {
+    use runtime::clock::Clock;
+
+    let bed = Bed::new(100);
+    let first = bed.get("a", "mail").await.unwrap();
+    let now = bed.issuer.clock.now();
+    bed.issuer.clock.set_wall(now - pki::JWT_CLOCK_SKEW);
+    assert_eq!(bed.get("a", "mail").await.unwrap(), first, "as far as a validator would take it");
+    bed.issuer.clock.set_wall(now - Duration::from_secs(48 * 3600));
+    assert_ne!(bed.get("a", "mail").await.unwrap(), first, "nobody can tell by this clock when it ends");
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_the_ca_is_away_a_token_serves_to_its_end_and_not_beyond() {
     let bed = Bed::new(100);
