@@ -1,8 +1,6 @@
 //! Documents of entries, as `entry apply` and `entry explain --with-entry` read them and `entry export` writes them: YAML, and so
 //! JSON. What a document holds is parsed into the nouns of `identity` here, so that what is wrong is told with its line.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,9 +12,10 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use crate::args::{span, time};
 use crate::failure::Failure;
+use crate::input;
 
 /// The largest document, in bytes: ten thousand entries of the usual kind are below it.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// A set of entries, and what it speaks for.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -109,20 +108,10 @@ impl EntryDocument {
     /// # Errors
     /// [`Failure`] naming the file, and line and column of what is wrong.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let from_input = path == Path::new("-");
-        let name = if from_input { "on standard input".to_owned() } else { path.display().to_string() };
-        let unread = |error: &dyn std::fmt::Display| Failure::failed(format!("cannot read the document {name}")).because(error);
-        let mut text = String::new();
-        let read = if from_input {
-            std::io::stdin().take(MAX_BYTES + 1).read_to_string(&mut text)
-        } else {
-            File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
-        };
-        let length = read.map_err(|error| unread(&error))?;
-        if u64::try_from(length).is_ok_and(|length| length > MAX_BYTES) {
-            return Err(unread(&format!("it has more than {MAX_BYTES} bytes; cut it by scopes")));
-        }
-        Self::parse(&text).map_err(|why| {
+        let bytes = input::read(path, MAX_BYTES)?;
+        let parsed = std::str::from_utf8(&bytes).map_err(|error| error.to_string()).and_then(Self::parse);
+        parsed.map_err(|why| {
+            let name = if path == Path::new("-") { "on standard input".to_owned() } else { path.display().to_string() };
             Failure::failed(format!("the document {name} is refused"))
                 .because(why)
                 .advise("what a document looks like is told by `signet entry apply --help`")

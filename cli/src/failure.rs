@@ -50,6 +50,11 @@ impl Failure {
         Self::new(FailureKind::Failed, what)
     }
 
+    /// A service that has not got what was asked for.
+    pub(crate) fn refused(what: impl Into<String>) -> Self {
+        Self::new(FailureKind::Refused, what)
+    }
+
     /// A command line that does not make sense.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Self::new(FailureKind::Usage, what)

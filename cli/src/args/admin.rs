@@ -113,30 +113,6 @@ pub(crate) struct NodeArgs {
     pub(crate) admin: CaSocketArgs,
 }
 
-/// `audit ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditVerb {
-    /// The last events
-    #[command(after_help = TAIL_HELP)]
-    Tail(TailArgs),
-    /// Walk the whole hash chain
-    #[command(after_help = VERIFY_HELP)]
-    Verify(CaSocketArgs),
-}
-
-/// `audit tail`
-#[derive(Args, Debug)]
-pub(crate) struct TailArgs {
-    /// How many of the last events
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) lines: u32,
-    /// Go on with each new event until interrupted
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    #[command(flatten)]
-    pub(crate) admin: CaSocketArgs,
-}
-
 pub(super) const TOKEN_HELP: &str = "\
 Example:
   signet token create --node n1 --ttl 5m";
@@ -186,23 +162,6 @@ Example:
 const ALIAS_DELETE_HELP: &str = "\
 Example:
   signet node alias delete web --with-entries";
-
-pub(super) const AUDIT_HELP: &str = "\
-Examples:
-  signet audit tail --follow
-  signet audit verify";
-
-const TAIL_HELP: &str = "\
-Example:
-  signet audit tail -n 50 --follow
-
-With `-o json` the events are one list; with `--follow` each is one document on a line of its own.";
-
-const VERIFY_HELP: &str = "\
-Example:
-  signet audit verify
-
-Exit code 1 when the chain does not hold.";
 
 pub(super) const STATUS_HELP: &str = "\
 Example:

@@ -2,6 +2,7 @@
 //! `identity` here, so that no command handles an unchecked name.
 
 mod admin;
+mod audit;
 mod bundle;
 mod dev;
 mod entry;
@@ -17,9 +18,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, AuditVerb, CreateTokenArgs, NodeArgs, NodeVerb, TailArgs,
-    TokenVerb,
+    AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, CreateTokenArgs, NodeArgs, NodeVerb, TokenVerb,
 };
+pub(crate) use audit::{AuditVerb, OrphansArgs, TailArgs, VerifyAuditArgs};
 pub(crate) use bundle::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
 pub(crate) use entry::{
@@ -116,7 +117,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = admin::NODE_HELP)]
     Node(NodeVerb),
     /// The hash-chained record of what the CA did
-    #[command(subcommand, after_help = admin::AUDIT_HELP)]
+    #[command(subcommand, after_help = audit::AUDIT_HELP)]
     Audit(AuditVerb),
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]

@@ -19,6 +19,9 @@ pub(crate) enum CaVerb {
     /// Validate the configuration and the authority, and stop
     #[command(after_help = CHECK_HELP)]
     Check(ConfigArgs),
+    /// Take the clock of this machine as right, after the CA issued by one that was ahead
+    #[command(after_help = ACCEPT_CLOCK_HELP)]
+    AcceptClock(ConfigArgs),
     /// The issuing CA
     #[command(subcommand, after_help = RENEW_HELP)]
     Issuer(IssuerVerb),
@@ -70,6 +73,10 @@ pub(crate) enum AlgorithmArg {
     P256,
     /// ECDSA P-384
     P384,
+    /// RSA of 3072 bits; in builds with the crypto backend aws-lc
+    Rsa3072,
+    /// RSA of 4096 bits; in builds with the crypto backend aws-lc
+    Rsa4096,
 }
 
 /// `agent ...`
@@ -84,6 +91,9 @@ pub(crate) enum AgentVerb {
     /// One screen about the agent of this node: health, identities, what renews when
     #[command(after_help = AGENT_STATUS_HELP)]
     Status(AgentSocketArgs),
+    /// The newest checkpoint of the CA's audit chain that this agent keeps, for whoever audits the CA
+    #[command(after_help = AGENT_CHECKPOINT_HELP)]
+    Checkpoint(AgentSocketArgs),
 }
 
 /// The configuration of an agent: a file, options, or both. An option overrides the file.
@@ -144,6 +154,12 @@ const CHECK_HELP: &str = "\
 Example:
   signet ca check --config /etc/signet/ca.toml";
 
+const ACCEPT_CLOCK_HELP: &str = "\
+Example:
+  signet ca accept-clock --config /etc/signet/ca.toml
+
+For a CA that is stopped, and once its clock is right: until then it issues nothing before its latest issuance. docs/clock.md says more.";
+
 const RENEW_HELP: &str = "\
 Example:
   signet ca issuer renew --config /etc/signet/ca.toml --root-key /media/offline/root-key.pem";
@@ -159,6 +175,13 @@ Examples:
 const AGENT_STATUS_HELP: &str = "\
 Example:
   signet agent status";
+
+const AGENT_CHECKPOINT_HELP: &str = "\
+Example:
+  signet agent checkpoint -o json > n1.json
+  signet audit verify --checkpoint n1.json
+
+Exit code 3 when it keeps none.";
 
 const AGENT_CHECK_HELP: &str = "\
 Example:

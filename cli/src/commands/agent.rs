@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use node_agent::RunError;
 use node_agent::config::{AgentConfig, AgentOverrides};
-use proto::v1::{AgentStatusRequest, AgentStatusResponse, FileSetStatus, IdentityStatus};
+use proto::v1::{AgentStatusRequest, AgentStatusResponse, AuditCheckpoint, FileSetStatus, IdentityStatus};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
-use runtime::service_manager::ServiceManager;
 use runtime::{shutdown, telemetry};
 use serde_json::{Value, json};
 
+use super::service;
 use crate::admin_client::{agent_admin, request};
 use crate::args::{AgentArgs, AgentVerb};
+use crate::checkpoint_wire;
 use crate::failure::Failure;
-use crate::output::{Answer, Tone, or_dash, print_line, printable, time_json, time_text, toned};
+use crate::output::{Answer, Tone, or_dash, printable, time_json, time_text, toned};
 use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: AgentVerb, format: OutputFormat) -> Result<(), Failure> {
@@ -23,6 +25,7 @@ pub(super) async fn run(verb: AgentVerb, format: OutputFormat) -> Result<(), Fai
         AgentVerb::Run(args) => serve(args, format).await,
         AgentVerb::Check(args) => check(args)?.print(format),
         AgentVerb::Status(args) => status(&args.socket).await?.print(format),
+        AgentVerb::Checkpoint(args) => checkpoint(&args.socket).await?.print(format),
     }
 }
 
@@ -34,27 +37,11 @@ async fn serve(args: AgentArgs, format: OutputFormat) -> Result<(), Failure> {
     let bound = node_agent::Server::bind(config, SystemClock::shared(), Arc::new(SystemEntropy));
     let bound = bound.await.map_err(|error| Failure::failed("the agent does not start").because(error))?;
     let addresses = bound.addresses();
-    let (api, admin) = (addresses.api_socket.display(), addresses.admin_socket.display());
-    let telemetry = addresses.telemetry.as_deref();
-    match format {
-        OutputFormat::Table => {
-            let telemetry = telemetry.map(|address| format!(", telemetry at {address}")).unwrap_or_default();
-            print_line(&format!("signet agent serves workloads at {api}, operators at {admin}{telemetry}"))?;
-        }
-        OutputFormat::Json | OutputFormat::Yaml => {
-            let line = json!({
-                "api_socket": addresses.api_socket, "admin_socket": addresses.admin_socket, "telemetry": telemetry,
-            });
-            print_line(&format.one_of_many(&line))?;
-        }
-    }
-    let manager = ServiceManager::from_environment().follow(bound.readiness().clone(), shutdown.clone());
-    // The manager first: it is told of the end in the turn in which the service may have ended already. It never ends by itself.
-    let ended = tokio::select! {
-        biased;
-        () = manager => Ok(()),
-        ended = bound.run(shutdown) => ended,
-    };
+    let (api, admin) = (&addresses.api_socket, &addresses.admin_socket);
+    let sentence = format!("signet agent serves workloads at {}, operators at {}", api.display(), admin.display());
+    let line = json!({ "api_socket": api, "admin_socket": admin });
+    service::announce(format, &sentence, addresses.telemetry.as_deref(), line)?;
+    let ended = service::run(bound.readiness().clone(), shutdown.clone(), bound.run(shutdown)).await;
     ended.map_err(stopped)
 }
 
@@ -135,6 +122,46 @@ async fn status(socket: &Path) -> Result<Answer, Failure> {
     answer.map(|status| screen(status.get_ref())).map_err(|status| Failure::from_status("agent status", &status))
 }
 
+async fn checkpoint(socket: &Path) -> Result<Answer, Failure> {
+    let answer = agent_admin(socket).await?.agent_status(request(AgentStatusRequest {})).await;
+    let status = answer.map_err(|status| Failure::from_status("agent checkpoint", &status))?.into_inner();
+    let Some(kept) = &status.audit_checkpoint else {
+        return Err(Failure::refused("this agent keeps no checkpoint of the CA's audit chain").advise(
+            "wait until it has been in step with the CA for a minute; `signet agent status` says whether it is, and how it is",
+        ));
+    };
+    let Value::Object(mut document) = checkpoint_json(kept) else {
+        return Err(Failure::failed("what this agent keeps is no checkpoint"));
+    };
+    document.insert("refused".to_owned(), refused_json(&status));
+    let key = pki::sha256(&kept.public_key);
+    let facts = [
+        ("trust domain", kept.trust_domain.clone()),
+        ("up to event", kept.sequence.to_string()),
+        ("its hash", HEXLOWER.encode(&kept.head)),
+        ("made", time_text(kept.time.as_ref())),
+        ("key", HEXLOWER.encode(&key)),
+    ];
+    let refused = status.refused_checkpoint.as_ref();
+    let refused = refused.map(|refused| format!(" ! refused another one: {}", printable(&refused.why)));
+    Ok(Answer::facts(facts, Value::Object(document)).with_text(&refused.unwrap_or_default()))
+}
+
+fn checkpoint_text(checkpoint: &AuditCheckpoint) -> String {
+    format!("up to event {}, {}", checkpoint.sequence, time_text(checkpoint.time.as_ref()))
+}
+
+/// The document that `audit verify` reads; null when it is none.
+fn checkpoint_json(checkpoint: &AuditCheckpoint) -> Value {
+    let document = checkpoint_wire::signed(checkpoint).ok().and_then(|signed| serde_json::from_str(&signed.to_json()).ok());
+    document.unwrap_or_default()
+}
+
+fn refused_json(status: &AgentStatusResponse) -> Value {
+    let Some(refused) = &status.refused_checkpoint else { return Value::Null };
+    json!({ "why": refused.why, "checkpoint": refused.checkpoint.as_ref().map(checkpoint_json) })
+}
+
 fn screen(status: &AgentStatusResponse) -> Answer {
     let facts = [
         ("identity", or_dash(&status.spiffe_id)),
@@ -147,6 +174,7 @@ fn screen(status: &AgentStatusResponse) -> Answer {
         ("SVID cache", printable(&status.svid_cache).to_string()),
         ("provider", status.provider.clone()),
         ("cannot give", or_dash(&status.absent.join(", "))),
+        ("audit checkpoint", status.audit_checkpoint.as_ref().map_or_else(|| "-".to_owned(), checkpoint_text)),
         ("build", status.build.clone()),
     ];
     let rows = status.identities.iter().map(row).collect();
@@ -231,6 +259,8 @@ fn status_json(status: &AgentStatusResponse) -> Value {
         "entries_known": status.entries_known,
         "jwt_svids_kept": status.jwt_svids_kept,
         "svid_cache": status.svid_cache,
+        "audit_checkpoint": status.audit_checkpoint.as_ref().map(checkpoint_json),
+        "refused_checkpoint": refused_json(status),
         "provider": status.provider,
         "absent": status.absent,
         "identities": identities,

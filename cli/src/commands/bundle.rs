@@ -12,6 +12,7 @@ use super::svid;
 use crate::admin_client::{ca_admin, request};
 use crate::args::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 use crate::failure::Failure;
+use crate::input;
 use crate::output::{Answer, print_line};
 use crate::output_format::OutputFormat;
 use crate::workload_client::WorkloadClient;
@@ -42,7 +43,7 @@ async fn from_source(source: &BundleSource) -> Result<TrustBundle, Failure> {
 
 /// A bundle from a file (`-`: standard input) of either form; PEM has no sequence, so that one is 0.
 pub(super) fn read_bundle(path: &Path, trust_domain: &TrustDomain) -> Result<TrustBundle, Failure> {
-    let bytes = svid::read_input(path)?;
+    let bytes = input::read(path, svid::MAX_INPUT_BYTES)?;
     parse_bundle(&bytes, trust_domain).map_err(|why| {
         Failure::failed(format!("{} is no trust bundle of {trust_domain}", path.display()))
             .because(why)

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ca::InitOptions;
 use ca::config::CaConfig;
 use data_encoding::HEXLOWER;
-use pki::KeyAlgorithm;
+use pki::{KeyAlgorithm, RsaSize};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
-use runtime::service_manager::ServiceManager;
 use runtime::{shutdown, telemetry};
 use serde_json::json;
 
+use super::service;
 use crate::args::{AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 use crate::failure::Failure;
-use crate::output::{Answer, facts_text, print_line, printable};
+use crate::output::{Answer, facts_text, printable};
 use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: CaVerb, format: OutputFormat) -> Result<(), Failure> {
@@ -23,6 +23,7 @@ pub(super) async fn run(verb: CaVerb, format: OutputFormat) -> Result<(), Failur
         CaVerb::Init(args) => init(&args).await?.print(format),
         CaVerb::Run(args) => serve(&args, format).await,
         CaVerb::Check(args) => check(&args)?.print(format),
+        CaVerb::AcceptClock(args) => accept_clock(&args).await?.print(format),
         CaVerb::Issuer(IssuerVerb::Renew(args)) => renew(args).await?.print(format),
     }
 }
@@ -42,29 +43,11 @@ async fn serve(args: &ConfigArgs, format: OutputFormat) -> Result<(), Failure> {
         }
     })?;
     let addresses = bound.addresses();
-    let telemetry = addresses.telemetry.as_deref();
-    match format {
-        OutputFormat::Table => {
-            let (listening, admin) = (addresses.listening, addresses.admin_socket.display());
-            let telemetry = telemetry.map(|address| format!(", telemetry at {address}")).unwrap_or_default();
-            print_line(&format!("signet ca serves agents at {listening}, operators at {admin}{telemetry}"))?;
-        }
-        OutputFormat::Json | OutputFormat::Yaml => {
-            let line = json!({
-                "listening": addresses.listening.to_string(),
-                "admin_socket": addresses.admin_socket,
-                "telemetry": telemetry,
-            });
-            print_line(&format.one_of_many(&line))?;
-        }
-    }
-    let manager = ServiceManager::from_environment().follow(bound.readiness().clone(), shutdown.clone());
-    // The manager first: it is told of the end in the turn in which the service may have ended already. It never ends by itself.
-    let ended = tokio::select! {
-        biased;
-        () = manager => Ok(()),
-        ended = bound.run(shutdown) => ended,
-    };
+    let (listening, admin) = (addresses.listening, &addresses.admin_socket);
+    let sentence = format!("signet ca serves agents at {listening}, operators at {}", admin.display());
+    let line = json!({ "listening": listening.to_string(), "admin_socket": admin });
+    service::announce(format, &sentence, addresses.telemetry.as_deref(), line)?;
+    let ended = service::run(bound.readiness().clone(), shutdown.clone(), bound.run(shutdown)).await;
     ended.map_err(|error| Failure::failed("the CA stopped, because a part of it failed").because(error))
 }
 
@@ -84,6 +67,8 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
     let algorithm = match args.algorithm {
         AlgorithmArg::P256 => KeyAlgorithm::EcdsaP256,
         AlgorithmArg::P384 => KeyAlgorithm::EcdsaP384,
+        AlgorithmArg::Rsa3072 => KeyAlgorithm::Rsa(RsaSize::Bits3072),
+        AlgorithmArg::Rsa4096 => KeyAlgorithm::Rsa(RsaSize::Bits4096),
     };
     let options = InitOptions { algorithm, root_key_out: args.root_key_out.clone() };
     let made = ca::init(&config, options, SystemClock::shared().as_ref(), &SystemEntropy)
@@ -95,6 +80,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         ("root key", made.root_key.display().to_string()),
         ("root fingerprint", fingerprint.clone()),
         ("issuing CA", format!("{} (until {})", made.generation.display(), made.issuer_not_after)),
+        ("audit key", format!("{} ({})", made.audit_key.display(), HEXLOWER.encode(&made.audit_key_id))),
         ("JWT key", format!("{} ({})", made.jwt_key.display(), made.jwt_key_id)),
     ]);
     let keep = match args.root_key_out {
@@ -109,6 +95,8 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         "root_not_after": made.root_not_after.to_string(),
         "generation": made.generation,
         "issuer_not_after": made.issuer_not_after.to_string(),
+        "audit_key": made.audit_key,
+        "audit_key_id": HEXLOWER.encode(&made.audit_key_id),
         "jwt_key": made.jwt_key,
         "jwt_key_id": made.jwt_key_id.as_str(),
     });
@@ -135,6 +123,16 @@ async fn renew(args: IssuerRenewArgs) -> Result<Answer, Failure> {
     Ok(Answer::facts(facts, json).with_text("a running CA takes it up by itself"))
 }
 
+async fn accept_clock(args: &ConfigArgs) -> Result<Answer, Failure> {
+    let config = load(args)?;
+    let ca::AcceptedClock { now, latest } = ca::accept_clock(&config, SystemClock::shared().as_ref())
+        .await
+        .map_err(|error| Failure::failed("the clock was not accepted").because(error))?;
+    let facts = [("now", now.to_string()), ("latest issuance until now", latest.to_string())];
+    let json = json!({ "now": now.to_string(), "latest_issuance": latest.to_string() });
+    Ok(Answer::facts(facts, json).with_text(&format!("next: signet ca run --config {}", args.config.display())))
+}
+
 fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
     let config = load(args)?;
     let authority = ca::check(&config, SystemClock::shared().as_ref())
@@ -145,6 +143,7 @@ fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
         ("authority", authority.directory.display().to_string()),
         ("issuing CA", format!("{} (until {})", authority.subject, authority.not_after)),
         ("root", format!("{fingerprint} (until {})", authority.root_not_after)),
+        ("audit key", authority.audit_key_id.map_or("none yet; the next start makes one".to_owned(), |id| HEXLOWER.encode(&id))),
         ("JWT key", authority.jwt_key_id.as_ref().map_or("none yet; the next start makes one".to_owned(), ToString::to_string)),
     ];
     let json = json!({
@@ -155,6 +154,7 @@ fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
         "issuer_half_life": authority.half_life.to_string(),
         "root_fingerprint": fingerprint,
         "root_not_after": authority.root_not_after.to_string(),
+        "audit_key_id": authority.audit_key_id.map(|id| HEXLOWER.encode(&id)),
         "jwt_key_id": authority.jwt_key_id.as_ref().map(pki::KeyId::as_str),
         "warnings": authority.warnings,
     });

@@ -9,6 +9,7 @@ mod entry;
 mod envoy;
 mod node;
 mod node_alias;
+mod service;
 mod status;
 mod svid;
 mod token;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proto::v1::{CertificateStatus, StatusRequest, StatusResponse};
+use proto::v1::{AuditCheckpoint, CertificateStatus, StatusRequest, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::admin_client::{ca_admin, request};
@@ -23,6 +23,8 @@ fn screen(status: &StatusResponse) -> Answer {
         ("address", or_dash(&status.address)),
         ("root fingerprint", status.root_fingerprint.clone()),
         ("JWT key", or_dash(&status.jwt_key_id)),
+        ("audit key", or_dash(&status.audit_key)),
+        ("audit checkpoint", status.audit_checkpoint.as_ref().map_or_else(|| "-".to_owned(), checkpoint_text)),
         ("bundle sequence", status.bundle_sequence.to_string()),
         ("nodes", format!("{} attested, {} connected", status.nodes_attested, status.nodes_connected)),
         ("entries", status.entries.to_string()),
@@ -38,6 +40,10 @@ fn screen(status: &StatusResponse) -> Answer {
         .with_text(&warnings.join("\n"))
         .with_text(Answer::facts(facts, Value::Null).as_text())
         .with_text(certificates.as_text())
+}
+
+fn checkpoint_text(checkpoint: &AuditCheckpoint) -> String {
+    format!("up to event {}, {}", checkpoint.sequence, time_text(checkpoint.time.as_ref()))
 }
 
 fn row(certificate: &CertificateStatus) -> Vec<String> {
@@ -74,6 +80,11 @@ fn status_json(status: &StatusResponse) -> Value {
         "bundle_sequence": status.bundle_sequence,
         "root_fingerprint": status.root_fingerprint,
         "jwt_key_id": status.jwt_key_id,
+        "audit_key": status.audit_key,
+        "audit_checkpoint": status.audit_checkpoint.as_ref().map(|checkpoint| json!({
+            "sequence": checkpoint.sequence,
+            "time": time_json(checkpoint.time.as_ref()),
+        })),
         "nodes_attested": status.nodes_attested,
         "nodes_connected": status.nodes_connected,
         "entries": status.entries,

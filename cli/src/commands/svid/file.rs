@@ -1,16 +1,15 @@
 //! What lies in a file that an operator points at.
 
-use std::io::Read;
 use std::path::Path;
 
 use pki::{Certificate, MAX_TOKEN_BYTES, certificates_from_pem};
-use runtime::private_files::read_bounded;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::input;
 
 /// The most bytes read: a chain of eight of the largest certificates in PEM.
-const MAX_INPUT_BYTES: usize = 512 * 1024;
+pub(in crate::commands) const MAX_INPUT_BYTES: usize = 512 * 1024;
 
 /// An SVID of either kind, not verified.
 pub(super) enum SvidFile {
@@ -23,7 +22,7 @@ pub(super) enum SvidFile {
 impl SvidFile {
     /// Reads a file, or standard input for `-`. What begins with a PEM block is a chain, one word with two dots is a token.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = read_input(path)?;
+        let bytes = input::read(path, MAX_INPUT_BYTES)?;
         let text = std::str::from_utf8(&bytes).ok().map(str::trim);
         if let Some(token) = text.filter(|text| text.len() <= MAX_TOKEN_BYTES && !text.contains(char::is_whitespace))
             && token.split('.').count() == 3
@@ -38,20 +37,4 @@ impl SvidFile {
         let chain = certificates_from_pem(&bytes).map_err(|error| refused(error.to_string()))?;
         if chain.is_empty() { Err(refused("it is empty".to_owned())) } else { Ok(Self::X509(chain)) }
     }
-}
-
-/// The bytes of a file, or of standard input for `-`.
-pub(in crate::commands) fn read_input(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if path != Path::new("-") {
-        let bytes = read_bounded(path, MAX_INPUT_BYTES);
-        return Ok(Zeroizing::new(bytes.map_err(|error| Failure::failed("cannot read the file").because(error))?));
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
-    let limit = u64::try_from(MAX_INPUT_BYTES).unwrap_or(u64::MAX);
-    let read = std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::failed("cannot read standard input").because(error))?;
-    if bytes.len() > MAX_INPUT_BYTES {
-        return Err(Failure::failed("standard input is too long").because(format!("at most {MAX_INPUT_BYTES} bytes are read")));
-    }
-    Ok(bytes)
 }

@@ -13,7 +13,7 @@ use crate::args::{FetchVerb, SvidVerb};
 use crate::failure::Failure;
 use crate::output_format::OutputFormat;
 
-pub(super) use file::read_input;
+pub(super) use file::MAX_INPUT_BYTES;
 
 pub(super) async fn run(verb: SvidVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {

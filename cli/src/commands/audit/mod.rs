@@ -1,7 +1,10 @@
 //! `audit ...`.
 
+mod orphans;
+mod verify;
+
 use data_encoding::HEXLOWER;
-use proto::v1::{AuditEvent, TailAuditRequest, VerifyAuditRequest};
+use proto::v1::{AcknowledgeForkRequest, AuditEvent, TailAuditRequest};
 use serde_json::{Value, json};
 
 use crate::admin_client::{ANSWER_DEADLINE, ca_admin, request};
@@ -13,7 +16,9 @@ use crate::output_format::OutputFormat;
 pub(super) async fn run(verb: AuditVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {
         AuditVerb::Tail(args) => tail(&args, format).await,
-        AuditVerb::Verify(args) => verify(&args, format).await,
+        AuditVerb::Verify(args) => verify::run(&args, format).await,
+        AuditVerb::Orphans(args) => orphans::run(&args).await?.print(format),
+        AuditVerb::AcknowledgeFork(args) => acknowledge_fork(&args).await?.print(format),
     }
 }
 
@@ -40,27 +45,11 @@ async fn tail(args: &TailArgs, format: OutputFormat) -> Result<(), Failure> {
     }
 }
 
-async fn verify(args: &CaSocketArgs, format: OutputFormat) -> Result<(), Failure> {
-    let answer = ca_admin(&args.socket).await?.verify_audit(request(VerifyAuditRequest {})).await;
-    let verdict = answer.map_err(|status| Failure::from_status("audit verify", &status))?.into_inner();
-    let head = HEXLOWER.encode(&verdict.head);
-    let holds = verdict.fault.is_empty();
-    let json = json!({
-        "holds": holds,
-        "events": verdict.events,
-        "head": head,
-        "broken_at": (!holds).then_some(verdict.broken_at),
-        "fault": (!holds).then_some(&verdict.fault),
-    });
-    if holds {
-        return Answer::text(format!("the chain holds: {} events, head {head}", verdict.events), json).print(format);
-    }
-    if format != OutputFormat::Table {
-        Answer::text("", json).print(format)?;
-    }
-    Err(Failure::failed(format!("the audit chain is broken at event {}", verdict.broken_at))
-        .because(printable(&verdict.fault))
-        .advise("keep a copy of the state directory as it is, and find out who wrote to store.db"))
+async fn acknowledge_fork(args: &CaSocketArgs) -> Result<Answer, Failure> {
+    let answer = ca_admin(&args.socket).await?.acknowledge_fork(request(AcknowledgeForkRequest {})).await;
+    let answer = answer.map_err(|status| Failure::from_status("audit acknowledge-fork", &status))?.into_inner();
+    let text = format!("acknowledged {} checkpoints of another history; the CA signs checkpoints again", answer.acknowledged);
+    Ok(Answer::text(text, json!({ "acknowledged": answer.acknowledged })))
 }
 
 fn line(event: &AuditEvent) -> String {
