@@ -1,0 +1,248 @@
+//! Makes `fixtures/` and the seeds of `fuzz/corpus` anew: `cargo run -p fuzz-targets --example seeds`. Keys of authorities are
+//! forgotten, so new fixtures need new seeds; what fuzzing found lies beside the seeds and stays.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fuzz_targets::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
+use identity::{SpiffeId, TrustDomain};
+use pki::{
+    AuthorityRole, AuthoritySpec, Certificate, JwksContent, JwtKey, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey,
+    ReplicaByte, SerialNumber, Timestamp, TrustBundle, build_request, certificates_to_pem, prepare_authority, prepare_leaf,
+};
+use prost::Message;
+use proto::envoy::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use proto::v1;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct Authority {
+    root: Certificate,
+    issuer: Certificate,
+    issuer_key: PrivateKey,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) -> Outcome<()> {
+    let folder: PathBuf = root().join("../fuzz/corpus").join(target);
+    std::fs::create_dir_all(&folder)?;
+    Ok(std::fs::write(folder.join(format!("seed-{name}")), bytes)?)
+}
+
+fn serial(number: u8) -> SerialNumber {
+    SerialNumber::new(ReplicaByte::new(1).expect("1 is in range"), [number; pki::SERIAL_RANDOM_BYTES])
+}
+
+impl Authority {
+    fn new(number: u8) -> Outcome<Self> {
+        let (trust_domain, now) = (TrustDomain::parse(TRUST_DOMAIN)?, Timestamp::from_unix_seconds(NOW).minus(DAY));
+        let (root_key, issuer_key) =
+            (PrivateKey::generate(KeyAlgorithm::EcdsaP256)?, PrivateKey::generate(KeyAlgorithm::EcdsaP256)?);
+        let mint = |role, key: &PrivateKey, serial, issuer: Option<&Certificate>| {
+            let (trust_domain, public_key) = (&trust_domain, key.public_key());
+            let spec = AuthoritySpec { role, trust_domain, public_key, lifetime: 3650 * DAY, serial, now };
+            Ok::<_, Box<dyn Error>>(prepare_authority(&spec, issuer)?.sign(&root_key)?)
+        };
+        let root = mint(AuthorityRole::Root, &root_key, serial(number), None)?;
+        let issuer = mint(AuthorityRole::Issuer, &issuer_key, serial(number + 1), Some(&root))?;
+        Ok(Self { root, issuer, issuer_key })
+    }
+
+    fn chain(&self, name: &str, number: u8, ttl: Duration) -> Outcome<Vec<Certificate>> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let request = LeafRequest {
+            id: &SpiffeId::parse(&format!("spiffe://{TRUST_DOMAIN}/{name}"))?,
+            dns_names: &["web.example.org".parse()?],
+            ip_addresses: &[],
+            public_key: key.public_key(),
+            ttl: Some(ttl),
+            serial: serial(number),
+            now: Timestamp::from_unix_seconds(NOW - 3600),
+        };
+        let leaf = prepare_leaf(&LeafProfile::new(DAY, DAY)?, &request, &self.issuer)?.sign(&self.issuer_key)?;
+        Ok(vec![leaf, self.issuer.clone()])
+    }
+}
+
+fn main() -> Outcome<()> {
+    let (ours, foreign) = (Authority::new(1)?, Authority::new(11)?);
+    let web = ours.chain("web", 21, DAY)?;
+    let sets = [
+        ("root", vec![ours.root.clone()]),
+        ("foreign-root", vec![foreign.root.clone()]),
+        ("web", web.clone()),
+        ("api", ours.chain("api", 22, DAY)?),
+        ("ended", ours.chain("web", 23, Duration::from_secs(60))?),
+        ("foreign", foreign.chain("web", 24, DAY)?),
+    ];
+    for (name, certificates) in &sets {
+        std::fs::write(root().join("fixtures").join(format!("{name}.pem")), certificates_to_pem(certificates))?;
+    }
+    chains(&web, &ours.root)?;
+    requests()?;
+    tokens(&ours.root)?;
+    messages(&web)?;
+    texts()
+}
+
+fn chains(web: &[Certificate], root: &Certificate) -> Outcome<()> {
+    let whole = [web, std::slice::from_ref(root)].concat();
+    let mut raw = vec![0];
+    for certificate in &whole {
+        raw.extend(u16::try_from(certificate.der().len())?.to_be_bytes());
+        raw.extend_from_slice(certificate.der());
+    }
+    seed("svid_verify", "raw", &raw)?;
+    seed("svid_verify", "whole", &[1, 0, 0, 0])?;
+    seed("svid_verify", "with-root", &[1, 0, 0, 0, 3, 0])?;
+    seed("svid_verify", "late", &[1, 1, 0xff, 0x7f])?;
+    seed("svid_verify", "edited", &[1, 0, 0, 0, 6, 0, 40, 0, 1])?;
+    let text = certificates_to_pem(&whole);
+    seed("pem", "raw", &[&[0], text.as_bytes()].concat())?;
+    seed("pem", "commented", &[b"\0# the root\n", certificates_to_pem([root]).as_bytes(), b"end\n"].concat())?;
+    seed("pem", "assembled", &[1, 0, 90, b' ', b'#', b' ', b'a', 1, 2])?;
+    let request = build_request(&PrivateKey::from_pem(JWT_KEY_PEM)?, None)?;
+    seed("pem", "request", &[&[0], pki::request_to_pem(&request).as_bytes()].concat())
+}
+
+fn requests() -> Outcome<()> {
+    let id = SpiffeId::parse("spiffe://example.org/web")?;
+    let files: [(&str, &[u8]); 4] = [
+        ("p256", JWT_KEY_PEM),
+        ("p384", include_bytes!("../../pki/testdata/p384-sec1.pem")),
+        ("rsa", include_bytes!("../../pki/testdata/rsa2048-pkcs8.pem")),
+        ("ed25519", include_bytes!("../../pki/testdata/ed25519-pkcs8.pem")),
+    ];
+    for (name, pem) in files {
+        let key = PrivateKey::from_pem(pem)?;
+        seed("csr", name, &[&[0], build_request(&key, Some(&id))?.as_slice()].concat())?;
+        seed("csr", &format!("{name}-bare"), &[&[0], build_request(&key, None)?.as_slice()].concat())?;
+    }
+    seed("csr", "assembled", &[2, 2, 1, 2, 2, 1, 0])?;
+    seed("csr", "assembled-twice", &[2, 2, 1, 1, 2, 0, 3, 1, 1, 2, 1])?;
+    let mut attest = vec![5];
+    attest.extend([7; 128]);
+    let csr = csr_of(&[0x30, 0], &[]);
+    attest.extend(csr);
+    seed("attest", "bound", &attest)
+}
+
+fn tokens(root: &Certificate) -> Outcome<()> {
+    let key = JwtKey::new(PrivateKey::from_pem(JWT_KEY_PEM)?)?;
+    let kid = key.key_id();
+    let header = format!("{{\"alg\":\"ES256\",\"kid\":\"{kid}\",\"typ\":\"JWT\"}}");
+    let (exp, iat) = (NOW + 300, NOW);
+    let claims = format!("{{\"aud\":[\"db\",\"mail\"],\"exp\":{exp},\"iat\":{iat},\"sub\":\"spiffe://example.org/web\"}}");
+    seed("jwt", "signed", format!("\u{1}{header}\n{claims}").as_bytes())?;
+    let bare = format!(
+        "\u{1}{{\"alg\":\"ES256\"}}\n{{\"aud\":\"db\",\"exp\":{exp},\"nbf\":{iat},\"sub\":\"spiffe://example.org/a/b\"}}"
+    );
+    seed("jwt", "signed-bare", bare.as_bytes())?;
+    let token = pki::prepare_jwt_svid(
+        key.authority(),
+        &SpiffeId::parse("spiffe://example.org/web")?,
+        &pki::AudienceSet::parse(&["db"])?,
+        Duration::from_secs(300),
+        Timestamp::from_unix_seconds(NOW),
+    )?
+    .sign(&key)?;
+    seed("jwt", "token", format!("\0{}", token.token()).as_bytes())?;
+    let bundle = TrustBundle::new(TrustDomain::parse(TRUST_DOMAIN)?, vec![root.clone()], 7)?;
+    let bundle = bundle.with_jwt_authorities(vec![key.authority().clone()])?;
+    for (name, content) in [("all", JwksContent::All), ("x509", JwksContent::X509), ("jwt", JwksContent::Jwt)] {
+        seed("jwks", name, bundle.to_jwks(content).as_bytes())?;
+    }
+    let issuer = r#"{"keys":[{"kty":"EC","crv":"P-384","kid":"a","use":"sig"},{"kty":"RSA","alg":"RS256","n":"AQAB","e":"AQAB"},{"kty":"oct","k":"AA"}]}"#;
+    seed("jwks", "issuer", issuer.as_bytes())
+}
+
+fn messages(web: &[Certificate]) -> Outcome<()> {
+    let hello = v1::Hello { protocol: 1, build: "0.1.0".to_owned(), ..Default::default() };
+    let key = PrivateKey::from_pem(JWT_KEY_PEM)?;
+    let (csr, node_public_key) = (build_request(&key, None)?, key.public_key().spki_der().to_vec());
+    let join = v1::AttestJoinTokenRequest {
+        hello: Some(hello.clone()),
+        token: "0123456789abcdef0123456789abcdef".to_owned(),
+        node_public_key: node_public_key.clone(),
+        csr: csr.clone(),
+        proof: vec![1; 64],
+    };
+    seed("attest", "join", &[&[0], join.encode_to_vec().as_slice()].concat())?;
+    let begin = v1::reattest_request::Begin { hello: Some(hello.clone()), node_public_key: node_public_key.clone() };
+    let reattest = v1::ReattestRequest { step: Some(v1::reattest_request::Step::Begin(begin)) };
+    seed("attest", "reattest", &[&[1], reattest.encode_to_vec().as_slice()].concat())?;
+    let chain = web.iter().map(|certificate| certificate.der().to_vec()).collect();
+    let begin = v1::attest_certificate_request::Begin { hello: Some(hello), chain, node_public_key };
+    let certificate = v1::AttestCertificateRequest { step: Some(v1::attest_certificate_request::Step::Begin(begin)) };
+    seed("attest", "certificate", &[&[2], certificate.encode_to_vec().as_slice()].concat())?;
+    let entry = v1::Entry {
+        id: "e1".to_owned(),
+        spiffe_id: "spiffe://example.org/web".to_owned(),
+        selectors: vec!["unix:uid:1000".to_owned(), "unix:path:/bin/web".to_owned()],
+        parent_node: "n1".to_owned(),
+        ttl_seconds: 60,
+        dns_names: vec!["web.example.org".to_owned()],
+        hint: "internal".to_owned(),
+        parent_alias: "web".to_owned(),
+        revision: 3,
+        ..Default::default()
+    };
+    seed("attest", "entry", &[&[3], entry.encode_to_vec().as_slice()].concat())?;
+    let update = v1::SyncUpdate { sequence: 1, replaces_entries: true, upserted: vec![entry], ..Default::default() };
+    seed("attest", "update", &[&[4], update.encode_to_vec().as_slice()].concat())?;
+
+    // Open, ask for three names, take, accept, another state, take, reject.
+    seed("sds", "push", &[0, 0, 2, 0, 7, 3, 9, 0, 2, 0, 7, 0, 5, 3, 9, 0, 2, 0, 7, 1, 9, 0])?;
+    seed("sds", "delta", &[0, 1, 2, 0, 15, 3, 9, 0, 2, 0, 15, 0, 5, 5, 9, 0, 2, 0, 3, 1, 9, 0, 5, 2, 9, 0])?;
+    seed("sds", "both", &[0, 0, 0, 1, 2, 0, 1, 3, 2, 1, 2, 3, 9, 0, 9, 1, 5, 7, 7, 0, 90, 9, 0, 9, 1, 8, 3])?;
+    let state =
+        DiscoveryRequest { resource_names: vec!["default".to_owned(), "*".to_owned()], ..Default::default() }.encode_to_vec();
+    let delta =
+        DeltaDiscoveryRequest { resource_names_subscribe: vec!["ROOTCA".to_owned()], ..Default::default() }.encode_to_vec();
+    let raw =
+        |kind: u8, bytes: &[u8]| Ok::<_, Box<dyn Error>>([&[0, kind, 4, 0, u8::try_from(bytes.len())?], bytes, &[9, 0]].concat());
+    seed("sds", "raw", &raw(0, &state)?)?;
+    seed("sds", "raw-delta", &raw(1, &delta)?)
+}
+
+fn texts() -> Outcome<()> {
+    for (name, text) in [
+        ("id", "spiffe://example.org/ns/default/sa/web"),
+        ("domain-id", "spiffe://example.org"),
+        ("domain", "example.org"),
+        ("dots", "spiffe://t/a/../b"),
+        ("upper", "spiffe://T/A"),
+        ("selector", "unix:uid:1000"),
+        ("selector-path", "unix:path:/usr/bin/envoy"),
+    ] {
+        seed("spiffe_id", name, text.as_bytes())?;
+    }
+    let ca = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nlisten = \"127.0.0.1:0\"\nreplica = \"ca-2\"\nreplica_byte = 2\n\
+              server_names = [\"ca.example.org\", \"10.0.0.1\"]\nadvertise = \"ca.example.org:8443\"\n[leaf]\ndefault_ttl = \"10m\"\n\
+              max_ttl = \"1h\"\nagent_ttl = \"20m\"\n[attestation]\nreattest_window = \"1h\"\ntoken_ttl = \"1m\"\n\
+              [[attestation.certificate]]\nroots = \"/r.pem\"\nnode = \"dns:{node}.vm.example.org\"\n[jwt]\nmax_ttl = \"10m\"\n[log]\nformat = \"json\"\n\
+              [telemetry]\naddress = \"127.0.0.1:0\"\n";
+    seed("config", "ca", format!("0{ca}").as_bytes())?;
+    seed("config", "ca-small", b"0trust_domain = \"t\"\nstate_dir = \"/s\"\nlisten = \"[::1]:1\"\n")?;
+    let agent = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nca_address = \"ca.example.org:8443\"\n\
+                 trust_bundle = \"/b.pem\"\njoin_token_file = \"/t\"\napi_socket = \"/a.sock\"\n[sds]\nvalidation_context = \"spiffe\"\n\
+                 [telemetry]\naddress = \"unix:/t.sock\"\n[log]\nlevel = \"debug\"\n";
+    seed("config", "agent", format!("1{agent}").as_bytes())?;
+    let grounds = r#"{"audiences":["signet"],"by":"token","claims":{"env":"b","sub":"x"},"issuer":"https://issuer.example"}"#;
+    seed("ledger", "grounds", grounds.as_bytes())?;
+    seed("ledger", "source", grounds.replace("\"by\":\"token\",", "").as_bytes())?;
+    let events = [3, 0, 0, 0, 1, 2, b'a', b'b', 2, b'{', b'}', 0, 0, 0, 2, 1, b'c', 0, 0, 0, 0, 3, 1, b'd', 1, b'e'];
+    for (name, touch) in
+        [("whole", &[][..]), ("edited", &[6, 1, 1, b'x']), ("removed", &[3, 1]), ("moved", &[4, 1]), ("cut", &[2, 1])]
+    {
+        seed("ledger", name, &[&events[..], touch].concat())?;
+    }
+    seed("ledger", "inserted", &[&events[..], &[8, 2, 1, b'k', 1, b'b']].concat())?;
+    seed("ledger", "set-back", &[&events[..], &[1, 1, 2, 2]].concat())
+}

@@ -1,0 +1,52 @@
+//! What is fuzzed. Each target takes bytes that somebody else chose and panics when a rule of Signet's does not hold; an input that
+//! is refused is a good outcome, and so is one that is too short to mean anything.
+//!
+//! The bodies are ordinary functions, so that the same code runs under libFuzzer (`fuzz/`, docs/testing.md) and, over the committed
+//! corpora, in `cargo test`. Nothing here reads a clock or draws randomness that decides an outcome.
+
+mod attest;
+mod config;
+mod csr;
+mod fixture;
+mod jwks;
+mod jwt;
+mod ledger;
+mod pem;
+mod sds;
+mod spiffe_id;
+mod svid_verify;
+
+pub use fixture::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
+
+/// A function over bytes of anybody's choice, and what it is called everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Of the binary below `fuzz/fuzz_targets` and of the folder below `fuzz/corpus`.
+    pub name: &'static str,
+    /// Panics when a rule does not hold.
+    pub run: fn(&[u8]),
+}
+
+/// Every target. `fuzz/Cargo.toml` has a binary for each; `tests/replay.rs` compares.
+pub const TARGETS: &[Target] = &[
+    Target { name: "attest", run: attest::run },
+    Target { name: "config", run: config::run },
+    Target { name: "csr", run: csr::run },
+    Target { name: "jwks", run: jwks::run },
+    Target { name: "jwt", run: jwt::run },
+    Target { name: "ledger", run: ledger::run },
+    Target { name: "pem", run: pem::run },
+    Target { name: "sds", run: sds::run },
+    Target { name: "spiffe_id", run: spiffe_id::run },
+    Target { name: "svid_verify", run: svid_verify::run },
+];
+
+/// The target of this name.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn target(name: &str) -> Target {
+    let found = TARGETS.iter().find(|target| target.name == name);
+    *found.unwrap_or_else(|| unreachable!("no target is called {name}"))
+}
