@@ -15,6 +15,8 @@ pub struct AgentOptions {
     pub fingerprint: Option<String>,
     /// Where it finds the CA instead of its address.
     pub ca_address: Option<SocketAddr>,
+    /// How much it logs; `None` is all that tests want to see.
+    pub log_level: Option<String>,
     /// Lines put before the first table of the configuration file.
     pub keys: String,
     /// Lines added to the configuration file.
@@ -34,7 +36,12 @@ pub struct Agent {
 impl Agent {
     /// Makes a token, writes a configuration, starts the agent and waits until it is ready.
     pub async fn start(bed: &TestBed, ca: &Ca, node: &str) -> Self {
-        let agent = Self::launch(bed, ca, node, &ca.create_token(node), AgentOptions::default()).await;
+        Self::start_with(bed, ca, node, AgentOptions::default()).await
+    }
+
+    /// The same with options.
+    pub async fn start_with(bed: &TestBed, ca: &Ca, node: &str, options: AgentOptions) -> Self {
+        let agent = Self::launch(bed, ca, node, &ca.create_token(node), options).await;
         agent.ready().await;
         agent
     }
@@ -48,7 +55,7 @@ impl Agent {
     /// Writes the configuration and the token; says where the configuration is.
     pub fn configure(bed: &TestBed, ca: &Ca, node: &str, token: &JoinToken, options: AgentOptions) -> PathBuf {
         let directory = bed.path();
-        let AgentOptions { fingerprint, ca_address, keys, extra } = options;
+        let AgentOptions { fingerprint, ca_address, log_level, keys, extra } = options;
         let token_file = bed.write(&format!("{node}-token"), &token.token);
         std::fs::set_permissions(&token_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("our own file");
         let content = format!(
@@ -63,11 +70,12 @@ impl Agent {
              [telemetry]\n\
              address = \"127.0.0.1:0\"\n\
              [log]\n\
-             level = \"debug\"\n\
+             level = \"{log_level}\"\n\
              {extra}\n",
             trust_domain = ca.trust_domain,
             state = directory.join(format!("{node}-state")).display(),
             address = ca_address.unwrap_or(ca.address),
+            log_level = log_level.as_deref().unwrap_or("debug"),
             fingerprint = fingerprint.unwrap_or_else(|| token.ca_fingerprint.clone()),
             token = token_file.display(),
             api = directory.join(format!("{node}-public/api.sock")).display(),

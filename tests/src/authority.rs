@@ -19,6 +19,8 @@ pub struct CaOptions {
     pub agent_ttl: String,
     /// DNS names and IP addresses of its serving certificate.
     pub server_names: Vec<String>,
+    /// How much it logs: all that tests want to see, unless its speed is measured.
+    pub log_level: String,
     /// Lines added to the configuration file, such as a `[authority]` section.
     pub extra: String,
 }
@@ -30,6 +32,7 @@ impl Default for CaOptions {
             leaf_ttl: "1h".to_owned(),
             agent_ttl: "1h".to_owned(),
             server_names: Vec::new(),
+            log_level: "debug".to_owned(),
             extra: String::new(),
         }
     }
@@ -74,7 +77,7 @@ impl Ca {
     #[must_use]
     pub fn configure(bed: &TestBed, name: &str, listen: &str, options: &CaOptions) -> PathBuf {
         let directory = bed.path();
-        let CaOptions { trust_domain, leaf_ttl, agent_ttl, server_names, extra } = options;
+        let CaOptions { trust_domain, leaf_ttl, agent_ttl, server_names, log_level, extra } = options;
         let content = format!(
             "trust_domain = \"{trust_domain}\"\n\
              state_dir = \"{state}\"\n\
@@ -88,7 +91,7 @@ impl Ca {
              [telemetry]\n\
              address = \"127.0.0.1:0\"\n\
              [log]\n\
-             level = \"debug\"\n\
+             level = \"{log_level}\"\n\
              {extra}\n",
             state = directory.join(format!("{name}-state")).display(),
             socket = directory.join(format!("{name}-admin.sock")).display(),
@@ -98,8 +101,20 @@ impl Ca {
 
     /// Starts a CA that was configured and initialised.
     pub async fn run(directory: &Path, name: &str, trust_domain: &str) -> Self {
+        Self::run_under(&[], directory, name, trust_domain).await
+    }
+
+    /// The same by a command that runs it as its own process, such as [`crate::traced`]; `words` come before the path of the binary.
+    pub async fn run_under(words: &[String], directory: &Path, name: &str, trust_domain: &str) -> Self {
         let config = directory.join(format!("{name}.toml"));
-        let mut command = Command::new(signet_binary());
+        let mut command = match words.split_first() {
+            None => Command::new(signet_binary()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(signet_binary());
+                command
+            }
+        };
         command.args(["ca", "run", "-o", "json", "--config"]).arg(config);
         let mut process = Process::start(name, &mut command, directory);
         let line: Value = serde_json::from_str(&process.first_line().await).expect("ca run -o json prints JSON");
@@ -188,10 +203,30 @@ impl Ca {
     #[track_caller]
     #[must_use]
     pub fn recorded_serials(&self) -> Vec<String> {
-        let events = self.operate(&["audit", "tail", "-n", "1000000"]).ok().stdout;
-        let parsed: Value = serde_json::from_str(&events).expect("audit tail -o json prints JSON");
-        let events = parsed.as_array().expect("audit tail -o json prints a list");
+        let events = self.events();
         events.iter().filter_map(|event| event["body"]["serial"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Serials of certificates whose intent was recorded and whose result was not: nobody knows whether anyone holds them.
+    #[track_caller]
+    #[must_use]
+    pub fn unanswered_serials(&self) -> Vec<String> {
+        let mut open = std::collections::BTreeSet::new();
+        for event in self.events() {
+            let Some(serial) = event["body"]["serial"].as_str() else { continue };
+            match event["kind"].as_str() {
+                Some("certificate_intended") => drop(open.insert(serial.to_owned())),
+                Some("certificate_signed") => drop(open.remove(serial)),
+                _ => {}
+            }
+        }
+        open.into_iter().collect()
+    }
+
+    #[track_caller]
+    fn events(&self) -> Vec<Value> {
+        let events = self.operate(&["audit", "tail", "-n", "1000000"]).ok().stdout;
+        serde_json::from_str(&events).expect("audit tail -o json prints a list")
     }
 
     /// The text of `/metrics`.

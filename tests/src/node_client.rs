@@ -54,15 +54,7 @@ impl CaConnection {
         fingerprint: &str,
         svid: Option<Arc<X509Svid>>,
     ) -> Result<Self, String> {
-        let trust_domain = TrustDomain::parse(trust_domain).expect("the test names a trust domain");
-        let sha256 = HEXLOWER.decode(fingerprint.as_bytes()).expect("a fingerprint is hex");
-        let trust = ServerTrust::PinnedRoot {
-            sha256: sha256.try_into().expect("a fingerprint has 32 bytes"),
-            expect: PeerMatcher::SignetCa(trust_domain.clone()),
-            trust_domain,
-        };
-        let svid = svid.map(|svid| watch::channel(svid).1);
-        let tls = ClientTls::new(trust, svid, &[b"h2"], SystemClock::shared());
+        let tls = client_tls(trust_domain, fingerprint, svid);
         let exporter = Arc::new(Mutex::new(None));
         let connector = Connector { tls, ca, exporter: exporter.clone() };
         let endpoint = Endpoint::from_static("http://ca.signet");
@@ -122,6 +114,19 @@ impl CaConnection {
         let svid = result.svid.expect("an attestation carries an SVID");
         Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: result.node })
     }
+}
+
+/// TLS to a CA whose root has the fingerprint, as `svid` or without a certificate.
+pub(crate) fn client_tls(trust_domain: &str, fingerprint: &str, svid: Option<Arc<X509Svid>>) -> ClientTls {
+    let trust_domain = TrustDomain::parse(trust_domain).expect("the test names a trust domain");
+    let sha256 = HEXLOWER.decode(fingerprint.as_bytes()).expect("a fingerprint is hex");
+    let trust = ServerTrust::PinnedRoot {
+        sha256: sha256.try_into().expect("a fingerprint has 32 bytes"),
+        expect: PeerMatcher::SignetCa(trust_domain.clone()),
+        trust_domain,
+    };
+    let svid = svid.map(|svid| watch::channel(svid).1);
+    ClientTls::new(trust, svid, &[b"h2"], SystemClock::shared())
 }
 
 /// The hello of an honest agent.

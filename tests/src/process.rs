@@ -59,6 +59,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Its memory that is present now, in KiB (`VmRSS` of proc(5)).
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("the kernel counts in kB")
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Panics

@@ -11,6 +11,8 @@ use crate::PeerKind;
 pub enum Requirement {
     /// The suite runs as root (`REQUIRE_ROOT=1` makes its absence a failure).
     Root,
+    /// strace(1), and leave to trace (`REQUIRE_STRACE=1`).
+    Strace,
     /// The kernel lets this user make user and mount namespaces.
     UserNamespaces,
     /// Python with the packages of `tests/peers/istio`, which `./test` installs.
@@ -19,6 +21,8 @@ pub enum Requirement {
     Envoy,
     /// A client program of `tests/peers`, which `./test` builds where its tool chain is.
     Peer(PeerKind),
+    /// A copy of x509-limbo's cases, which `./test --limbo FILE` names.
+    Limbo,
     /// The nginx binary of the system, or the one that `./test` unpacks.
     Nginx,
 }
@@ -26,15 +30,17 @@ pub enum Requirement {
 /// Whether the machine has what the test needs. If not, the test is listed as not run, or fails where its running was demanded.
 ///
 /// # Panics
-/// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_NGINX` or the full `./test` promised it.
+/// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_STRACE`, `REQUIRE_NGINX` or the full `./test` promised it.
 #[must_use]
 pub fn needs(test: &str, requirement: Requirement) -> bool {
     let (met, demanded) = match requirement {
         Requirement::Root => (nix::unistd::geteuid().is_root(), variable("REQUIRE_ROOT").is_some()),
+        Requirement::Strace => (crate::strace::strace_works(), variable("REQUIRE_STRACE").is_some()),
         Requirement::UserNamespaces => (user_namespaces_work(), variable("REQUIRE_ROOT").is_some()),
         Requirement::IstioPeer => (istio_peer().is_some(), variable("SIGNET_TEST_FAST").is_none()),
         Requirement::Peer(kind) => (kind.program().is_some(), variable("SIGNET_TEST_FAST").is_none() && kind.has_tool_chain()),
         Requirement::Envoy => (envoy_binary().is_some(), variable("SIGNET_TEST_FAST").is_none()),
+        Requirement::Limbo => (limbo().is_some_and(|path| path.is_file()), limbo().is_some()),
         Requirement::Nginx => (nginx_binary().is_some(), variable("REQUIRE_NGINX").is_some()),
     };
     if met {
@@ -53,6 +59,12 @@ pub fn needs(test: &str, requirement: Requirement) -> bool {
 #[must_use]
 pub fn istio_peer() -> Option<PathBuf> {
     variable("SIGNET_TEST_ISTIO_PEER").map(PathBuf::from).filter(|path| path.is_file())
+}
+
+/// The file of x509-limbo's cases that `./test --limbo` was given.
+#[must_use]
+pub fn limbo() -> Option<PathBuf> {
+    variable("SIGNET_TEST_LIMBO").map(PathBuf::from)
 }
 
 /// The Envoy binary that `./test` installed.

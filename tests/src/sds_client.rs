@@ -77,7 +77,15 @@ impl SdsClient {
     /// # Errors
     /// The server's refusal.
     pub async fn subscribe<S: AsRef<str>>(&mut self, names: &[S]) -> Result<SdsStream, Status> {
-        self.subscribe_as(names, None).await
+        self.open(names, suite_node(), None).await
+    }
+
+    /// The same from a proxy that says more about itself in its first message.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn subscribe_as_node<S: AsRef<str>>(&mut self, names: &[S], node: Node) -> Result<SdsStream, Status> {
+        self.open(names, node, None).await
     }
 
     /// The same with a token in the stream's metadata.
@@ -88,10 +96,14 @@ impl SdsClient {
     /// # Panics
     /// When the token is no header.
     pub async fn subscribe_as<S: AsRef<str>>(&mut self, names: &[S], token: Option<&str>) -> Result<SdsStream, Status> {
+        self.open(names, suite_node(), token).await
+    }
+
+    async fn open<S: AsRef<str>>(&mut self, names: &[S], node: Node, token: Option<&str>) -> Result<SdsStream, Status> {
         let names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
         let (requests, incoming) = mpsc::unbounded_channel();
         let mut stream = SdsStream::request(&names, "", "", None);
-        stream.node = Some(Node { id: "suite".to_owned(), ..Node::default() });
+        stream.node = Some(node);
         drop(requests.send(stream));
         let incoming = tokio_stream::wrappers::UnboundedReceiverStream::new(incoming);
         let mut request = tonic::Request::new(incoming);
@@ -141,6 +153,10 @@ impl SdsStream {
             ..DiscoveryRequest::default()
         }
     }
+}
+
+fn suite_node() -> Node {
+    Node { id: "suite".to_owned(), ..Node::default() }
 }
 
 fn decode(secret: Secret) -> SdsSecret {

@@ -188,6 +188,25 @@ fn p15_init_never_overwrites_and_run_wants_it_first() {
     }
 }
 
+/// P15: an RSA authority, by the crypto backend of the build: ring makes no RSA keys, and says so before it writes anything.
+#[test]
+fn p15_an_rsa_authority_is_made_or_refused_with_the_way_out() {
+    let bed = TestBed::new();
+    let config = Ca::configure(&bed, "ca", "127.0.0.1:0", &CaOptions::default());
+    let state = bed.path().join("ca-state");
+    let verb = ["ca".as_ref(), "init".as_ref(), "--config".as_ref(), config.as_os_str()];
+    let made = Cli::run(&[&verb[..], &["--algorithm".as_ref(), "rsa3072".as_ref()]].concat());
+    if cfg!(feature = "aws-lc") {
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        let root = pki::certificates_from_pem(&std::fs::read(state.join("root-cert.pem")).unwrap()).unwrap();
+        assert_eq!(root[0].public_key().algorithm(), pki::PublicKeyAlgorithm::Rsa { bits: 3072 });
+    } else {
+        refused(&made, &["RSA 3072 keys cannot be made by ring", "--features aws-lc"]);
+        assert!(!state.exists());
+        assert_eq!(init(&config).code, 0);
+    }
+}
+
 /// P15: the trust domain has no default, unknown keys are refused, and all faults come at once.
 #[test]
 fn p15_a_faulty_configuration_is_refused_whole() {

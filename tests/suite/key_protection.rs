@@ -110,7 +110,7 @@ async fn a_key_that_is_not_protected_as_configured_stops_the_start_and_the_way_o
     // A passphrase and plain keys: refused, and OpenSSL's encryption is the way out.
     with(keys_table(&passphrase));
     refused("openssl pkcs8 -topk8");
-    for key in ["authority/0001/ca-key.pem", "jwt-key.pem", "root-key.pem"] {
+    for key in ["authority/0001/ca-key.pem", "jwt-key.pem", "audit-key.pem", "root-key.pem"] {
         let key = bed.path().join("ca-state").join(key);
         let sealed = bed.path().join("sealed.pem");
         let pass = format!("file:{}", passphrase.display());

@@ -2,8 +2,11 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is a test: it fails by them, and prints its figures")]
 
+mod agent_limits;
+mod anchors;
 mod architecture;
 mod attestation;
+mod audit_checkpoints;
 mod ca_start;
 mod certificate_attestation;
 mod command_line;
@@ -15,10 +18,14 @@ mod envoy_nack;
 mod envoy_pair;
 mod file_secrets;
 mod files;
+mod http2;
 mod isolation;
 mod istio_ca;
 mod istio_provider;
 mod key_protection;
+mod limbo;
+mod limits;
+mod memory_residue;
 mod nginx;
 mod oidc;
 mod operator;
@@ -32,6 +39,8 @@ mod secrecy;
 mod service_manager;
 mod stranger;
 mod telemetry;
+mod timer;
+mod undumpable;
 mod workload_api;
 mod workload_jwt;
 mod workload_restart;

@@ -1,5 +1,6 @@
 //! The floors of ARCHITECTURE.md, held by tests.
 
+mod backends;
 mod conformance;
 mod dependencies;
 mod files;

@@ -11,6 +11,8 @@ const PURE: &[&str] = &[
     "ca/src/authority",
     "ca/src/issuance",
     "ca/src/jwt/issuance",
+    "ca/src/turns/queue",
+    "ca/src/turns/urgency",
     "ca/src/oidc/rule",
     "ca/src/oidc/template",
     "sds/src/stream",

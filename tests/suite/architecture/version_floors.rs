@@ -26,7 +26,11 @@ const BANNED: &[(&str, &str)] =
     &[("rsa", "RUSTSEC-2023-0071"), ("rustls-pemfile", "RUSTSEC-2025-0134"), ("openssl-sys", "one crypto backend")];
 
 fn locked() -> BTreeMap<String, Vec<(u64, u64, u64)>> {
-    let text = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock is committed");
+    locked_in("Cargo.lock")
+}
+
+fn locked_in(lock: &str) -> BTreeMap<String, Vec<(u64, u64, u64)>> {
+    let text = std::fs::read_to_string(root().join(lock)).expect("Cargo.lock is committed");
     let lock: toml::Table = text.parse().expect("Cargo.lock is TOML");
     let mut versions = BTreeMap::<_, Vec<_>>::new();
     for package in lock["package"].as_array().expect("Cargo.lock lists packages") {
@@ -48,7 +52,7 @@ fn no_locked_version_is_below_its_floor() {
             assert!(version >= floor, "{name} {version:?} is below {floor:?}: {why}");
         }
     }
-    for needed in ["rustls", "rustls-webpki", "ring", "h2", "tonic", "time", "prost", "bytes"] {
+    for needed in ["rustls", "rustls-webpki", "ring", "aws-lc-sys", "h2", "tonic", "time", "prost", "bytes"] {
         assert!(locked.contains_key(needed), "{needed} left the tree: its floor can go too");
     }
 }
@@ -59,4 +63,15 @@ fn banned_crates_are_not_locked_at_all() {
     for (name, why) in BANNED {
         assert!(!locked.contains_key(*name), "{name}: {why}");
     }
+}
+
+#[test]
+fn what_is_fuzzed_is_what_ships() {
+    let (shipped, fuzzed) = (locked(), locked_in("fuzz/Cargo.lock"));
+    for (name, versions) in &fuzzed {
+        let Some(ours) = shipped.get(name) else { continue };
+        let others: Vec<_> = versions.iter().filter(|version| !ours.contains(version)).collect();
+        assert!(others.is_empty(), "fuzz/Cargo.lock has {name} {others:?}, Cargo.lock {ours:?}: copy Cargo.lock there and build");
+    }
+    assert!(fuzzed.contains_key("libfuzzer-sys") && !shipped.contains_key("libfuzzer-sys"));
 }

@@ -1,0 +1,66 @@
+//! A CA that has no file descriptor left.
+
+use std::fs::read_dir;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tests::{Ca, CaConnection, TestBed, attested_connection, eventually, eventually_within, issue};
+use tokio::net::TcpStream;
+
+use super::{metric, options};
+
+fn open_descriptors(ca: &Ca) -> u64 {
+    let count = read_dir(format!("/proc/{}/fd", ca.process.id())).expect("the process is there").count();
+    u64::try_from(count).unwrap()
+}
+
+/// Leaves the process so many descriptors and no more.
+fn limit_descriptors(ca: &Ca, current: u64) {
+    let pid = Pid::from_raw(i32::try_from(ca.process.id()).unwrap());
+    // The child has the hard limit of this process.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("a child of ours can be limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without_a_restart() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, options("handshake_deadline = \"60s\"")).await;
+    let (connection, agent) = attested_connection(&ca, "node-1").await;
+    let entry = ca.create_entry("spiffe://example.org/web", &["unix:uid:1"], "node-1");
+    let fingerprint = ca.create_token("unused").ca_fingerprint;
+    let served = async || issue(&connection, &[&entry]).await.expect("an open connection goes on").len();
+    assert_eq!(served().await, 1);
+    // What the harness asked before is closed by now, or will be.
+    let base = open_descriptors(&ca);
+    limit_descriptors(&ca, base + 6);
+
+    // Peers that say nothing hold what is left: they make room, one at each try.
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(ca.address).await.unwrap());
+    }
+    eventually("the shortage", async || ca.process.stderr().contains("accepting connections is failing").then_some(())).await;
+    assert_eq!(served().await, 1);
+    let svid = || Some(agent.svid.clone());
+    let open = async || CaConnection::open(ca.address, &ca.trust_domain, &fingerprint, svid()).await.ok();
+    let newcomer = eventually_within("a newcomer among silent ones", Duration::from_secs(60), open).await;
+    assert_eq!(issue(&newcomer, &[&entry]).await.expect("the newcomer is served").len(), 1);
+    drop((silent, newcomer));
+
+    // Peers that finished their handshake make no room; the CA waits, and takes newcomers when some have left.
+    eventually("the silent ones to be gone", async || (open_descriptors(&ca) <= base).then_some(())).await;
+    limit_descriptors(&ca, base + 3);
+    let mut holding = Vec::new();
+    while let Ok(Some(held)) = tokio::time::timeout(Duration::from_secs(5), open()).await {
+        holding.push(held);
+        assert!(holding.len() < 16, "the limit has no effect");
+    }
+    assert_eq!(served().await, 1);
+    holding.clear();
+    let newcomer = eventually_within("a newcomer after the shortage", Duration::from_secs(60), open).await;
+    assert_eq!(issue(&newcomer, &[&entry]).await.expect("the newcomer is served").len(), 1);
+    limit_descriptors(&ca, 1024);
+    ca.ready().await;
+    assert!(metric(&ca, "accept_failures_total").await > 0);
+}
