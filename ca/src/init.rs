@@ -8,9 +8,10 @@ mod maker;
 
 use std::path::{Path, PathBuf};
 
+use pki::checkpoint::CheckpointKey;
 use pki::{
-    AuthorityRole, Certificate, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, RsaSize, SerialNumber,
-    Sha256Digest, Timestamp, certificates_from_pem, certificates_to_pem,
+    AuthorityRole, Certificate, JwtKey, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, RsaSize,
+    SerialNumber, Sha256Digest, Timestamp, certificates_from_pem, certificates_to_pem,
 };
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
@@ -19,9 +20,7 @@ use runtime::private_files::{
 };
 use zeroize::Zeroizing;
 
-use crate::checkpoints::key as checkpoint_key;
 use crate::config::CaConfig;
-use crate::jwt::key as jwt_key_file;
 use crate::key_file;
 use crate::keystore::{Keystore, KeystoreError, generations};
 use crate::oidc;
@@ -144,8 +143,8 @@ pub async fn init(
     let root_key_pem = root_key.to_protected_pem(&protection, &entropy::bytes(entropy));
     write_private(&root_key_file, root_key_pem.as_bytes(), Overwrite::Refuse)?;
     write_public(&root_certificate, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
-    let jwt_key = jwt_key_file::load_or_make(config, entropy).map_err(KeystoreError::JwtKey)?;
-    let audit_key = checkpoint_key::load_or_make(config, entropy).map_err(KeystoreError::CheckpointKey)?;
+    let jwt_key = key_file::load_or_make::<JwtKey>(config, entropy).map_err(KeystoreError::StateKey)?;
+    let audit_key = key_file::load_or_make::<CheckpointKey>(config, entropy).map_err(KeystoreError::StateKey)?;
     let generation = maker.write_generation(1, &issuer, &issuer_key, &root, &protection)?;
     Ok(InitReport {
         root_certificate,
@@ -216,8 +215,8 @@ pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, CheckE
     }
     drop(provisioning::load(&config.provisioning)?);
     let (keystore, authority) = Keystore::open(config, now)?;
-    let jwt_key = jwt_key_file::load(config).map_err(KeystoreError::JwtKey)?;
-    let audit_key = checkpoint_key::load(config).map_err(KeystoreError::CheckpointKey)?;
+    let jwt_key = key_file::load::<JwtKey>(config).map_err(KeystoreError::StateKey)?;
+    let audit_key = key_file::load::<CheckpointKey>(config).map_err(KeystoreError::StateKey)?;
     let mut warnings = warnings_of(&authority, now);
     warnings.extend(authority.check_ready(&config.leaf, now).err().map(|why| why.to_string()));
     warnings.extend(oidc::check(&config.oidc)?);

@@ -18,10 +18,9 @@ use runtime::secret_source::{SecretSource, SecretSourceError};
 use zeroize::Zeroizing;
 
 use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem, SigningAuthority};
-use crate::checkpoints::CheckpointKeyError;
 use crate::config::CaConfig;
-use crate::jwt::JwtKeyFileError;
 use crate::key_file;
+pub use crate::key_file::StateKeyError;
 
 /// Names in a generation, and in a plugged-in directory of Istio's `cacerts` layout.
 pub(crate) const CA_CERT: &str = "ca-cert.pem";
@@ -76,12 +75,9 @@ pub enum KeystoreError {
     /// The set is not valid.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The key behind JWT-SVIDs.
+    /// A key of which the state directory has one.
     #[error(transparent)]
-    JwtKey(#[from] JwtKeyFileError),
-    /// The key behind checkpoints of the audit chain.
-    #[error(transparent)]
-    CheckpointKey(#[from] CheckpointKeyError),
+    StateKey(#[from] StateKeyError),
     /// A running CA does not change its root: certificates under the old one would stop working at once.
     #[error(
         "{}: the newer authority does not keep the root {}; the authority in use goes on. A change of root needs a restart, and every \

@@ -1,6 +1,7 @@
 //! The running CA: everything bound first, then run under one group of tasks.
 
 mod error;
+mod services;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,41 +26,27 @@ use tokio::sync::{broadcast, watch};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::attestation::Attestation;
 use crate::authority::SigningAuthority;
-use crate::checkpoints::key as checkpoint_key;
 use crate::checkpoints::{CheckpointDesk, CheckpointParts};
-use crate::config::{CaConfig, IstioConfig, LimitsConfig};
-use crate::csr_limit::CsrLimit;
+use crate::config::{CaConfig, LimitsConfig};
 use crate::issuance_clock::IssuanceClock;
 use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
-use crate::istio::{CallerParts, IstioCallers};
 use crate::jwt::desk::JwtDesk;
-use crate::jwt::key as jwt_key_file;
+use crate::key_file;
 use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::{Metrics, StoreCollector};
 use crate::oidc::{KeyRefresher, TokenJudge};
 use crate::provisioning::{self, ProvisioningSource};
-use crate::rate::{Limiter, RateLimit};
 use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
-use crate::revocation::NothingRevoked;
-use crate::rpc::admin::AdminService;
-use crate::rpc::attest::{AttestLimits, AttestService};
-use crate::rpc::callers::Callers;
-use crate::rpc::entry_wire::EntryLimits;
-use crate::rpc::istio::IstioService;
-use crate::rpc::listen::{self, AgentServices, IstioServices};
-use crate::rpc::message_limit::MessageLimit;
-use crate::rpc::node::{NodeLimits, NodeService};
-use crate::rpc::sync_stream::SyncParts;
+use crate::rpc::listen::{self, AgentServices};
 use crate::serving::{Credentials, ServingCertificate};
-use crate::sessions::Sessions;
 use crate::store::{Change, SqliteStore, Store};
 use crate::store_watch::StoreWatch;
 use crate::sync::SyncHub;
 use crate::turns::{TurnLimits, Turns};
 use crate::upkeep::{Upkeep, bundle_of};
 pub use error::{RunError, StartError};
+use services::csr_limit;
 
 /// How long calls in progress may take after the end was asked for.
 const GRACE: Duration = Duration::from_secs(4);
@@ -144,8 +131,8 @@ impl Server {
         let lock = DirLock::acquire(&config.state_dir)?;
         let now = Timestamp::from(clock.now());
         let (keystore, authority) = Keystore::open(&config, now)?;
-        let jwt_key = jwt_key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::JwtKey)?;
-        let audit_key = checkpoint_key::load_or_make(&config, &*entropy).map_err(KeystoreError::CheckpointKey)?;
+        let jwt_key = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
+        let audit_key = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
         let provisioning = provisioning::load(&config.provisioning)?;
         for lapse in provisioning.iter().flat_map(|source| source.roots.lapsed_at(now)) {
             tracing::warn!(%lapse, "a root of [[attestation.certificate]] vouches for no node");
@@ -217,21 +204,7 @@ impl Parts {
         let (shutdown, limits) = (group.shutdown(), self.ground.config.limits);
         let (node, admin) = (self.node_service(&shutdown), self.admin_service(&shutdown));
         let istio = self.istio_services();
-        let attest = AttestService {
-            attestation: Arc::clone(&node.attestation),
-            credentials: self.credentials,
-            entropy: self.ground.entropy,
-            metrics: self.metrics.clone(),
-            limits: AttestLimits {
-                rate: Limiter::new(limits.attestation, self.ground.clock),
-                csr: csr_limit(&limits, &self.metrics),
-                message: MessageLimit {
-                    key: "attestation_bytes",
-                    bytes: limits.attestation_bytes,
-                    metrics: self.metrics.limits.clone(),
-                },
-            },
-        };
+        let attest = self.attest_service(Arc::clone(&node.attestation));
         let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health, limits };
         group.spawn("agents", listen::agents(listener, self.tls, services, self.metrics, shutdown.clone()));
         group.spawn("admin", listen::operators(admin_socket, admin, limits, shutdown.clone()));
@@ -245,90 +218,6 @@ impl Parts {
         group.spawn("sync hub", endless(self.hub.run(self.changes, shutdown)));
         group.spawn("result rows", endless(self.results.run()));
     }
-
-    fn node_service(&self, shutdown: &Shutdown) -> NodeService {
-        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning } = &self.ground;
-        let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
-        let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
-        NodeService {
-            callers: callers.clone(),
-            store: Arc::clone(store),
-            desk: Arc::clone(&self.desk),
-            jwt: Arc::clone(&self.jwt),
-            attestation: Arc::new(Attestation {
-                store: Arc::clone(store),
-                desk: Arc::clone(&self.desk),
-                clock: Arc::clone(clock),
-                window: config.reattest_window,
-                slots: Attestation::slots(),
-                provisioning: provisioning.clone(),
-            }),
-            sync: Arc::new(SyncParts {
-                callers,
-                store: Arc::clone(store),
-                hub: Arc::clone(&self.hub),
-                credentials: self.credentials.clone(),
-                checkpoints: Arc::clone(&self.checkpoints),
-                shutdown: shutdown.clone(),
-                message_limit: MessageLimit {
-                    key: "sync_message_bytes",
-                    bytes: config.limits.sync_message_bytes,
-                    metrics: self.metrics.limits.clone(),
-                },
-            }),
-            limits: NodeLimits {
-                batch_items: config.limits.batch_items,
-                rate: Limiter::new(config.limits.issuance, Arc::clone(clock)),
-                csr: csr_limit(&config.limits, &self.metrics),
-                metrics: self.metrics.limits.clone(),
-            },
-        }
-    }
-
-    fn istio_services(&self) -> IstioServices {
-        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning: _ } = &self.ground;
-        let IstioConfig { create_certificate, handle_csr, max_renewal_age, rate_per_minute, rate_burst } = config.istio;
-        let callers = IstioCallers::new(CallerParts {
-            credentials: self.credentials.clone(),
-            store: Arc::clone(store),
-            judge: Arc::clone(&self.judge),
-            revocation: Arc::new(NothingRevoked),
-            clock: Arc::clone(clock),
-            max_renewal_age,
-            rate: RateLimit {
-                per_minute: rate_per_minute,
-                burst: rate_burst,
-                keys: ("[istio]", ["rate_per_minute", "rate_burst"]),
-            },
-        });
-        let service = IstioService {
-            callers,
-            desk: Arc::clone(&self.desk),
-            credentials: self.credentials.clone(),
-            metrics: self.metrics.clone(),
-            slots: IstioService::slots(),
-            csr: csr_limit(&config.limits, &self.metrics),
-        };
-        IstioServices { service: Arc::new(service), create_certificate, handle_csr }
-    }
-
-    fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
-        let Ground { config, clock, entropy, issuance_clock: _, store, provisioning: _ } = &self.ground;
-        AdminService {
-            store: Arc::clone(store),
-            fleet: self.hub.clone(),
-            status: self.report.clone(),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(entropy),
-            limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
-            token_ttl: config.token_ttl,
-            shutdown: shutdown.clone(),
-        }
-    }
-}
-
-fn csr_limit(limits: &LimitsConfig, metrics: &Metrics) -> CsrLimit {
-    CsrLimit { max_bytes: limits.csr_bytes, metrics: metrics.limits.clone() }
 }
 
 /// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start.

@@ -6,7 +6,7 @@
 //! undo it), but no further checkpoint is signed until an operator has acknowledged it: agents keep the newest, and a newer one of this
 //! history would take the place of the evidence.
 
-pub(crate) mod key;
+mod key;
 pub(crate) mod metrics;
 
 use std::collections::BTreeSet;
@@ -25,7 +25,6 @@ use tokio::sync::watch;
 use crate::audit::{Actor, ChainHead, CheckpointSchedule, StoredCheckpoint};
 use crate::audit_walk::{ContinuationError, continuation};
 use crate::store::{Fork, Forks, Store, StoreError};
-pub(crate) use key::CheckpointKeyError;
 use metrics::{AuditAlarm, CheckpointMetrics};
 
 /// How often it is looked whether one is due.

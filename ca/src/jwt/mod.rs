@@ -5,6 +5,4 @@
 
 pub(crate) mod desk;
 pub mod issuance;
-pub(crate) mod key;
-
-pub use key::JwtKeyFileError;
+mod key;

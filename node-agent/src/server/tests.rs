@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use hyper_util::rt::TokioIo;
-use proto::envoy::envoy::service::discovery::v3::DiscoveryRequest;
+use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use proto::v1::agent_admin_client::AgentAdminClient;
 use proto::v1::{AgentStatusRequest, ExplainRequest};
@@ -10,6 +10,7 @@ use runtime::entropy::SystemEntropy;
 use runtime::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
@@ -83,6 +84,18 @@ async fn http_get(address: &str, path: &str) -> String {
     answer
 }
 
+/// What SDS answers to the question for `default`, and the stream, which stays open.
+async fn first_answer(api_socket: &Path) -> (DiscoveryResponse, Streaming<DiscoveryResponse>) {
+    let mut sds = SecretDiscoveryServiceClient::new(channel(api_socket.to_owned()).await);
+    let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
+    let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
+    let first = async {
+        let mut answers = sds.stream_secrets(asked).await.unwrap().into_inner();
+        (answers.message().await.unwrap().unwrap(), answers)
+    };
+    tokio::time::timeout(Duration::from_secs(30), first).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
     let bed = Bed::new().await;
@@ -98,12 +111,7 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
     #[expect(clippy::disallowed_methods, reason = "joined below")]
     let running = tokio::spawn(server.run(shutdown));
 
-    let mut sds = SecretDiscoveryServiceClient::new(channel(addresses.api_socket).await);
-    let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
-    let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
-    let mut answers =
-        tokio::time::timeout(Duration::from_secs(30), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
-    let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap().unwrap().unwrap();
+    let (answer, _stream) = first_answer(&addresses.api_socket).await;
     assert_eq!(answer.resources.len(), 1);
 
     let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);
@@ -200,12 +208,7 @@ async fn with_a_ca_of_istio_the_same_sockets_serve_and_what_it_cannot_give_is_to
     let (trigger, shutdown) = shutdown::channel();
     #[expect(clippy::disallowed_methods, reason = "joined below")]
     let running = tokio::spawn(server.run(shutdown));
-    let mut sds = SecretDiscoveryServiceClient::new(channel(addresses.api_socket).await);
-    let ask = DiscoveryRequest { resource_names: vec!["default".to_owned()], ..DiscoveryRequest::default() };
-    let asked = futures_util::StreamExt::chain(tokio_stream::iter([ask]), tokio_stream::pending());
-    let mut answers =
-        tokio::time::timeout(Duration::from_secs(30), sds.stream_secrets(asked)).await.unwrap().unwrap().into_inner();
-    let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap().unwrap().unwrap();
+    let (answer, _stream) = first_answer(&addresses.api_socket).await;
     assert_eq!(answer.resources.len(), 1);
 
     let mut admin = AgentAdminClient::new(channel(addresses.admin_socket).await);

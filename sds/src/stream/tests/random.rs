@@ -47,22 +47,26 @@ enum Action {
     Pass(u64),
 }
 
+/// What a peer says of an answer.
 #[derive(Clone, Copy, Debug)]
-enum Reply {
+pub(super) enum Reply {
     Ack,
     Nack,
     StaleNack,
 }
 
+pub(super) fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![3 => Just(Reply::Ack), 2 => Just(Reply::Nack), 1 => Just(Reply::StaleNack)]
+}
+
 fn action() -> impl Strategy<Value = Action> {
-    let reply = prop_oneof![3 => Just(Reply::Ack), 2 => Just(Reply::Nack), 1 => Just(Reply::StaleNack)];
     prop_oneof![
         2 => (0..NAMES.len()).prop_map(Action::Open),
         1 => (0..8_usize).prop_map(Action::Close),
         1 => (0..8_usize, 0..NAMES.len()).prop_map(|(stream, names)| Action::Rename(stream, names)),
         3 => (0..STATES.len() - 1).prop_map(Action::Update),
         6 => (0..8_usize).prop_map(Action::Take),
-        5 => (0..8_usize, reply).prop_map(|(stream, reply)| Action::Answer(stream, reply)),
+        5 => (0..8_usize, reply()).prop_map(|(stream, reply)| Action::Answer(stream, reply)),
         1 => (0..90_u64).prop_map(Action::Pass),
     ]
 }

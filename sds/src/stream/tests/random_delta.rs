@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::fixture::{Bench, owned, svid_of};
-use super::random::STATES;
+use super::random::{Reply, STATES, reply};
 use crate::SecretState;
 
 const NAMES: [&str; 6] = ["default", "ROOTCA", "spiffe://example.org/web", "spiffe://example.org/api", "nobody", "ALL"];
@@ -27,15 +27,7 @@ enum Action {
     Pass(u64),
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Reply {
-    Ack,
-    Nack,
-    StaleNack,
-}
-
 fn action() -> impl Strategy<Value = Action> {
-    let reply = prop_oneof![3 => Just(Reply::Ack), 2 => Just(Reply::Nack), 1 => Just(Reply::StaleNack)];
     prop_oneof![
         2 => prop::collection::vec(0..NAMES.len(), 0..4).prop_map(Action::Open),
         1 => Just(Action::Reconnect),
@@ -44,7 +36,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (0..8_usize, 0..NAMES.len()).prop_map(|(stream, name)| Action::Unsubscribe(stream, name)),
         3 => (0..STATES.len() - 1).prop_map(Action::Update),
         6 => (0..8_usize).prop_map(Action::Take),
-        5 => (0..8_usize, reply).prop_map(|(stream, reply)| Action::Answer(stream, reply)),
+        5 => (0..8_usize, reply()).prop_map(|(stream, reply)| Action::Answer(stream, reply)),
         1 => (0..90_u64).prop_map(Action::Pass),
     ]
 }

@@ -1,0 +1,129 @@
+//! What is served on the sockets, made of the CA's parts.
+
+use std::sync::Arc;
+
+use runtime::shutdown::Shutdown;
+
+use super::{Ground, Parts};
+use crate::attestation::Attestation;
+use crate::config::{IstioConfig, LimitsConfig};
+use crate::csr_limit::CsrLimit;
+use crate::istio::{CallerParts, IstioCallers};
+use crate::metrics::Metrics;
+use crate::rate::{Limiter, RateLimit};
+use crate::revocation::NothingRevoked;
+use crate::rpc::admin::AdminService;
+use crate::rpc::attest::{AttestLimits, AttestService};
+use crate::rpc::callers::Callers;
+use crate::rpc::entry_wire::EntryLimits;
+use crate::rpc::istio::IstioService;
+use crate::rpc::listen::IstioServices;
+use crate::rpc::message_limit::MessageLimit;
+use crate::rpc::node::{NodeLimits, NodeService};
+use crate::rpc::sync_stream::SyncParts;
+use crate::sessions::Sessions;
+
+impl Parts {
+    pub(super) fn attest_service(&self, attestation: Arc<Attestation>) -> AttestService {
+        let limits = &self.ground.config.limits;
+        AttestService {
+            attestation,
+            credentials: self.credentials.clone(),
+            entropy: Arc::clone(&self.ground.entropy),
+            metrics: self.metrics.clone(),
+            limits: AttestLimits {
+                rate: Limiter::new(limits.attestation, Arc::clone(&self.ground.clock)),
+                csr: csr_limit(limits, &self.metrics),
+                message: MessageLimit {
+                    key: "attestation_bytes",
+                    bytes: limits.attestation_bytes,
+                    metrics: self.metrics.limits.clone(),
+                },
+            },
+        }
+    }
+
+    pub(super) fn node_service(&self, shutdown: &Shutdown) -> NodeService {
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning } = &self.ground;
+        let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
+        let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
+        NodeService {
+            callers: callers.clone(),
+            store: Arc::clone(store),
+            desk: Arc::clone(&self.desk),
+            jwt: Arc::clone(&self.jwt),
+            attestation: Arc::new(Attestation {
+                store: Arc::clone(store),
+                desk: Arc::clone(&self.desk),
+                clock: Arc::clone(clock),
+                window: config.reattest_window,
+                slots: Attestation::slots(),
+                provisioning: provisioning.clone(),
+            }),
+            sync: Arc::new(SyncParts {
+                callers,
+                store: Arc::clone(store),
+                hub: Arc::clone(&self.hub),
+                credentials: self.credentials.clone(),
+                checkpoints: Arc::clone(&self.checkpoints),
+                shutdown: shutdown.clone(),
+                message_limit: MessageLimit {
+                    key: "sync_message_bytes",
+                    bytes: config.limits.sync_message_bytes,
+                    metrics: self.metrics.limits.clone(),
+                },
+            }),
+            limits: NodeLimits {
+                batch_items: config.limits.batch_items,
+                rate: Limiter::new(config.limits.issuance, Arc::clone(clock)),
+                csr: csr_limit(&config.limits, &self.metrics),
+                metrics: self.metrics.limits.clone(),
+            },
+        }
+    }
+
+    pub(super) fn istio_services(&self) -> IstioServices {
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning: _ } = &self.ground;
+        let IstioConfig { create_certificate, handle_csr, max_renewal_age, rate_per_minute, rate_burst } = config.istio;
+        let callers = IstioCallers::new(CallerParts {
+            credentials: self.credentials.clone(),
+            store: Arc::clone(store),
+            judge: Arc::clone(&self.judge),
+            revocation: Arc::new(NothingRevoked),
+            clock: Arc::clone(clock),
+            max_renewal_age,
+            rate: RateLimit {
+                per_minute: rate_per_minute,
+                burst: rate_burst,
+                keys: ("[istio]", ["rate_per_minute", "rate_burst"]),
+            },
+        });
+        let service = IstioService {
+            callers,
+            desk: Arc::clone(&self.desk),
+            credentials: self.credentials.clone(),
+            metrics: self.metrics.clone(),
+            slots: IstioService::slots(),
+            csr: csr_limit(&config.limits, &self.metrics),
+        };
+        IstioServices { service: Arc::new(service), create_certificate, handle_csr }
+    }
+
+    pub(super) fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
+        let Ground { config, clock, entropy, issuance_clock: _, store, provisioning: _ } = &self.ground;
+        AdminService {
+            store: Arc::clone(store),
+            fleet: self.hub.clone(),
+            status: self.report.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
+            token_ttl: config.token_ttl,
+            shutdown: shutdown.clone(),
+        }
+    }
+}
+
+pub(super) fn csr_limit(limits: &LimitsConfig, metrics: &Metrics) -> CsrLimit {
+    CsrLimit { max_bytes: limits.csr_bytes, metrics: metrics.limits.clone() }
+}
