@@ -136,9 +136,11 @@ impl IdentityWorker {
                     batches.push(batch);
                 }
             }
-            // Any order is fine: each arm brings the schedule up to date and the next turn looks at all of it again. A batch
-            // whose entry changed meanwhile is told apart by its revision.
+            // Each arm brings the schedule up to date and the next turn looks at all of it again; a batch whose entry changed
+            // meanwhile is told apart by its revision. Answers come before news of the connection: a batch that was asked for just
+            // before there was one has failed by then, and the news is what has it tried again at once.
             tokio::select! {
+                biased;
                 () = shutdown.fired() => return Ok(()),
                 Some((orders, answers)) = batches.next() => self.take_answers(orders, answers),
                 changed = self.views.changed() => {
@@ -152,7 +154,6 @@ impl IdentityWorker {
                         self.schedule.retry_now();
                     }
                 }
-                () = self.secrets.subscribed() => {}
                 tick = ticker.tick() => {
                     if tick? == Tick::ClockSet {
                         self.schedule.clock_was_set();
@@ -167,6 +168,7 @@ impl IdentityWorker {
                     self.secrets.forget_gone_callers();
                     self.report(now);
                 }
+                () = self.secrets.subscribed() => {}
             }
         }
     }
