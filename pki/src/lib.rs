@@ -28,7 +28,7 @@ pub use self::{svid::X509Svid, timestamp::Timestamp};
 pub use authority::{AuthorityRole, AuthoritySpec, CaConstraints, MintError, prepare_authority};
 pub use bundle::{
     AnchorError, AnchorLapse, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES,
-    TrustBundle,
+    MAX_TAINTED_KEYS, TrustBundle,
 };
 pub use certificate::{Certificate, CertificateError};
 pub use crypto::{Sha256Digest, Sha256Hasher, sha256};

@@ -1,5 +1,9 @@
 //! An X509-SVID together with its private key.
 
+mod taint;
+
+use std::sync::{Mutex, PoisonError};
+
 use identity::SpiffeId;
 
 use crate::path::{check_chain_length, leaf_id, validate_parsed};
@@ -14,6 +18,18 @@ pub struct X509Svid {
     chain: Vec<Certificate>,
     key: PrivateKey,
     issued: Timestamp,
+    /// What [`Self::verify`] found out last.
+    verified: Mutex<Option<Verified>>,
+}
+
+/// Under which bundle a chain validated, and when it would have just as well.
+///
+/// Between these times no certificate of the chain, and none of the authorities that may have vouched for it, begins or ends, and
+/// nothing but that depends on the time: the path that was found is there all along.
+struct Verified {
+    bundle: TrustBundle,
+    from: Timestamp,
+    until: Timestamp,
 }
 
 impl X509Svid {
@@ -29,7 +45,7 @@ impl X509Svid {
         if leaf.public_key() != key.public_key() {
             return Err(SvidError::KeyMismatch);
         }
-        Ok(Self { id, chain, key, issued })
+        Ok(Self { id, chain, key, issued, verified: Mutex::default() })
     }
 
     /// The identity.
@@ -70,14 +86,35 @@ impl X509Svid {
 
     /// Validates the chain against the bundle at `now`, for both uses, since an SVID serves as server and as client.
     ///
-    /// The identity of the proof is the one that [`Self::id`] gives already, so it is not handed on.
+    /// The identity of the proof is the one that [`Self::id`] gives already, so it is not handed on. Signatures are verified once for
+    /// a bundle and the times between which no certificate begins or ends: an SVID may have thousands of readers, who each ask.
     ///
     /// # Errors
     /// [`SvidError`]; see [`crate::validate_svid`].
     pub fn verify(&self, bundle: &TrustBundle, now: Timestamp) -> Result<(), SvidError> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.as_ref().is_some_and(|found| found.holds(bundle, now)) {
+            return Ok(());
+        }
         let verify_as = |usage| validate_parsed(&self.chain, bundle, usage, now).map(drop);
         verify_as(Usage::Client)?;
-        verify_as(Usage::Server)
+        verify_as(Usage::Server)?;
+        *verified = Some(Verified::at(&self.chain, bundle, now));
+        Ok(())
+    }
+}
+
+impl Verified {
+    /// After `chain` has validated under `bundle` at `now`.
+    fn at(chain: &[Certificate], bundle: &TrustBundle, now: Timestamp) -> Self {
+        let vouching = || chain.iter().chain(bundle.authorities().iter().filter(|authority| authority.is_valid_at(now)));
+        let from = vouching().map(Certificate::not_before).max().unwrap_or(now);
+        let until = vouching().map(Certificate::not_after).min().unwrap_or(now);
+        Self { bundle: bundle.clone(), from, until }
+    }
+
+    fn holds(&self, bundle: &TrustBundle, now: Timestamp) -> bool {
+        self.from <= now && now <= self.until && self.bundle == *bundle
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Every field is set here and none is left to the encoder's defaults: X509-SVID section 4 and 5, RFC 5280 sections 4.1 and 4.2.
 
+mod leaf_der;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use identity::{DnsName, SpiffeId};
-use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, DistinguishedName, KeyIdMethod};
 use time::OffsetDateTime;
 
 use crate::profile::{LEAF_BACKDATE, LEAST_TTL};
@@ -90,13 +92,8 @@ pub enum TemplateError {
 /// [`TemplateError`]: a TTL outside the bounds, an issuer that is not valid long enough, or a failing encoder.
 pub fn prepare_leaf(profile: &LeafProfile, request: &LeafRequest<'_>, issuer: &Certificate) -> Result<Unsigned, TemplateError> {
     let (not_before, not_after) = leaf_validity(profile, request.ttl, request.now, issuer.not_before(), issuer.not_after())?;
-    let mut params = blank_params(&request.serial, not_before, not_after, request.public_key)?;
-    // An empty subject makes the encoder mark the SAN critical (RFC 5280 section 4.1.2.6); a lint checks that it did.
-    params.subject_alt_names = leaf_sans(request)?;
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    Ok(Unsigned::encode(&params, request.public_key, Some(issuer))?)
+    let tbs = leaf_der::to_be_signed(request, not_before, not_after, issuer)?;
+    Ok(Unsigned::of_leaf(&tbs, request.public_key, issuer)?)
 }
 
 /// Whether a leaf of the default TTL, uncut, can be made at `now` under an issuer valid from `not_before` to `not_after`.
@@ -135,15 +132,6 @@ fn leaf_validity(
 /// The last second of a life that begins with `now`: notAfter is included (RFC 5280 section 4.1.2.5).
 fn last_second(now: Timestamp, ttl: Duration) -> Timestamp {
     now.plus(ttl).minus(Duration::from_secs(1))
-}
-
-fn leaf_sans(request: &LeafRequest<'_>) -> Result<Vec<SanType>, EncodingError> {
-    let mut sans = vec![SanType::URI(request.id.as_str().try_into().map_err(EncodingError::new)?)];
-    for name in request.dns_names {
-        sans.push(SanType::DnsName(name.as_str().try_into().map_err(EncodingError::new)?));
-    }
-    sans.extend(request.ip_addresses.iter().copied().map(SanType::IpAddress));
-    Ok(sans)
 }
 
 /// Parameters with serial, validity, key identifiers and an empty subject, and without everything that a leaf and a CA differ in.

@@ -1,17 +1,13 @@
 //! Certificates that nobody has signed yet, and how a signature is put on them.
 //!
-//! A certificate is encoded once, by a signer that holds the issuer's public key and no private one. It keeps the to-be-signed
-//! bytes and returns a dummy signature of the right shape, so the whole can be linted before the CA key is used. Signing later puts
-//! a real signature beside exactly those bytes and parses the result anew.
-
-use std::cell::OnceCell;
+//! A certificate is encoded once, without the issuer's private key and with a dummy signature of the right shape, so that the whole can be parsed and linted before the CA key is used. Signing later puts a real signature beside
+//! exactly the to-be-signed bytes that were parsed and linted, and requires that nothing else differs in the result.
 
 use rcgen::{CertificateParams, Issuer, PublicKeyData, SigningKey};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::der::{self, BIT_STRING, INTEGER, SEQUENCE};
 use crate::key::EncoderKey;
-use crate::{Certificate, CertificateError, KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm};
+use crate::{Certificate, KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm};
 
 /// Why a certificate could not be encoded: the issuer's certificate cannot be used, or a bug.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +32,6 @@ pub enum SigningError {
     /// The key did not sign.
     #[error("the issuer's key did not sign: {0}")]
     Key(#[from] KeyError),
-    /// The signed certificate does not parse: a bug.
-    #[error("the signed certificate does not parse: {0}")]
-    Unparsable(#[from] CertificateError),
     /// What was signed is not what was prepared: a bug or an attack.
     #[error("the signed certificate differs from the one that was prepared")]
     Altered,
@@ -60,7 +53,7 @@ impl Unsigned {
         issuer: Option<&Certificate>,
     ) -> Result<Self, EncodingError> {
         let issuer_key = issuer.map_or(subject_key, Certificate::public_key);
-        let signer = CapturingSigner::new(issuer_key);
+        let signer = DummySigner { public: EncoderKey(issuer_key.clone()), dummy: dummy_signature(issuer_key.algorithm()) };
         let encoded = match issuer {
             // From the certificate's DER and never from parameters: with those, name and key identifier could differ from
             // what the certificate says.
@@ -70,12 +63,22 @@ impl Unsigned {
             }
             None => params.self_signed(&signer),
         };
-        let dummy_signed = Certificate::from_der(encoded.map_err(EncodingError::new)?.der()).map_err(EncodingError::new)?;
-        let tbs_der = signer.captured.into_inner().ok_or_else(|| EncodingError::new("the encoder did not sign"))?;
-        if dummy_signed.tbs_der() != tbs_der {
-            return Err(EncodingError::new("the encoder signed other bytes than it wrote"));
-        }
+        let encoded = encoded.map_err(EncodingError::new)?;
+        let dummy_signed = Certificate::from_der_for_key(encoded.der(), subject_key).map_err(EncodingError::new)?;
+        // What the encoder wrote, and so what is linted; what it asked its signer to sign counts for nothing.
+        let tbs_der = dummy_signed.tbs_der().to_vec();
         Ok(Self { tbs_der, dummy_signed, issuer_key: issuer_key.clone() })
+    }
+
+    /// A leaf for `subject_key` under `issuer`, from its to-be-signed bytes.
+    pub(crate) fn of_leaf(tbs_der: &[u8], subject_key: &PublicKey, issuer: &Certificate) -> Result<Self, EncodingError> {
+        let issuer_key = issuer.public_key();
+        let whole = put_together(tbs_der, issuer_key, &dummy_signature(issuer_key.algorithm()));
+        let dummy_signed = Certificate::from_der_for_key(&whole, subject_key).map_err(EncodingError::new)?;
+        if dummy_signed.tbs_der() != tbs_der {
+            return Err(EncodingError::new("the to-be-signed bytes are not one value"));
+        }
+        Ok(Self { tbs_der: tbs_der.to_vec(), dummy_signed, issuer_key: issuer_key.clone() })
     }
 
     /// The bytes to sign: a whole `TBSCertificate`.
@@ -96,8 +99,8 @@ impl Unsigned {
         &self.issuer_key
     }
 
-    /// Puts the signature that `key` makes over exactly [`Self::tbs_der`] in place of the dummy, parses the result, and requires
-    /// that its to-be-signed bytes are the same ones and that both signature algorithms in it agree.
+    /// Puts the signature that `key` makes over exactly [`Self::tbs_der`] in place of the dummy, reads the result, and requires that
+    /// its to-be-signed bytes are those that were parsed and linted, and that both signature algorithms in it agree.
     ///
     /// Whether the signature verifies is the caller's to check, on the result: it costs more than making it.
     ///
@@ -112,35 +115,34 @@ impl Unsigned {
     }
 
     fn assemble(&self, signature: &[u8]) -> Result<Certificate, SigningError> {
-        let algorithm = signature_algorithm_der(self.issuer_key.algorithm());
-        // A BIT STRING begins with the number of unused bits.
-        let signature = der::encode(BIT_STRING, &[&[0], signature]);
-        let whole = der::encode(SEQUENCE, &[&self.tbs_der, &algorithm, &signature]);
-        let signed = Certificate::from_der(&whole)?;
-        let (_, parsed) = X509Certificate::from_der(&whole).map_err(|_| SigningError::Altered)?;
-        // RFC 5280 section 4.1.1.2: the algorithm outside is the one inside.
-        if signed.tbs_der() != self.tbs_der || parsed.signature_algorithm != parsed.tbs_certificate.signature {
-            return Err(SigningError::Altered);
-        }
-        Ok(signed)
+        let whole = put_together(&self.tbs_der, &self.issuer_key, signature);
+        // The dummy's algorithm outside is the one inside (RFC 5280 section 4.1.1.2), so this one's is.
+        self.dummy_signed.with_other_signature(whole).ok_or(SigningError::Altered)
     }
 }
 
-/// Announces the issuer's key and algorithm, keeps what it is asked to sign, and signs nothing.
-struct CapturingSigner {
+/// A certificate of its three parts (RFC 5280 section 4.1.1).
+fn put_together(tbs_der: &[u8], issuer_key: &PublicKey, signature: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(tbs_der.len() + signature.len() + 64);
+    der::nest(&mut whole, SEQUENCE, |out| {
+        out.extend_from_slice(tbs_der);
+        der::nest(out, SEQUENCE, |out| out.extend_from_slice(issuer_key.algorithm().signature_identifier().as_ref()));
+        der::nest(out, BIT_STRING, |out| {
+            // It begins with the number of unused bits.
+            out.push(0);
+            out.extend_from_slice(signature);
+        });
+    });
+    whole
+}
+
+/// Announces the issuer's key and algorithm, and signs nothing.
+struct DummySigner {
     public: EncoderKey,
     dummy: Vec<u8>,
-    captured: OnceCell<Vec<u8>>,
 }
 
-impl CapturingSigner {
-    fn new(issuer_key: &PublicKey) -> Self {
-        let dummy = dummy_signature(issuer_key.algorithm());
-        Self { public: EncoderKey(issuer_key.clone()), dummy, captured: OnceCell::new() }
-    }
-}
-
-impl PublicKeyData for CapturingSigner {
+impl PublicKeyData for DummySigner {
     fn der_bytes(&self) -> &[u8] {
         self.public.der_bytes()
     }
@@ -150,10 +152,8 @@ impl PublicKeyData for CapturingSigner {
     }
 }
 
-impl SigningKey for CapturingSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        // A second call would mean that the bytes kept are not the bytes of the certificate.
-        self.captured.set(message.to_vec()).map_err(|_| rcgen::Error::RemoteKeyError)?;
+impl SigningKey for DummySigner {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         Ok(self.dummy.clone())
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn check_authority(certificate: &Certificate) -> Result<(), AnchorErr
         return Err(AnchorError::ExtendedKeyUsage);
     }
     if let Some(oid) = certificate.unknown_critical_extension() {
-        return Err(AnchorError::UnknownCriticalExtension { oid: oid.to_owned() });
+        return Err(AnchorError::UnknownCriticalExtension { oid });
     }
     if certificate.has_empty_subject() {
         return Err(AnchorError::EmptySubject);
@@ -95,5 +95,6 @@ pub(crate) fn foreign_uri_san(authority: &Certificate, trust_domain: &TrustDomai
 
 /// Whether the certificate has noRevAvail (RFC 9608).
 pub(crate) fn claims_no_revocation(certificate: &Certificate) -> bool {
-    certificate.extensions().iter().any(|header| header.oid == "2.5.29.56")
+    // 2.5.29.56
+    certificate.extensions().iter().any(|header| header.oid == [0x55, 0x1d, 56])
 }

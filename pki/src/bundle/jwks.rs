@@ -1,14 +1,15 @@
 //! Trust bundles as SPIFFE JWKS documents: SPIFFE Trust Domain and Bundle section 4.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use identity::TrustDomain;
 use serde_json::{Map, Value, json};
 
-use super::{BundleError, MAX_AUTHORITIES, TrustBundle};
+use super::{BundleError, MAX_AUTHORITIES, MAX_TAINTED_KEYS, TrustBundle};
 use crate::jwt::{self, JwkFault, JwksError, JwtAuthority, JwtKeyError, KeyId};
-use crate::{Certificate, CertificateError};
+use crate::{Certificate, CertificateError, Sha256Digest};
 
 /// The longest bundle document, in bytes: twice what [`MAX_AUTHORITIES`] of each kind need.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -19,11 +20,17 @@ const MAX_KEYS: usize = 4 * MAX_AUTHORITIES;
 /// How often a reader should look again, written into each document.
 const REFRESH_HINT: Duration = Duration::from_secs(300);
 
+/// The member of a kept document that names the tainted keys: SHA-256 of each SubjectPublicKeyInfo, in base64. Not of the SPIFFE
+/// format, whose readers ignore it (RFC 7517 section 5).
+const TAINTED_KEYS: &str = "signet_tainted_keys";
+
 /// Which authorities a document shall hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JwksContent {
     /// All.
     All,
+    /// All, and the tainted keys (the member `signet_tainted_keys`): for a copy that its holder keeps.
+    Kept,
     /// Those of X.509-SVIDs.
     X509,
     /// Those of JWT-SVIDs.
@@ -42,6 +49,9 @@ pub enum BundleDocumentError {
         /// Which.
         name: &'static str,
     },
+    /// The tainted keys are not what a kept document says of them.
+    #[error("the bundle's {TAINTED_KEYS} is no list of at most {MAX_TAINTED_KEYS} SHA-256 digests in base64")]
+    TaintedKeys,
     /// A key of a known use does not hold. One bad key refuses the whole.
     #[error("the key at position {position} of the bundle is refused: {fault}")]
     Key {
@@ -113,8 +123,9 @@ impl BundleDocument {
                 _ => {}
             }
         }
+        let tainted_keys = members.get(TAINTED_KEYS).map(tainted_keys).transpose()?.unwrap_or_default();
         let bundle = TrustBundle::admit(trust_domain, certificates, sequence)?.with_jwt_authorities(authorities)?;
-        Ok(Self { bundle, refresh_hint })
+        Ok(Self { bundle: bundle.with_tainted_keys(tainted_keys), refresh_hint })
     }
 }
 
@@ -123,7 +134,7 @@ impl TrustBundle {
     #[must_use]
     pub fn to_jwks(&self, content: JwksContent) -> String {
         let (x509, jwt) = match content {
-            JwksContent::All => (self.authorities(), self.jwt_authorities()),
+            JwksContent::All | JwksContent::Kept => (self.authorities(), self.jwt_authorities()),
             JwksContent::X509 => (self.authorities(), [].as_slice()),
             JwksContent::Jwt => ([].as_slice(), self.jwt_authorities()),
         };
@@ -139,12 +150,16 @@ impl TrustBundle {
             jwk.insert("kid".to_owned(), authority.key_id().as_str().into());
             Value::Object(jwk)
         });
-        json!({
+        let mut document = json!({
             "keys": x509.chain(jwt).collect::<Vec<_>>(),
             "spiffe_sequence": self.sequence(),
             "spiffe_refresh_hint": REFRESH_HINT.as_secs(),
-        })
-        .to_string()
+        });
+        if content == JwksContent::Kept {
+            let tainted: Vec<_> = self.tainted_keys().iter().map(|key| BASE64.encode(key)).collect();
+            document[TAINTED_KEYS] = json!(tainted);
+        }
+        document.to_string()
     }
 
     /// Reads a SPIFFE JWKS document, as [`BundleDocument::parse`] does.
@@ -154,6 +169,12 @@ impl TrustBundle {
     pub fn from_jwks(trust_domain: TrustDomain, json: &[u8]) -> Result<Self, BundleDocumentError> {
         Ok(BundleDocument::parse(trust_domain, json)?.bundle)
     }
+}
+
+fn tainted_keys(value: &Value) -> Result<BTreeSet<Sha256Digest>, BundleDocumentError> {
+    let keys = value.as_array().filter(|keys| keys.len() <= MAX_TAINTED_KEYS).ok_or(BundleDocumentError::TaintedKeys)?;
+    let key = |key: &Value| Sha256Digest::try_from(BASE64.decode(key.as_str()?.as_bytes()).ok()?).ok();
+    keys.iter().map(|value| key(value).ok_or(BundleDocumentError::TaintedKeys)).collect()
 }
 
 /// `None` for a kind of key that is not known. The members beside `x5c` must say the same key.

@@ -6,6 +6,7 @@ mod jwks;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use identity::TrustDomain;
@@ -17,10 +18,13 @@ pub(crate) use anchor::{check_anchor, claims_no_revocation, foreign_uri_san};
 pub use jwks::{BundleDocument, BundleDocumentError, BundleKeyFault, JwksContent};
 
 use crate::pem::certificate_blocks;
-use crate::{Certificate, CertificateError, JwtAuthority, KeyId, Timestamp, certificates_to_pem};
+use crate::{Certificate, CertificateError, JwtAuthority, KeyId, Sha256Digest, Timestamp, certificates_to_pem};
 
 /// The most authorities of one kind in a bundle. Path building tries each one whose name fits, so the number must be bounded.
 pub const MAX_AUTHORITIES: usize = 64;
+
+/// The most tainted keys that are read with a bundle: issuing CAs, and authorities that have left it, are among them.
+pub const MAX_TAINTED_KEYS: usize = 16 * MAX_AUTHORITIES;
 
 /// Why a bundle is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,7 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     authorities: TrustAnchors,
     jwt_authorities: Arc<[JwtAuthority]>,
+    tainted_keys: Arc<BTreeSet<Sha256Digest>>,
     sequence: u64,
 }
 
@@ -103,7 +108,7 @@ impl TrustBundle {
     /// As [`Self::new`], of any number up to the bound: a document may say that nothing is valid any more.
     fn admit(trust_domain: TrustDomain, authorities: Vec<Certificate>, sequence: u64) -> Result<Self, BundleError> {
         let authorities = TrustAnchors::admit(authorities, Some(&trust_domain))?;
-        Ok(Self { trust_domain, authorities, jwt_authorities: Arc::new([]), sequence })
+        Ok(Self { trust_domain, authorities, jwt_authorities: Arc::new([]), tainted_keys: Arc::default(), sequence })
     }
 
     /// The same bundle with these JWT authorities, at most [`MAX_AUTHORITIES`] and no two of one name.
@@ -120,6 +125,19 @@ impl TrustBundle {
             }
         }
         Ok(Self { jwt_authorities: jwt_authorities.into(), ..self })
+    }
+
+    /// The same bundle, of which nothing should rest on these keys any more: SHA-256 of the SubjectPublicKeyInfo of roots, of issuing CAs
+    /// under them, and of JWT keys. They are as valid as before.
+    #[must_use]
+    pub fn with_tainted_keys(self, tainted_keys: BTreeSet<Sha256Digest>) -> Self {
+        Self { tainted_keys: tainted_keys.into(), ..self }
+    }
+
+    /// Keys on which nothing should rest any more; see [`Self::with_tainted_keys`].
+    #[must_use]
+    pub fn tainted_keys(&self) -> &BTreeSet<Sha256Digest> {
+        &self.tainted_keys
     }
 
     /// A bundle from the certificates of a PEM text.
@@ -165,7 +183,8 @@ impl TrustBundle {
         certificates_to_pem(self.authorities())
     }
 
-    /// Whether both say the same: one trust domain, the same authorities of both kinds in any order. The sequence does not count.
+    /// Whether both trust the same: one trust domain, the same authorities of both kinds in any order. Neither the sequence nor the
+    /// tainted keys count.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         // Neither holds duplicates, so equal numbers and one inclusion suffice.

@@ -10,8 +10,8 @@ use crate::der;
 /// The name of an extension, and whether it is critical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExtensionHeader {
-    /// The object identifier, dotted.
-    pub(crate) oid: String,
+    /// The content of the object identifier.
+    pub(crate) oid: Vec<u8>,
     pub(crate) critical: bool,
 }
 
@@ -19,7 +19,7 @@ impl ExtensionHeader {
     /// Whether the rules here or path building take this extension into account, so that it may be critical.
     pub(crate) fn is_understood(&self) -> bool {
         matches!(
-            self.oid.as_str(),
+            self.oid.as_slice(),
             KEY_USAGE | SUBJECT_ALTERNATIVE_NAME | BASIC_CONSTRAINTS | NAME_CONSTRAINTS | EXTENDED_KEY_USAGE
         )
     }
@@ -80,14 +80,14 @@ impl Extensions {
         let mut out = Self::default();
         let mut seen = HashSet::new();
         for extension in extensions {
-            let oid = extension.oid.to_id_string();
-            if !seen.insert(extension.oid.clone()) {
-                return Err(CertificateError::DuplicateExtension { oid });
+            let oid = extension.oid.as_bytes();
+            if !seen.insert(oid) {
+                return Err(CertificateError::DuplicateExtension { oid: der::oid_text(oid) });
             }
             if !out.read(extension) {
-                return Err(CertificateError::MalformedExtension { oid });
+                return Err(CertificateError::MalformedExtension { oid: der::oid_text(oid) });
             }
-            out.headers.push(ExtensionHeader { oid, critical: extension.critical });
+            out.headers.push(ExtensionHeader { oid: oid.to_vec(), critical: extension.critical });
         }
         Ok(out)
     }
@@ -153,8 +153,9 @@ fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
     names.iter().filter_map(|name| if let GeneralName::DNSName(dns) = name { Some((*dns).to_owned()) } else { None }).collect()
 }
 
-const KEY_USAGE: &str = "2.5.29.15";
-const SUBJECT_ALTERNATIVE_NAME: &str = "2.5.29.17";
-const BASIC_CONSTRAINTS: &str = "2.5.29.19";
-pub(super) const NAME_CONSTRAINTS: &str = "2.5.29.30";
-const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
+/// Below `id-ce`, 2.5.29 (RFC 5280 section 4.2.1).
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
+const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 17];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+pub(super) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 30];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];

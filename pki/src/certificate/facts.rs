@@ -1,6 +1,7 @@
 //! From bytes to the fields of a certificate.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
@@ -24,8 +25,11 @@ pub(super) struct Facts {
     pub(super) signature: Range<usize>,
     pub(super) issuer: Range<usize>,
     pub(super) subject: Range<usize>,
-    pub(super) subject_text: String,
-    pub(super) issuer_text: String,
+    pub(super) signed: Arc<SignedFacts>,
+}
+
+/// The fields that follow from the to-be-signed bytes alone: the same for each signature over them.
+pub(super) struct SignedFacts {
     pub(super) serial: SerialNumber,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
@@ -34,7 +38,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+    /// `known`, if given, is a key that was parsed before: where the certificate holds exactly its bytes, they are not judged again.
+    pub(super) fn parse(der: &[u8], known: Option<&PublicKey>) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE_BYTES {
             return Err(CertificateError::TooLarge { found: der.len(), limit: MAX_CERTIFICATE_BYTES });
         }
@@ -65,7 +70,11 @@ impl Facts {
         for name in [issuer, subject] {
             check_name(Reader::only(name, SEQUENCE)?)?;
         }
-        let public_key = PublicKey::from_spki_der(fields.next()?.encoded)?;
+        let spki = fields.next()?.encoded;
+        let public_key = match known.filter(|known| known.spki_der() == spki) {
+            Some(known) => known.clone(),
+            None => PublicKey::from_spki_der(spki)?,
+        };
         if fields.peek().is_some_and(|tag| UNIQUE_IDENTIFIERS.contains(&tag)) {
             return Err(CertificateError::UniqueIdentifier);
         }
@@ -95,14 +104,40 @@ impl Facts {
             signature: range(signature),
             issuer: range(issuer),
             subject: range(subject),
-            subject_text: name_text(parsed.subject()),
-            issuer_text: name_text(parsed.issuer()),
-            serial,
-            not_before,
-            not_after,
-            public_key,
-            extensions,
+            signed: Arc::new(SignedFacts { serial, not_before, not_after, public_key, extensions }),
             der: CertificateDer::from(der.to_vec()),
+        })
+    }
+
+    /// The facts of `der`, when it is this certificate with another signature: the same to-be-signed bytes, the same algorithm, and a
+    /// signature, with nothing before, between or after. `None` for anything else.
+    pub(super) fn with_other_signature(&self, der: Vec<u8>) -> Option<Self> {
+        if der.len() > MAX_CERTIFICATE_BYTES {
+            return None;
+        }
+        let mut certificate = Reader::new(Reader::only(&der, SEQUENCE).ok()?);
+        let tbs = certificate.next().ok()?.encoded;
+        let signature_algorithm = certificate.expect(SEQUENCE).ok()?;
+        let signature = certificate.whole_byte_bit_string().ok()?;
+        certificate.finish().ok()?;
+        if tbs != self.slice(&self.tbs) || signature_algorithm != self.slice(&self.signature_algorithm) {
+            return None;
+        }
+        let range = |part| range_within(&der, part);
+        let (tbs, signature_algorithm, signature) = (range(tbs), range(signature_algorithm), range(signature));
+        // The outer length may take more or fewer bytes now.
+        let moved = |part: &Range<usize>| {
+            let start = part.start - self.tbs.start + tbs.start;
+            start..start + part.len()
+        };
+        Some(Self {
+            issuer: moved(&self.issuer),
+            subject: moved(&self.subject),
+            tbs,
+            signature_algorithm,
+            signature,
+            signed: Arc::clone(&self.signed),
+            der: CertificateDer::from(der),
         })
     }
 
@@ -118,8 +153,10 @@ fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
 }
 
 /// A name for logs and tables. It comes from a stranger and must not steer a terminal.
-fn name_text(name: &X509Name<'_>) -> String {
+pub(super) fn name_text(name: &[u8]) -> String {
     let mut text = String::new();
+    // It was read before, in its certificate.
+    let Ok((_, name)) = X509Name::from_der(name) else { return text };
     for character in name.to_string().chars().take(MAX_NAME_CHARACTERS) {
         if character.is_alphanumeric() || character == ' ' || character.is_ascii_punctuation() {
             text.push(character);

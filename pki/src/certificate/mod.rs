@@ -18,11 +18,11 @@ use rustls_pki_types::CertificateDer;
 pub use error::CertificateError;
 use extensions::NAME_CONSTRAINTS;
 pub(crate) use extensions::{BasicConstraints, ExtendedKeyUsage, ExtensionHeader, KeyUsage, read_uris};
-use facts::Facts;
+use facts::{Facts, SignedFacts, name_text};
 pub(crate) use shape::{check_name, read_extension};
 
 use crate::crypto::{Sha256Digest, sha256};
-use crate::der::Reader;
+use crate::der::{Reader, oid_text};
 use crate::{PublicKey, SerialNumber, SignatureInvalid, Timestamp};
 
 /// The largest certificate read, in bytes.
@@ -38,7 +38,21 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`], one variant per refusal.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        Facts::parse(der).map(|facts| Self(Arc::new(facts)))
+        Facts::parse(der, None).map(|facts| Self(Arc::new(facts)))
+    }
+
+    /// As [`Self::from_der`], for a certificate that was made for `key`, which was judged when it was parsed.
+    pub(crate) fn from_der_for_key(der: &[u8], key: &PublicKey) -> Result<Self, CertificateError> {
+        Facts::parse(der, Some(key)).map(|facts| Self(Arc::new(facts)))
+    }
+
+    /// The certificate that `der` is, when it is this one with another signature; `None` when anything else differs.
+    pub(crate) fn with_other_signature(&self, der: Vec<u8>) -> Option<Self> {
+        self.0.with_other_signature(der).map(|facts| Self(Arc::new(facts)))
+    }
+
+    fn signed(&self) -> &SignedFacts {
+        &self.0.signed
     }
 
     /// Parses certificates that stand one after the other, as the SPIFFE Workload API sends chains and bundles (SPIFFE Workload
@@ -70,19 +84,19 @@ impl Certificate {
     /// The serial number.
     #[must_use]
     pub fn serial(&self) -> &SerialNumber {
-        &self.0.serial
+        &self.signed().serial
     }
 
     /// The first second of validity.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {
-        self.0.not_before
+        self.signed().not_before
     }
 
     /// The last second of validity (inclusive).
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
-        self.0.not_after
+        self.signed().not_after
     }
 
     /// The subject Name, DER.
@@ -100,49 +114,49 @@ impl Certificate {
     /// The subject for people (in the manner of RFC 4514), without control characters, cut to 200 characters.
     #[must_use]
     pub fn subject(&self) -> String {
-        self.0.subject_text.clone()
+        name_text(self.subject_der())
     }
 
     /// The issuer for people, in the form of [`Self::subject`].
     #[must_use]
     pub fn issuer(&self) -> String {
-        self.0.issuer_text.clone()
+        name_text(self.issuer_der())
     }
 
     /// The subject's key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        &self.0.public_key
+        &self.signed().public_key
     }
 
     /// Whether basicConstraints is present and says cA.
     #[must_use]
     pub fn is_ca(&self) -> bool {
-        self.0.extensions.basic_constraints.as_ref().is_some_and(|constraints| constraints.ca)
+        self.signed().extensions.basic_constraints.as_ref().is_some_and(|constraints| constraints.ca)
     }
 
     /// The subject key identifier.
     #[must_use]
     pub fn subject_key_id(&self) -> Option<&[u8]> {
-        self.0.extensions.subject_key_id.as_deref()
+        self.signed().extensions.subject_key_id.as_deref()
     }
 
     /// The key identifier inside the authority key identifier.
     #[must_use]
     pub fn authority_key_id(&self) -> Option<&[u8]> {
-        self.0.extensions.authority_key_id.as_deref()
+        self.signed().extensions.authority_key_id.as_deref()
     }
 
     /// The URI SANs as they stand, unparsed.
     #[must_use]
     pub fn uri_sans(&self) -> &[String] {
-        &self.0.extensions.uri_sans
+        &self.signed().extensions.uri_sans
     }
 
     /// The DNS SANs as they stand, unparsed.
     #[must_use]
     pub fn dns_sans(&self) -> &[String] {
-        &self.0.extensions.dns_sans
+        &self.signed().extensions.dns_sans
     }
 
     /// SHA-256 of the DER.
@@ -174,17 +188,17 @@ impl Certificate {
 
     /// The keyUsage extension.
     pub(crate) fn key_usage(&self) -> Option<KeyUsage> {
-        self.0.extensions.key_usage
+        self.signed().extensions.key_usage
     }
 
     /// The basicConstraints extension.
     pub(crate) fn basic_constraints(&self) -> Option<BasicConstraints> {
-        self.0.extensions.basic_constraints
+        self.signed().extensions.basic_constraints
     }
 
     /// The extKeyUsage extension.
     pub(crate) fn extended_key_usage(&self) -> Option<ExtendedKeyUsage> {
-        self.0.extensions.extended_key_usage
+        self.signed().extensions.extended_key_usage
     }
 
     /// Whether the nameConstraints extension is there.
@@ -194,12 +208,12 @@ impl Certificate {
 
     /// Every extension by name, in the order of the certificate.
     pub(crate) fn extensions(&self) -> &[ExtensionHeader] {
-        &self.0.extensions.headers
+        &self.signed().extensions.headers
     }
 
     /// The first critical extension that no rule here, nor in path building, understands (RFC 5280 section 4.2).
-    pub(crate) fn unknown_critical_extension(&self) -> Option<&str> {
-        self.extensions().iter().find(|header| header.critical && !header.is_understood()).map(|header| header.oid.as_str())
+    pub(crate) fn unknown_critical_extension(&self) -> Option<String> {
+        self.extensions().iter().find(|header| header.critical && !header.is_understood()).map(|header| oid_text(&header.oid))
     }
 }
 
@@ -215,7 +229,7 @@ impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Certificate")
             .field("serial", self.serial())
-            .field("subject", &self.0.subject_text)
+            .field("subject", &self.subject())
             .field("uri_sans", &self.uri_sans())
             .field("not_after", &self.not_after())
             .finish_non_exhaustive()

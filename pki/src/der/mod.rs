@@ -175,21 +175,39 @@ fn read_length(input: &[u8]) -> Result<(usize, &[u8]), DerError> {
 /// parts leave no copy behind.
 pub(crate) fn encode(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let length_bytes = length.to_be_bytes();
-    let significant = match length_bytes.iter().position(|byte| *byte != 0) {
-        Some(start) => length_bytes.get(start..).unwrap_or_default(),
-        None => &[0],
-    };
     let mut out = Zeroizing::new(Vec::with_capacity(length + 10));
     out.push(tag);
-    if length >= 0x80 {
-        out.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
-    }
-    out.extend_from_slice(significant);
+    let (bytes, from) = length_bytes(length);
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
     for part in parts {
         out.extend_from_slice(part);
     }
     out
+}
+
+/// Appends one value whose content `write` appends. For what is public: a buffer that grows leaves copies behind.
+pub(crate) fn nest(out: &mut Vec<u8>, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let start = out.len();
+    write(out);
+    let (bytes, from) = length_bytes(out.len() - start);
+    out.splice(start..start, bytes.into_iter().skip(from));
+}
+
+/// The length of a content: the bytes from the index told on.
+fn length_bytes(length: usize) -> ([u8; 9], usize) {
+    let mut bytes = [0; 9];
+    let (_, number) = bytes.split_at_mut(1);
+    number.copy_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+    if length < 0x80 {
+        return (bytes, 8);
+    }
+    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(8);
+    let count = u8::try_from(9 - first).unwrap_or(8);
+    if let Some(before) = bytes.get_mut(first - 1) {
+        *before = 0x80 | count;
+    }
+    (bytes, first - 1)
 }
 
 /// The text of an encoded object identifier (its content bytes), such as `1.2.840.10045.2.1`; hex when it is malformed.

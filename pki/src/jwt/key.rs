@@ -99,6 +99,18 @@ impl JwtAuthority {
         }
     }
 
+    /// An authority of this CA: an ECDSA P-256 key, named by its JWK SHA-256 thumbprint (RFC 7638) in base64url.
+    ///
+    /// # Errors
+    /// [`JwtKeyError::Signer`] for any other key.
+    pub fn by_thumbprint(public_key: PublicKey) -> Result<Self, JwtKeyError> {
+        let wrong = JwtKeyError::Signer { found: public_key.algorithm() };
+        if public_key.algorithm() != PublicKeyAlgorithm::EcdsaP256 {
+            return Err(wrong);
+        }
+        Ok(Self { key_id: thumbprint(&public_key).ok_or(wrong)?, public_key })
+    }
+
     /// The `kid` of the tokens that it signs.
     #[must_use]
     pub fn key_id(&self) -> &KeyId {
@@ -140,12 +152,7 @@ impl JwtKey {
     /// # Errors
     /// [`JwtKeyError::Signer`] for any other.
     pub fn new(key: PrivateKey) -> Result<Self, JwtKeyError> {
-        let public_key = key.public_key();
-        let wrong = JwtKeyError::Signer { found: public_key.algorithm() };
-        if public_key.algorithm() != PublicKeyAlgorithm::EcdsaP256 {
-            return Err(wrong);
-        }
-        let authority = JwtAuthority { key_id: thumbprint(public_key).ok_or(wrong)?, public_key: public_key.clone() };
+        let authority = JwtAuthority::by_thumbprint(key.public_key().clone())?;
         Ok(Self { key, authority })
     }
 
@@ -230,6 +237,7 @@ mod tests {
         let [one, again] = [P256, P256].map(|pem| JwtKey::new(PrivateKey::from_pem(pem).unwrap()).unwrap());
         assert_eq!(one.key_id(), again.key_id());
         assert_eq!(one.key_id().as_str().len(), 43);
+        assert_eq!(JwtAuthority::by_thumbprint(one.authority().public_key().clone()).as_ref(), Ok(one.authority()));
         assert_eq!(format!("{one:?}").matches("PrivateKey(ECDSA P-256)").count(), 1);
     }
 

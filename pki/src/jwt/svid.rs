@@ -1,5 +1,6 @@
 //! JWT-SVIDs as their holders keep them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::audience::AudienceSet;
 use super::claims::{Claims, check_header};
 use super::compact::Compact;
 use super::error::JwtError;
-use crate::Timestamp;
+use crate::{Sha256Digest, Timestamp, TrustBundle};
 
 /// A JWT-SVID. Whoever has the token is the workload to every audience, so `Debug` does not show it, and it is wiped when the
 /// last clone is dropped. `Clone` is cheap.
@@ -56,6 +57,19 @@ impl JwtSvid {
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Whether the key that signed it is one of these, each the SHA-256 of a SubjectPublicKeyInfo. Which key that is the bundle says, by
+    /// the token's `kid`. A key that cannot be told may be any: then it is one of these, when there are some.
+    #[must_use]
+    pub fn rests_on(&self, keys: &BTreeSet<Sha256Digest>, bundle: &TrustBundle) -> bool {
+        if keys.is_empty() {
+            return false;
+        }
+        let token = Compact::parse(&self.token);
+        let kid = token.as_ref().ok().and_then(Compact::kid);
+        let signer = kid.and_then(|kid| bundle.jwt_authorities().iter().find(|authority| authority.key_id() == kid));
+        signer.is_none_or(|authority| keys.contains(&authority.public_key().fingerprint()))
     }
 
     /// When it was issued.

@@ -1,4 +1,4 @@
-//! What a lint sees: the certificate and its issuer's, parsed from DER, and the names that are expected.
+//! What a lint sees: the certificate, parsed from DER, the one of its issuer, and the names that are expected.
 
 use identity::{SpiffeId, TrustDomain};
 use x509_parser::extensions::{
@@ -9,6 +9,8 @@ use x509_parser::oid_registry::{
     OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::Certificate;
 
 /// The names that the certificate is meant to carry.
 #[derive(Clone, Copy)]
@@ -22,18 +24,14 @@ pub(super) enum Names<'a> {
 /// What a lint sees. Where an extension stands twice the first is looked at; that it does is a finding of its own.
 pub(super) struct Input<'a> {
     pub(super) certificate: X509Certificate<'a>,
-    pub(super) issuer: Option<X509Certificate<'a>>,
+    pub(super) issuer: Option<&'a Certificate>,
     pub(super) names: Names<'a>,
 }
 
 impl<'a> Input<'a> {
-    /// Parses both; `None` when either has a fault or trailing bytes, or an extension that a lint reads does not parse.
-    pub(super) fn parse(der: &'a [u8], issuer: Option<&'a [u8]>, names: Names<'a>) -> Option<Self> {
+    /// Parses the certificate; `None` when it has a fault or trailing bytes, or an extension that a lint reads does not parse.
+    pub(super) fn parse(der: &'a [u8], issuer: Option<&'a Certificate>, names: Names<'a>) -> Option<Self> {
         let certificate = parse_whole(der)?;
-        let issuer = match issuer {
-            Some(der) => Some(parse_whole(der)?),
-            None => None,
-        };
         let broken = |extension: &X509Extension<'_>| extension.parsed_extension().error().is_some();
         if certificate.extensions().iter().any(broken) {
             return None;
@@ -82,7 +80,7 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn issuer_subject_key_identifier(&self) -> Option<&'a [u8]> {
-        self.issuer.as_ref().and_then(subject_key_identifier).map(|(_, identifier)| identifier)
+        self.issuer.and_then(Certificate::subject_key_id)
     }
 
     /// Whether the SAN is critical, and its names.
@@ -106,10 +104,8 @@ impl<'a> Input<'a> {
     }
 
     /// The URI SANs of the issuer's certificate.
-    pub(super) fn issuer_uris(&self) -> Vec<&'a str> {
-        let Some(issuer) = &self.issuer else { return Vec::new() };
-        let extension = find(issuer, &OID_X509_EXT_SUBJECT_ALT_NAME).map(X509Extension::parsed_extension);
-        if let Some(ParsedExtension::SubjectAlternativeName(value)) = extension { uris(&value.general_names) } else { Vec::new() }
+    pub(super) fn issuer_uris(&self) -> &'a [String] {
+        self.issuer.map_or(&[], Certificate::uri_sans)
     }
 
     fn extension(&self, oid: &Oid<'_>) -> Option<&X509Extension<'a>> {

@@ -45,14 +45,14 @@ struct Lint {
 /// Lints a leaf for `id` under `issuer`; empty means clean.
 #[must_use]
 pub fn lint_leaf(certificate: &Certificate, id: &SpiffeId, issuer: &Certificate) -> Vec<LintFinding> {
-    run(&[shared::LINTS, shared::ISSUED_LINTS, leaf::LINTS], certificate.der(), Some(issuer.der()), Names::Leaf(id))
+    run(&[shared::LINTS, shared::ISSUED_LINTS, leaf::LINTS], certificate.der(), Some(issuer), Names::Leaf(id))
 }
 
 /// Lints the certificate of a root (no `issuer`) or of an issuing CA of a trust domain; empty means clean.
 #[must_use]
 pub fn lint_authority(certificate: &Certificate, trust_domain: &TrustDomain, issuer: Option<&Certificate>) -> Vec<LintFinding> {
     let sets = authority_sets(issuer.map_or(AuthorityRole::Root, |_| AuthorityRole::Issuer));
-    run(&sets, certificate.der(), issuer.map(|issuer| issuer.der().as_ref()), Names::Authority(trust_domain))
+    run(&sets, certificate.der(), issuer, Names::Authority(trust_domain))
 }
 
 fn authority_sets(role: AuthorityRole) -> Vec<&'static [Lint]> {
@@ -62,11 +62,11 @@ fn authority_sets(role: AuthorityRole) -> Vec<&'static [Lint]> {
     }
 }
 
-fn run(sets: &[&[Lint]], der: &[u8], issuer: Option<&[u8]>, names: Names<'_>) -> Vec<LintFinding> {
+fn run(sets: &[&[Lint]], der: &[u8], issuer: Option<&Certificate>, names: Names<'_>) -> Vec<LintFinding> {
     let Some(input) = Input::parse(der, issuer, names) else {
         return vec![LintFinding {
             lint: "certificate_parses",
-            description: "the certificate and its issuer's are DER without trailing bytes, with extensions that parse",
+            description: "the certificate is DER without trailing bytes, with extensions that parse",
             citation: "RFC 5280 section 4.1",
         }];
     };

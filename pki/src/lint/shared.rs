@@ -175,9 +175,7 @@ pub(super) const ISSUED_LINTS: &[Lint] = &[
         name: "issuer_name_is_issuers_subject",
         description: "the issuer's name is the subject of its certificate, byte for byte",
         citation: "RFC 5280 section 4.1.2.4",
-        holds: |input| {
-            input.issuer.as_ref().is_some_and(|issuer| issuer.subject().as_raw() == input.certificate.issuer().as_raw())
-        },
+        holds: |input| input.issuer.is_some_and(|issuer| issuer.subject_der() == input.certificate.issuer().as_raw()),
     },
     Lint {
         name: "authority_key_identifier_present",
@@ -199,7 +197,8 @@ pub(super) const ISSUED_LINTS: &[Lint] = &[
         description: "notBefore is not before the issuer's",
         citation: "RFC 5280 section 6.1.3 (a)(2): no path is valid outside its issuer's dates",
         holds: |input| {
-            input.issuer.as_ref().is_some_and(|issuer| issuer.validity().not_before <= input.certificate.validity().not_before)
+            let begin = u64::try_from(input.certificate.validity().not_before.timestamp());
+            input.issuer.is_some_and(|issuer| begin.is_ok_and(|begin| issuer.not_before().unix_seconds() <= begin))
         },
     },
     Lint {
@@ -207,14 +206,15 @@ pub(super) const ISSUED_LINTS: &[Lint] = &[
         description: "notAfter is not after the issuer's",
         citation: "RFC 5280 section 6.1.3 (a)(2): no path is valid outside its issuer's dates",
         holds: |input| {
-            input.issuer.as_ref().is_some_and(|issuer| input.certificate.validity().not_after <= issuer.validity().not_after)
+            let end = u64::try_from(input.certificate.validity().not_after.timestamp());
+            input.issuer.is_some_and(|issuer| end.is_ok_and(|end| end <= issuer.not_after().unix_seconds()))
         },
     },
     Lint {
         name: "key_is_not_the_issuers",
         description: "the subject's key is not the issuer's",
         citation: "RFC 5280 section 6.1: one key, one subject",
-        holds: |input| input.issuer.as_ref().is_some_and(|issuer| issuer.public_key().raw != input.certificate.public_key().raw),
+        holds: |input| input.issuer.is_some_and(|issuer| issuer.public_key().spki_der() != input.certificate.public_key().raw),
     },
 ];
 
@@ -222,11 +222,14 @@ fn signature_algorithm_of_issuer_key(input: &Input<'_>) -> bool {
     use x509_parser::prelude::FromDer;
     use x509_parser::x509::AlgorithmIdentifier;
 
-    let signer = input.issuer.as_ref().unwrap_or(&input.certificate);
-    let Ok(key) = PublicKey::from_spki_der(signer.public_key().raw) else {
-        // A root's own key of another kind is `public_key_allowed`'s to tell; an issuer's cannot sign here at all.
-        return input.issuer.is_none();
+    let algorithm = match input.issuer {
+        Some(issuer) => issuer.public_key().algorithm(),
+        None => match PublicKey::from_spki_der(input.certificate.public_key().raw) {
+            Ok(key) => key.algorithm(),
+            // A root's own key of another kind is `public_key_allowed`'s to tell.
+            Err(_) => return true,
+        },
     };
-    AlgorithmIdentifier::from_der(&signature_algorithm_der(key.algorithm()))
+    AlgorithmIdentifier::from_der(&signature_algorithm_der(algorithm))
         .is_ok_and(|(_, expected)| expected == input.certificate.tbs_certificate.signature)
 }

@@ -204,12 +204,11 @@ fn domain() -> TrustDomain {
 fn leaf_findings(der: &[u8], id: &str, issuer: &Certificate) -> Vec<&'static str> {
     let id = SpiffeId::parse(id).unwrap();
     let sets = [shared::LINTS, shared::ISSUED_LINTS, leaf::LINTS];
-    run(&sets, der, Some(issuer.der()), Names::Leaf(&id)).into_iter().map(|finding| finding.lint).collect()
+    run(&sets, der, Some(issuer), Names::Leaf(&id)).into_iter().map(|finding| finding.lint).collect()
 }
 
 fn authority_findings(der: &[u8], issuer: Option<&Certificate>) -> Vec<&'static str> {
     let sets = authority_sets(issuer.map_or(AuthorityRole::Root, |_| AuthorityRole::Issuer));
-    let issuer = issuer.map(|issuer| issuer.der().as_ref());
     run(&sets, der, issuer, Names::Authority(&domain())).into_iter().map(|finding| finding.lint).collect()
 }
 

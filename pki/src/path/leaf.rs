@@ -49,7 +49,7 @@ pub(super) fn check(leaf: &Certificate, trust_domain: &TrustDomain) -> Result<Sp
         return Err(SvidError::ExtendedKeyUsage);
     }
     if let Some(oid) = leaf.unknown_critical_extension() {
-        return Err(SvidError::UnknownCriticalExtension { position: ChainPosition::Leaf, oid: oid.to_owned() });
+        return Err(SvidError::UnknownCriticalExtension { position: ChainPosition::Leaf, oid });
     }
     Ok(id)
 }

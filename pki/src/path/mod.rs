@@ -310,7 +310,7 @@ fn explain(
         E::UnsupportedCriticalExtension => chain()
             .enumerate()
             .find_map(|(index, certificate)| {
-                let oid = certificate.unknown_critical_extension()?.to_owned();
+                let oid = certificate.unknown_critical_extension()?;
                 Some(SvidError::UnknownCriticalExtension { position: ChainPosition::of_index(index), oid })
             })
             .unwrap_or_else(|| SvidError::Path { reason: error.to_string() }),

@@ -122,7 +122,10 @@ pub fn validate_server(chain: &[CertificateDer<'_>], roots: &TrustedRoots, name:
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose as Eku, IsCa, KeyUsagePurpose, SanType};
+    use rcgen::{
+        BasicConstraints, CidrSubnet, ExtendedKeyUsagePurpose as Eku, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
+        SanType,
+    };
 
     use super::*;
     use crate::ChainPosition;
@@ -204,6 +207,23 @@ mod tests {
             Plan::authority("closed").with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))).self_signed();
         let below = Plan::authority("below").under(&closed);
         assert!(!roots(&[&closed.certificate]).vouch_for(&below.certificate, now()));
+        // Renewed under its own name it is no level of its own.
+        let renewed = Plan::authority("closed").under(&closed);
+        assert!(roots(&[&closed.certificate]).vouch_for(&renewed.certificate, now()));
+        let network = GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([10, 0, 0, 0], 8));
+        let constraints = NameConstraints { permitted_subtrees: vec![network], excluded_subtrees: vec![] };
+        let narrow = Plan::authority("narrow").with(|params| params.name_constraints = Some(constraints)).self_signed();
+        let below = Plan::authority("below").under(&narrow);
+        assert!(!roots(&[&narrow.certificate]).vouch_for(&below.certificate, now()), "its constraints would be lost");
+    }
+
+    #[test]
+    fn roots_outside_their_dates_are_told() {
+        let (h, hour) = (Hierarchy::new(), Duration::from_secs(3600));
+        let ended = Plan::authority("ended").dates(now().minus(hour * 2), now().minus(hour)).self_signed();
+        let lapsed = roots(&[&h.root.certificate, &ended.certificate]).lapsed_at(now());
+        assert!(matches!(lapsed.as_slice(), [AnchorLapse::Ended { .. }]), "{lapsed:?}");
+        assert_eq!(roots(&[&h.root.certificate]).lapsed_at(now()), []);
     }
 
     #[test]

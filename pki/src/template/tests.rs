@@ -89,7 +89,79 @@ fn readiness_looks_at_whole_leaves() {
     }
 }
 
+/// What the general encoder makes of the same leaf.
+fn by_the_general_encoder(request: &LeafRequest<'_>, validity: (Timestamp, Timestamp), issuer: &Certificate) -> Vec<u8> {
+    use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+    let mut params = blank_params(&request.serial, validity.0, validity.1, request.public_key).unwrap();
+    params.subject_alt_names = vec![SanType::URI(request.id.as_str().try_into().unwrap())];
+    let dns_names = request.dns_names.iter().map(|name| SanType::DnsName(name.as_str().try_into().unwrap()));
+    params.subject_alt_names.extend(dns_names);
+    params.subject_alt_names.extend(request.ip_addresses.iter().copied().map(SanType::IpAddress));
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Unsigned::encode(&params, request.public_key, Some(issuer)).unwrap().tbs_der().to_vec()
+}
+
+/// A CA of each kind of key, and keys for leaves.
+fn parties() -> &'static (Vec<Certificate>, Vec<PrivateKey>) {
+    static PARTIES: std::sync::LazyLock<(Vec<Certificate>, Vec<PrivateKey>)> = std::sync::LazyLock::new(|| {
+        let trust_domain = identity::TrustDomain::parse("example.org").unwrap();
+        let keys = || {
+            vec![
+                PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(),
+                PrivateKey::generate(KeyAlgorithm::EcdsaP384).unwrap(),
+                PrivateKey::from_pem(include_bytes!("../../testdata/rsa2048-pkcs1.pem")).unwrap(),
+                PrivateKey::from_pem(include_bytes!("../../testdata/ed25519-pkcs8.pem")).unwrap(),
+            ]
+        };
+        let ca = |key: PrivateKey| {
+            let spec = AuthoritySpec {
+                role: AuthorityRole::Root,
+                trust_domain: &trust_domain,
+                public_key: key.public_key(),
+                lifetime: seconds(100_000_000_000),
+                serial: SerialNumber::new(ReplicaByte::new(1).unwrap(), [1; SERIAL_RANDOM_BYTES]),
+                now: Timestamp::from_unix_seconds(0),
+            };
+            prepare_authority(&spec, None).unwrap().dummy_signed().clone()
+        };
+        (keys().into_iter().map(ca).collect(), keys())
+    });
+    &PARTIES
+}
+
 proptest! {
+    /// The encoder of leaves and the general one know nothing of each other.
+    #[test]
+    fn a_leaf_is_what_the_general_encoder_makes_of_it(
+        issuer in 0_usize..4,
+        key in 0_usize..4,
+        serial in prop::collection::vec(any::<u8>(), 1..=20).prop_filter("a serial", |bytes| bytes[0] != 0),
+        path in "/[a-z]{1,200}",
+        dns_names in prop::collection::vec("[a-z]{1,60}[.]local", 0..8),
+        addresses in prop::collection::vec(any::<IpAddr>(), 0..4),
+        now in 100_u64..90_000_000_000,
+    ) {
+        let (cas, keys) = parties();
+        let dns_names: Vec<DnsName> = dns_names.iter().map(|name| DnsName::parse(name).unwrap()).collect();
+        let request = LeafRequest {
+            id: &SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
+            dns_names: &dns_names,
+            ip_addresses: &addresses,
+            public_key: keys[key].public_key(),
+            ttl: None,
+            serial: SerialNumber::from_bytes(&serial).unwrap(),
+            now: Timestamp::from_unix_seconds(now),
+        };
+        let profile = profile(3600, 3600);
+        let issuer = &cas[issuer];
+        let leaf = prepare_leaf(&profile, &request, issuer).unwrap();
+        let validity = leaf_validity(&profile, None, request.now, issuer.not_before(), issuer.not_after()).unwrap();
+        prop_assert_eq!(leaf.tbs_der(), by_the_general_encoder(&request, validity, issuer));
+        prop_assert_eq!(leaf.dummy_signed().public_key(), request.public_key);
+    }
+
     /// Whatever the clock, the TTL and the issuer: a leaf lies within its issuer, holds `now`, and lives no longer than asked for.
     #[test]
     fn a_leaf_lies_within_its_issuer(

@@ -168,3 +168,27 @@ fn content_covers_both_kinds_in_any_order() {
         .collect();
     assert_eq!(bundle.clone().with_jwt_authorities(many), Err(BundleError::JwtCount { found: MAX_AUTHORITIES + 1 }));
 }
+
+#[test]
+fn a_kept_document_keeps_the_tainted_keys_and_no_other_tells_them() {
+    let tainted = BTreeSet::from([[1; 32], [2; 32]]);
+    let bundle = bundle().with_tainted_keys(tainted.clone());
+    let kept = document(&bundle, JwksContent::Kept);
+    assert_eq!(parse(&kept).unwrap(), bundle);
+    for content in [JwksContent::All, JwksContent::X509, JwksContent::Jwt] {
+        let told = document(&bundle, content);
+        assert!(told.get(TAINTED_KEYS).is_none() && parse(&told).unwrap().tainted_keys().is_empty(), "{content:?}");
+    }
+    let with = |keys: Value| {
+        let mut document = kept.clone();
+        document[TAINTED_KEYS] = keys;
+        parse(&document)
+    };
+    let key = |length: usize| json!(BASE64.encode(&vec![7; length]));
+    assert_eq!(with(json!([key(32)])).unwrap().tainted_keys(), &BTreeSet::from([[7; 32]]));
+    let many: Vec<_> = (0..=MAX_TAINTED_KEYS).map(|_| key(32)).collect();
+    assert!(with(json!(many[1..])).is_ok());
+    for odd in [json!(null), json!({}), key(32), json!([key(31)]), json!([key(33)]), json!(["?"]), json!([7]), json!(many)] {
+        assert_eq!(with(odd.clone()).unwrap_err(), BundleDocumentError::TaintedKeys, "{odd}");
+    }
+}

@@ -1,5 +1,6 @@
 //! JWT-SVIDs from minting to validation.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use identity::SpiffeId;
@@ -84,4 +85,19 @@ fn times_are_those_of_the_check() {
     assert!(at(early).is_ok());
     let earlier = early.minus(Duration::from_secs(1));
     assert_eq!(at(earlier), Err(JwtError::NotYetValid { name: "iat", from: now(), now: earlier }));
+}
+
+#[test]
+fn a_token_rests_on_the_key_that_its_kid_names() {
+    let issuer = Issuer::new();
+    let svid = mint(&issuer, Duration::from_secs(300)).unwrap();
+    let other = JwtKey::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
+    let both = vec![other.authority().clone(), issuer.key.authority().clone()];
+    let bundle = issuer.bundle.clone().with_jwt_authorities(both).unwrap();
+    let key = |key: &JwtKey| BTreeSet::from([key.authority().public_key().fingerprint()]);
+    assert!(svid.rests_on(&key(&issuer.key), &bundle) && !svid.rests_on(&key(&other), &bundle));
+    assert!(!svid.rests_on(&BTreeSet::new(), &bundle));
+    // A key that is not in the bundle is not known, so it may be the one.
+    let without = issuer.bundle.clone().with_jwt_authorities(vec![other.authority().clone()]).unwrap();
+    assert!(svid.rests_on(&key(&other), &without) && !svid.rests_on(&BTreeSet::new(), &without));
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use identity::SpiffeId;
+use identity::{SpiffeId, TrustDomain};
 use pki::{
-    Certificate, CsrError, LeafProfile, LeafRequest, SerialNumber, Timestamp, VerifiedRequest, prepare_leaf, request_from_pem,
+    AuthorityRole, AuthoritySpec, Certificate, CsrError, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, SerialNumber,
+    Timestamp, VerifiedRequest, prepare_authority, prepare_leaf, request_from_pem,
 };
 use serde_json::Value;
 
@@ -69,11 +70,21 @@ fn every_hostile_request_is_refused_for_what_it_is_and_its_twin_is_accepted() {
     assert!(wrong.is_empty(), "{} of {} files:\n{}", wrong.len(), index.len(), wrong.join("\n"));
 }
 
+fn authority(trust_domain: &TrustDomain, now: Timestamp) -> Certificate {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let serial = SerialNumber::from_bytes(&[0x02; 16]).unwrap();
+    let lifetime = Duration::from_secs(24 * 60 * 60);
+    let role = AuthorityRole::Root;
+    let spec = AuthoritySpec { role, trust_domain, public_key: key.public_key(), lifetime, serial, now };
+    prepare_authority(&spec, None).unwrap().sign(&key).unwrap()
+}
+
 /// The leaf that a request leads to, whatever it asks for: the same bytes as for the request that asks for nothing.
 #[test]
 fn what_a_request_asks_for_changes_no_byte_of_what_is_signed() {
-    let issuer = Certificate::from_der(&crate::svid::issuer_der()).unwrap();
     let id = SpiffeId::parse(ADMITTED).unwrap();
+    let now = Timestamp::from_unix_seconds(crate::svid::NOW);
+    let issuer = authority(id.trust_domain(), now);
     let leaf = |request: &VerifiedRequest| {
         let request = LeafRequest {
             id: &id,
@@ -82,7 +93,7 @@ fn what_a_request_asks_for_changes_no_byte_of_what_is_signed() {
             public_key: request.public_key(),
             ttl: None,
             serial: SerialNumber::from_bytes(&[0x01; 16]).unwrap(),
-            now: Timestamp::from_unix_seconds(crate::svid::NOW),
+            now,
         };
         let profile = LeafProfile::new(Duration::from_secs(3600), Duration::from_secs(3600)).unwrap();
         prepare_leaf(&profile, &request, &issuer).unwrap().tbs_der().to_vec()
