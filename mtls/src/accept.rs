@@ -1,7 +1,9 @@
 //! A TCP listener that hands out finished handshakes only.
 //!
-//! Before authentication a peer can hold a place in `pending`, for `deadline` at most, and nothing else: work waits for the
-//! whole client hello, and a permit is held only while a handshake computes, never while it waits for its peer.
+//! Before authentication a peer can hold a place among those of its address and in `pending`, for `deadline` at most, and nothing
+//! else: work waits for the whole client hello, and a permit is held only while a handshake computes, never while it waits for its
+//! peer. The place among those of its address is handed on with a finished handshake, so that the same count goes on until somebody
+//! is known to be behind the connection.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,15 +19,16 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use crate::pending::{Evicted, Pending, Spoke};
-use crate::{AddressGroup, ServerTls, TlsError, TlsStream};
+use crate::pending::{Evicted, Pending};
+use crate::{AddressGroup, Busy, Order, Place, PlaceLimits, Places, Presence, ServerTls, TlsError, TlsStream};
 
 /// Bounds before authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeLimits {
     /// Connections that have not finished their handshake; the oldest silent one is closed for a newcomer. At least 1.
     pub pending: usize,
-    /// The same for those that come from one [`AddressGroup`], whose own oldest silent one is closed then. At least 1.
+    /// Connections from one [`AddressGroup`]: those that have not finished their handshake, and those that have and keep
+    /// [`Accepted::place`]. The one silent for longest is closed for a newcomer. At least 1.
     pub per_address: usize,
     /// Handshakes that compute at once (only once the whole client hello is there). At least 1.
     pub concurrent: usize,
@@ -40,6 +43,18 @@ pub struct Accepted {
     pub stream: TlsStream<TcpStream>,
     /// Where it comes from.
     pub remote: SocketAddr,
+    /// By which it is told to end: whoever serves it asks [`Presence::poll_closed`], and tells what is heard.
+    pub presence: Arc<Presence>,
+    /// Its place among those of its address. To be kept while nobody is known to be behind it.
+    pub place: Place<AddressGroup>,
+}
+
+/// What a handshake's task leaves behind.
+struct Ended {
+    remote: SocketAddr,
+    presence: Arc<Presence>,
+    place: Place<AddressGroup>,
+    outcome: Result<TlsStream<TcpStream>, TlsError>,
 }
 
 /// How a handshake ended: a closed set, for a counter's label.
@@ -76,6 +91,10 @@ pub trait HandshakeEvents: Send + Sync + 'static {
 
     /// No connection could be accepted: there is no descriptor or no memory for one. It is tried again after a pause.
     fn accept_failed(&self) {}
+
+    /// One connection, finished or not, was closed for a newcomer from the same address. An unfinished one is told of by
+    /// [`handshake_ended`](Self::handshake_ended) too.
+    fn closed_for_address(&self) {}
 }
 
 /// Handshakes run in tasks of their own; a silent or slow peer delays nobody. Dropping the listener ends them.
@@ -84,8 +103,10 @@ pub struct MtlsListener {
     tls: ServerTls,
     limits: HandshakeLimits,
     permits: Arc<Semaphore>,
-    handshakes: JoinSet<(SocketAddr, Result<TlsStream<TcpStream>, TlsError>)>,
+    handshakes: JoinSet<Ended>,
     pending: Pending,
+    addresses: Arc<Places<AddressGroup>>,
+    order: Arc<Order>,
     /// Set after a shortage, until it has been waited out.
     pause: Option<Pin<Box<Sleep>>>,
     /// Whether the last try failed for a shortage.
@@ -107,6 +128,8 @@ impl MtlsListener {
             limits,
             handshakes: JoinSet::new(),
             pending: Pending::default(),
+            addresses: Places::new(PlaceLimits { per_holder: Some(limits.per_address), in_all: None, busy: Busy::Closed }),
+            order: Arc::default(),
             pause: None,
             short: false,
             events: None,
@@ -137,8 +160,8 @@ impl MtlsListener {
                 // Neither arm takes anything before the poll in which it wins.
                 biased;
                 Some(ended) = self.handshakes.join_next_with_id() => {
-                    let (task, outcome) = match ended {
-                        Ok((task, outcome)) => (task, Some(outcome)),
+                    let (task, ended) = match ended {
+                        Ok((task, ended)) => (task, Some(ended)),
                         Err(error) => {
                             if error.is_panic() {
                                 tracing::error!(%error, "a TLS handshake panicked");
@@ -147,8 +170,10 @@ impl MtlsListener {
                         }
                     };
                     self.pending.remove(task);
-                    if let Some((remote, outcome)) = outcome && let Some(stream) = self.report(remote, outcome) {
-                        return Accepted { stream, remote };
+                    if let Some(Ended { remote, presence, place, outcome }) = ended
+                        && let Some(stream) = self.report(remote, outcome)
+                    {
+                        return Accepted { stream, remote, presence, place };
                     }
                 }
                 accepted = accept_after(&mut self.pause, &self.listener) => match accepted {
@@ -173,47 +198,58 @@ impl MtlsListener {
         }
     }
 
-    /// Closes what must go before one more connection from there may wait.
-    fn make_room(&mut self, from: AddressGroup) {
-        let evicted = if self.pending.count_from(from) >= self.limits.per_address {
-            self.pending.evict_from(from).map(|evicted| match evicted {
-                Evicted::Silent => HandshakeOutcome::AddressEvictedSilent,
-                Evicted::Stalled => HandshakeOutcome::AddressEvictedStalled,
-            })
-        } else if self.pending.len() >= self.limits.pending {
-            self.pending.evict().map(|evicted| match evicted {
+    /// Gives a newcomer from there its place. What is too much then is closed: first of the same address, then of all that wait.
+    fn enter(&mut self, from: AddressGroup, presence: &Arc<Presence>) -> Place<AddressGroup> {
+        let (place, closed) = self.addresses.enter(from, presence);
+        for _ in 0..closed.per_holder {
+            tracing::debug!(%from, "closed a connection for a newcomer from the same address");
+            if let Some(events) = &self.events {
+                events.closed_for_address();
+            }
+        }
+        if closed.per_holder > 0 {
+            for evicted in self.pending.end_closed() {
+                self.tell(match evicted {
+                    Evicted::Silent => HandshakeOutcome::AddressEvictedSilent,
+                    Evicted::Stalled => HandshakeOutcome::AddressEvictedStalled,
+                });
+            }
+        }
+        if self.pending.len() >= self.limits.pending
+            && let Some(evicted) = self.pending.evict()
+        {
+            tracing::debug!(%from, ?evicted, "closed an unfinished connection for a newcomer");
+            self.tell(match evicted {
                 Evicted::Silent => HandshakeOutcome::EvictedSilent,
                 Evicted::Stalled => HandshakeOutcome::EvictedStalled,
-            })
-        } else {
-            None
-        };
-        if let Some(outcome) = evicted {
-            tracing::debug!(%from, ?outcome, "closed an unfinished connection for a newcomer");
-            self.tell(outcome);
+            });
         }
+        place
     }
 
     fn begin(&mut self, stream: TcpStream, remote: SocketAddr) {
         self.short = false;
-        let from = AddressGroup::from(remote.ip());
-        self.make_room(from);
+        let presence = Presence::new(&self.order);
+        let place = self.enter(remote.ip().into(), &presence);
         if let Err(error) = stream.set_nodelay(true) {
             // The peer is gone already; the handshake will say so.
             tracing::debug!(%remote, %error, "cannot set TCP_NODELAY");
         }
-        let (tls, permits, deadline, spoke) = (self.tls.clone(), self.permits.clone(), self.limits.deadline, Spoke::default());
-        let told = spoke.clone();
+        let (tls, permits, deadline, waiting) = (self.tls.clone(), self.permits.clone(), self.limits.deadline, presence.clone());
         let task = self.handshakes.spawn(async move {
             let handshake = async {
                 let hello = tls.client_hello(stream).await?;
-                told.set();
-                computing_with(&permits, tls.answer(hello)).await
+                presence.heard();
+                presence.begin_work();
+                let answered = computing_with(&permits, tls.answer(hello)).await;
+                presence.end_work();
+                presence.heard();
+                answered
             };
             let outcome = tokio::time::timeout(deadline, handshake).await;
-            (remote, outcome.unwrap_or(Err(TlsError::Timeout { after: deadline })))
+            Ended { remote, presence, place, outcome: outcome.unwrap_or(Err(TlsError::Timeout { after: deadline })) }
         });
-        self.pending.add(task, spoke, from);
+        self.pending.add(task, waiting);
     }
 
     fn report(&self, remote: SocketAddr, outcome: Result<TlsStream<TcpStream>, TlsError>) -> Option<TlsStream<TcpStream>> {

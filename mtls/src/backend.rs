@@ -1,4 +1,5 @@
-//! The seam to the crypto backend, which one feature chooses. No other module of this crate names it.
+//! The seam to the crypto backend, which one feature chooses. No other module of this crate names it. Both features at once are refused by
+//! `pki`, to which they are forwarded and which is built first.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,11 +12,6 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::SigningKey;
 use rustls::{Error, NamedGroup};
 
-#[cfg(all(feature = "aws-lc", feature = "ring"))]
-compile_error!(
-    "mtls has one crypto backend, and both its features `ring` (the default) and `aws-lc` are enabled: \
-     build with `--no-default-features --features aws-lc`, or without `--features aws-lc`; never with `--all-features`"
-);
 #[cfg(not(any(feature = "aws-lc", feature = "ring")))]
 compile_error!(
     "mtls needs a crypto backend, and none is enabled: build with the default features for ring, \

@@ -1,35 +1,19 @@
 //! Which connections have not finished their handshake, and which of them makes room for a newcomer.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::{AbortHandle, Id};
 
-use crate::AddressGroup;
+use crate::Presence;
 
-/// Connections in the order of their arrival.
+/// Connections whose handshake is under way.
 #[derive(Default)]
-pub(crate) struct Pending(VecDeque<Waiting>);
+pub(crate) struct Pending(Vec<Waiting>);
 
 struct Waiting {
     task: AbortHandle,
-    spoke: Spoke,
-    from: AddressGroup,
-}
-
-/// Set once the whole client hello is there.
-#[derive(Clone, Default)]
-pub(crate) struct Spoke(Arc<AtomicBool>);
-
-impl Spoke {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+    /// Busy once the whole client hello is there.
+    presence: Arc<Presence>,
 }
 
 impl Pending {
@@ -37,47 +21,44 @@ impl Pending {
         self.0.len()
     }
 
-    /// How many of them come from there.
-    pub(crate) fn count_from(&self, from: AddressGroup) -> usize {
-        self.0.iter().filter(|waiting| waiting.from == from).count()
-    }
-
-    pub(crate) fn add(&mut self, task: AbortHandle, spoke: Spoke, from: AddressGroup) {
-        self.0.push_back(Waiting { task, spoke, from });
+    pub(crate) fn add(&mut self, task: AbortHandle, presence: Arc<Presence>) {
+        self.0.push(Waiting { task, presence });
     }
 
     /// Forgets a task that has ended.
     pub(crate) fn remove(&mut self, task: Id) {
         if let Some(position) = self.0.iter().position(|waiting| waiting.task.id() == task) {
-            self.0.remove(position);
+            self.0.swap_remove(position);
         }
     }
 
-    /// Ends one to make room: the oldest silent one. When all have spoken, the oldest of all, because a peer that stops in
+    /// Ends one to make room: the oldest silent one. When all have spoken, the one that spoke first, because a peer that stops in
     /// the middle must not hold its place either. `None`: there is none.
     pub(crate) fn evict(&mut self) -> Option<Evicted> {
         self.evict_where(|_| true)
     }
 
-    /// The same among those from one place.
-    pub(crate) fn evict_from(&mut self, from: AddressGroup) -> Option<Evicted> {
-        self.evict_where(|waiting| waiting.from == from)
-    }
-
     /// Ends the oldest silent one, if one is silent.
     pub(crate) fn evict_silent(&mut self) -> Option<Evicted> {
-        self.evict_where(|waiting| !waiting.spoke.is_set())
+        self.evict_where(|presence| !presence.is_busy())
     }
 
-    fn evict_where(&mut self, among: impl Fn(&Waiting) -> bool) -> Option<Evicted> {
-        let oldest = |silent: bool| self.0.iter().position(|waiting| among(waiting) && (!silent || !waiting.spoke.is_set()));
-        let (position, evicted) = match (oldest(true), oldest(false)) {
-            (Some(position), _) => (position, Evicted::Silent),
-            (None, Some(position)) => (position, Evicted::Stalled),
-            (None, None) => return None,
-        };
-        self.0.remove(position)?.task.abort();
-        Some(evicted)
+    /// Ends those that were told to close.
+    pub(crate) fn end_closed(&mut self) -> Vec<Evicted> {
+        self.0.extract_if(.., |waiting| waiting.presence.is_closed()).map(Waiting::end).collect()
+    }
+
+    fn evict_where(&mut self, among: impl Fn(&Presence) -> bool) -> Option<Evicted> {
+        let candidates = self.0.iter().enumerate().filter(|(_, waiting)| among(&waiting.presence));
+        let (position, _) = candidates.min_by_key(|(_, waiting)| waiting.presence.worth())?;
+        Some(self.0.swap_remove(position).end())
+    }
+}
+
+impl Waiting {
+    fn end(self) -> Evicted {
+        self.task.abort();
+        if self.presence.is_busy() { Evicted::Stalled } else { Evicted::Silent }
     }
 }
 
@@ -92,32 +73,29 @@ pub(crate) enum Evicted {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::{Busy, Order, Place, PlaceLimits, Places};
 
     struct Crowd {
         tasks: JoinSet<()>,
         pending: Pending,
         ids: Vec<Id>,
-        spoke: Vec<Spoke>,
+        presences: Vec<Arc<Presence>>,
+        order: Arc<Order>,
     }
 
-    fn from(last: u8) -> AddressGroup {
-        IpAddr::from([192, 0, 2, last]).into()
-    }
-
-    fn crowd(places: &[u8]) -> Crowd {
-        let (mut tasks, mut pending, mut ids, mut spoke) = (JoinSet::new(), Pending::default(), Vec::new(), Vec::new());
-        for place in places {
+    fn crowd(size: usize) -> Crowd {
+        let (mut tasks, mut pending, order) = (JoinSet::new(), Pending::default(), Arc::default());
+        let (mut ids, mut presences) = (Vec::new(), Vec::new());
+        for _ in 0..size {
             let task = tasks.spawn(std::future::pending::<()>());
             ids.push(task.id());
-            spoke.push(Spoke::default());
-            pending.add(task, spoke.last().unwrap().clone(), from(*place));
+            presences.push(Presence::new(&order));
+            pending.add(task, Arc::clone(&presences[presences.len() - 1]));
         }
-        Crowd { tasks, pending, ids, spoke }
+        Crowd { tasks, pending, ids, presences, order }
     }
 
     impl Crowd {
@@ -129,32 +107,29 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_silent_one_goes_first_then_the_oldest() {
-        let mut crowd = crowd(&[1, 1, 1, 1]);
-        crowd.spoke[0].set();
-        crowd.spoke[3].set();
+        let mut crowd = crowd(4);
+        for spoke in [0, 3] {
+            crowd.presences[spoke].heard();
+            crowd.presences[spoke].begin_work();
+        }
         for (expected, which) in [(Evicted::Silent, 1), (Evicted::Silent, 2), (Evicted::Stalled, 0)] {
             assert_eq!(crowd.pending.evict(), Some(expected));
             assert_eq!(crowd.ended().await, which);
         }
         crowd.pending.remove(crowd.ids[0]);
-        assert_eq!(crowd.pending.len(), 1);
+        assert_eq!((crowd.pending.len(), crowd.pending.evict_silent()), (1, None));
         crowd.pending.remove(crowd.ids[3]);
-        assert_eq!(crowd.pending.len(), 0);
-        assert_eq!(crowd.pending.evict(), None);
+        assert_eq!((crowd.pending.len(), crowd.pending.evict()), (0, None));
     }
 
     #[tokio::test]
-    async fn a_full_address_gives_up_one_of_its_own() {
-        let mut crowd = crowd(&[1, 2, 2, 2]);
-        crowd.spoke[1].set();
-        assert_eq!((crowd.pending.count_from(from(1)), crowd.pending.count_from(from(2))), (1, 3));
-        for (expected, which) in [(Evicted::Silent, 2), (Evicted::Silent, 3), (Evicted::Stalled, 1)] {
-            assert_eq!(crowd.pending.evict_from(from(2)), Some(expected));
-            assert_eq!(crowd.ended().await, which);
-        }
-        assert_eq!(crowd.pending.evict_from(from(2)), None, "others are not touched");
-        assert_eq!(crowd.pending.len(), 1);
-        crowd.spoke[0].set();
-        assert_eq!(crowd.pending.evict_silent(), None);
+    async fn only_those_that_were_told_to_close_are_ended() {
+        let mut crowd = crowd(3);
+        assert_eq!(crowd.pending.end_closed(), []);
+        let places = Places::new(PlaceLimits { per_holder: Some(1), in_all: None, busy: Busy::Closed });
+        let enter = |presence: &Arc<Presence>| -> Place<()> { places.enter((), presence).0 };
+        let _places = [enter(&crowd.presences[1]), enter(&Presence::new(&crowd.order))];
+        assert_eq!(crowd.pending.end_closed(), [Evicted::Silent]);
+        assert_eq!((crowd.ended().await, crowd.pending.len()), (1, 2));
     }
 }
