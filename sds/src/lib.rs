@@ -6,6 +6,8 @@
 mod bearer;
 mod file_secret;
 mod metrics;
+mod progress;
+mod server;
 mod service;
 mod source;
 pub mod stream;
@@ -14,6 +16,8 @@ mod wire;
 pub use bearer::{BearerRefusal, BearerToken, TokenFault};
 pub use file_secret::{FILE_CERTIFICATE_PREFIX, FILE_ROOT_PREFIX, FileSecret, FileSecrets, MAX_FILE_NAMES};
 pub use metrics::SdsMetrics;
+pub use progress::{SdsProgress, StreamProgress};
+pub use server::SdsServer;
 pub use service::{SdsConnection, SdsService};
 pub use source::{FileNames, SecretSource, SecretState};
 pub use stream::ValidationContextKind;

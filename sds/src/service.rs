@@ -11,23 +11,20 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use pki::Sha256Digest;
+use prost::Message;
 use proto::envoy::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use proto::envoy::envoy::service::secret::v3::secret_discovery_service_server::{
-    SecretDiscoveryService, SecretDiscoveryServiceServer,
-};
 use runtime::clock::Clock;
 use tokio::sync::watch;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Status};
 
 use crate::file_secret::is_file_name;
+use crate::server::{Requests, SdsServer};
 use crate::stream::{Connection, DeltaRequest, FetchError, RequestError, Response, StreamId, TooManyStreams};
-use crate::{BearerRefusal, BearerToken, FileNames, SdsMetrics, SecretSource, ValidationContextKind, wire};
-use live::{Driver, OpenStream, Shared, Sources, files_changed};
-
-/// The largest request read, in bytes: Envoy's with its whole node are 61 kB. Each stream may hold a half-sent one.
-const MAX_REQUEST_BYTES: usize = 256 << 10;
+use crate::{BearerRefusal, BearerToken, FileNames, SdsMetrics, SdsProgress, SecretSource, ValidationContextKind, wire};
+pub(crate) use live::Shared;
+use live::{Driver, OpenStream, Sources, files_changed};
 
 /// Most tokens at work on one connection.
 const MAX_TOKENS: usize = 8;
@@ -52,6 +49,7 @@ pub struct SdsService<S> {
     validation: ValidationContextKind,
     clock: Arc<dyn Clock>,
     metrics: SdsMetrics,
+    progress: SdsProgress,
 }
 
 impl<C> SdsConnection<C> {
@@ -89,12 +87,17 @@ impl<S: SecretSource> SdsService<S> {
     /// A service over `source`. `validation` is the form of validation contexts where a peer's node metadata do not ask for plain
     /// `trusted_ca` (`disable_spiffe_cert_validation: true`).
     pub fn new(source: Arc<S>, validation: ValidationContextKind, clock: Arc<dyn Clock>, metrics: SdsMetrics) -> Self {
-        Self { source, validation, clock, metrics }
+        Self { source, validation, clock, metrics, progress: SdsProgress::default() }
     }
 
-    /// As tonic serves it, with the bound on request sizes.
-    pub fn into_server(self) -> SecretDiscoveryServiceServer<Self> {
-        SecretDiscoveryServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
+    /// How far the peers of all connections are.
+    pub fn progress(&self) -> SdsProgress {
+        self.progress.clone()
+    }
+
+    /// As it is routed to.
+    pub fn into_server(self) -> SdsServer<S> {
+        SdsServer::new(self)
     }
 
     fn driver<T>(&self, request: &Request<T>) -> Result<Driver, Status> {
@@ -116,7 +119,13 @@ impl<S: SecretSource> SdsService<S> {
             Sources { secrets: self.source.subscribe(&connection.caller), files }
         };
         let (shared, clock) = (Arc::clone(&connection.shared), Arc::clone(&self.clock));
-        Driver::new(shared, self.validation, clock, self.metrics.clone(), sources)
+        Driver::new(shared, self.validation, clock, self.metrics.clone(), || self.watched(&connection.shared, sources))
+    }
+
+    /// For a machine that is being made: its progress counts from now on.
+    fn watched(&self, shared: &Arc<Shared>, sources: impl FnOnce() -> Sources) -> Sources {
+        self.progress.watch(shared);
+        sources()
     }
 
     /// Streams of the connection that bear the same token have one machine, and no other stream has a part in it.
@@ -136,13 +145,21 @@ impl<S: SecretSource> SdsService<S> {
         })?;
         // Plain, as Istio's agents send it: who comes with a token comes from there.
         let (kind, clock) = (ValidationContextKind::TrustedCa, Arc::clone(&self.clock));
-        let sources = || Sources { secrets, files: None };
-        let driver = Driver::new(Arc::new(connection.shared.beside()), kind, clock, self.metrics.clone(), sources);
+        let shared = Arc::new(connection.shared.beside());
+        let sources = || self.watched(&shared, || Sources { secrets, files: None });
+        let driver = Driver::new(Arc::clone(&shared), kind, clock, self.metrics.clone(), sources);
         bearers.insert(digest, Arc::downgrade(driver.shared()));
         Ok(driver)
     }
 
-    fn responses<P: Protocol>(&self, request: Request<Streaming<P::Request>>) -> Result<ResponseStream<P::Response>, Status> {
+    /// What is said on a stream of the protocol `P`, from now on until it ends.
+    ///
+    /// # Errors
+    /// The stream does not open.
+    pub(crate) fn responses<P: Protocol>(
+        &self,
+        request: Request<Requests<P::Request>>,
+    ) -> Result<ResponseStream<P::Response>, Status> {
         let open = self.driver(&request)?.open(P::open).ok_or_else(gone)?;
         let open = open.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let responses = stream::unfold(Some((open, request.into_inner())), |running| async {
@@ -154,18 +171,20 @@ impl<S: SecretSource> SdsService<S> {
 }
 
 /// One of the two streaming methods: the messages that travel, and the kind of stream in the machine.
-trait Protocol: 'static {
-    type Request: Send + 'static;
-    type Response: Send + 'static;
+pub(crate) trait Protocol: 'static {
+    type Request: Message + Default + 'static;
+    type Response: Message + 'static;
 
     fn open(machine: &mut Connection) -> Result<StreamId, TooManyStreams>;
     fn take(open: &OpenStream, message: Self::Request) -> Result<(), RequestError>;
     fn write(response: Response) -> Self::Response;
 }
 
-struct StateOfTheWorld;
+/// `StreamSecrets`.
+pub(crate) struct StateOfTheWorld;
 
-struct Incremental;
+/// `DeltaSecrets`.
+pub(crate) struct Incremental;
 
 impl Protocol for StateOfTheWorld {
     type Request = DiscoveryRequest;
@@ -203,33 +222,20 @@ impl Protocol for Incremental {
     }
 }
 
-type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// Responses until the stream ends, well or with a status.
+pub(crate) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-#[tonic::async_trait]
-impl<S: SecretSource> SecretDiscoveryService for SdsService<S> {
-    type DeltaSecretsStream = ResponseStream<DeltaDiscoveryResponse>;
-    type StreamSecretsStream = ResponseStream<DiscoveryResponse>;
-
-    async fn stream_secrets(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<tonic::Response<Self::StreamSecretsStream>, Status> {
-        self.responses::<StateOfTheWorld>(request).map(tonic::Response::new)
-    }
-
-    async fn delta_secrets(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<tonic::Response<Self::DeltaSecretsStream>, Status> {
-        self.responses::<Incremental>(request).map(tonic::Response::new)
-    }
-
-    async fn fetch_secrets(&self, request: Request<DiscoveryRequest>) -> Result<tonic::Response<DiscoveryResponse>, Status> {
+impl<S: SecretSource> SdsService<S> {
+    /// Answers `FetchSecrets`.
+    ///
+    /// # Errors
+    /// The answer is not whole.
+    pub(crate) async fn fetch(&self, request: Request<DiscoveryRequest>) -> Result<DiscoveryResponse, Status> {
         let driver = self.driver(&request)?;
         let by_token = !matches!(BearerToken::from_metadata(request.metadata()), Ok(None));
         let request = crate::stream::Request::from(request.into_inner());
         match fetch(&driver, request, by_token).await? {
-            Ok(response) => Ok(tonic::Response::new(wire::response(response))),
+            Ok(response) => Ok(wire::response(response)),
             Err(error) => {
                 driver.log_refusal(&error);
                 Err(status(&error))
@@ -286,12 +292,12 @@ fn gone() -> Status {
 }
 
 /// A stream and its requests, or nothing once it has ended with a status.
-type Running<T> = Option<(OpenStream, Streaming<T>)>;
+type Running<T> = Option<(OpenStream, Requests<T>)>;
 
 /// Waits for the next thing to say on a stream; `None` ends it.
 async fn next<P: Protocol>(
     mut open: OpenStream,
-    mut requests: Streaming<P::Request>,
+    mut requests: Requests<P::Request>,
 ) -> Option<(Result<P::Response, Status>, Running<P::Request>)> {
     loop {
         // Taken first: a change between here and the wait below is then seen by the wait.

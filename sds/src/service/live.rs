@@ -1,5 +1,6 @@
 //! The state machine of one connection behind its lock, and one open stream of it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use tonic::Status;
 
 use super::log;
 use crate::stream::{Connection, Now, Response, StreamId, TooManyStreams};
-use crate::{FileNames, FileSecrets, SdsMetrics, SecretState, ValidationContextKind};
+use crate::{FileNames, FileSecrets, SdsMetrics, SecretState, StreamProgress, ValidationContextKind};
 
 /// The longest sleep between two looks at the clock, which goes on during a suspend while the sleep does not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// One state machine and all who drive it.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     span: tracing::Span,
     /// Made by the first call.
     live: Mutex<Option<Live>>,
@@ -30,6 +31,8 @@ struct Live {
     log: LogBudget,
     secrets: watch::Receiver<Arc<SecretState>>,
     files: Option<Files>,
+    /// How far the streams were when somebody asked, until something happens.
+    progress: Option<StreamProgress>,
 }
 
 /// The files that the streams ask for, and what is in them.
@@ -54,12 +57,19 @@ pub(super) struct Driver {
 }
 
 /// One open stream; closes itself in the machine when dropped.
-pub(super) struct OpenStream {
+pub(crate) struct OpenStream {
     pub(super) id: StreamId,
     pub(super) driver: Driver,
     pub(super) secrets: watch::Receiver<Arc<SecretState>>,
     pub(super) files: Option<watch::Receiver<Arc<FileSecrets>>>,
     pub(super) wake: watch::Receiver<u64>,
+}
+
+impl fmt::Debug for Shared {
+    /// What it drives are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -71,6 +81,18 @@ impl Shared {
     /// For another machine of the same connection, whose lines are logged in the same span.
     pub(super) fn beside(&self) -> Self {
         Self { span: self.span.clone(), live: Mutex::default(), wake: watch::Sender::default() }
+    }
+
+    /// How far its streams are with the newest state that was published for their caller.
+    pub(crate) fn progress(&self) -> StreamProgress {
+        let mut guard = self.lock();
+        let Some(live) = guard.as_mut() else { return StreamProgress::default() };
+        let newest = Arc::clone(&live.secrets.borrow());
+        if live.machine.has(&newest) {
+            *live.progress.get_or_insert_with(|| live.machine.progress())
+        } else {
+            live.machine.progress_before_update()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Live>> {
@@ -103,7 +125,13 @@ impl Driver {
             let Sources { mut secrets, files } = subscribe();
             let state = Arc::clone(&secrets.borrow_and_update());
             let files = files.map(|(names, found)| Files { names, found });
-            Live { machine: Connection::new(validation, state, now), log: LogBudget::new(now.boot), secrets, files }
+            Live {
+                machine: Connection::new(validation, state, now),
+                log: LogBudget::new(now.boot),
+                secrets,
+                files,
+                progress: None,
+            }
         });
         Self { shared, clock, metrics }
     }
@@ -113,6 +141,7 @@ impl Driver {
         let now = read(&*self.clock);
         let mut guard = self.shared.lock();
         let live = guard.as_mut()?;
+        live.progress = None;
         let state = Arc::clone(&live.secrets.borrow());
         live.machine.update(state, now);
         if let Some(files) = &live.files {
@@ -155,6 +184,7 @@ impl Driver {
     ) -> Option<Result<OpenStream, TooManyStreams>> {
         let mut guard = self.shared.lock();
         let live = guard.as_mut()?;
+        live.progress = None;
         let id = match open(&mut live.machine) {
             Ok(id) => id,
             Err(error) => return Some(Err(error)),
@@ -167,7 +197,7 @@ impl Driver {
     }
 
     /// A refusal counts against the same budget: the peer can call again at once.
-    pub(super) fn log_refusal(&self, error: &dyn std::fmt::Display) {
+    pub(super) fn log_refusal(&self, error: &dyn fmt::Display) {
         let boot = self.clock.boottime();
         let line = self.shared.lock().as_mut().and_then(|live| live.log.take(boot));
         if let Some(left_out) = line {

@@ -36,7 +36,8 @@ impl Connection {
     pub(super) fn choose(&mut self, now: Now) {
         let Some(newest) = self.newest.clone() else {
             self.target = None;
-            self.mending = None;
+            // The peer may still hold what it rejected: the next offer mends it.
+            self.spoiled |= self.mending.take().is_some();
             return;
         };
         if let Some(target) = &self.target {

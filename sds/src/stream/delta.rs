@@ -77,6 +77,12 @@ impl Told {
         self.names.get(name).is_none_or(|telling| telling.version.as_deref() != version)
     }
 
+    /// Whether the peer never accepted what it was told of `name`, and the response `last`, the newest, did not say it again: it went
+    /// back to an offer without it, so nothing that is under way tells the peer.
+    pub(super) fn was_left_out(&self, name: &str, last: Option<&str>) -> bool {
+        self.names.get(name).is_some_and(|telling| !telling.confirmed && Some(telling.nonce.as_str()) != last)
+    }
+
     pub(super) fn is_confirmed(&self, name: &str) -> bool {
         self.names.get(name).is_some_and(|telling| telling.confirmed)
     }

@@ -48,6 +48,7 @@ impl Connection {
     fn due_changes(&self, stream: &Stream, told: &Told) -> Option<Due> {
         let kind = stream.validation.unwrap_or(self.validation);
         let resend = stream.resend == Resend::Now;
+        let last = stream.last.as_ref().map(|last| last.nonce.as_str());
         let (mut names, mut removed, mut changed) = (BTreeSet::new(), Vec::new(), false);
         let mut hasher = Sha256Hasher::new();
         for name in &stream.names {
@@ -59,7 +60,7 @@ impl Connection {
             if !news && !resend && told.is_confirmed(name) {
                 continue;
             }
-            changed |= news;
+            changed |= news || told.was_left_out(name, last);
             hash_part(&mut hasher, name.as_bytes());
             if let Some(version) = version {
                 hash_part(&mut hasher, version.as_bytes());

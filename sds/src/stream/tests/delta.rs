@@ -294,3 +294,93 @@ fn a_peer_that_came_back_holding_the_newest_gets_the_pair_before_when_it_rejects
     assert_eq!(serial_of(&bench.sent(held)), first.leaf().serial().to_string());
     assert_eq!(names(&bench.sent(other)), ["ROOTCA"], "the other stream too: it may have been spoilt");
 }
+
+#[test]
+fn a_rejected_removal_is_told_once_and_does_not_come_along_again() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let (web, api) = (authority.fresh("web"), authority.fresh("api"));
+    let mut bench = Bench::new(state(&[&web, &api], &trust));
+    let stream = bench.open_delta(&[API, "default"], &[]);
+    let first = bench.sent(stream);
+    bench.ack_delta(stream, &first);
+    bench.update(&state(&[&web], &trust));
+    let gone = bench.sent(stream);
+    bench.machine.take_events();
+    bench.nack_delta(stream, &gone);
+    assert!(matches!(bench.machine.take_events().as_slice(), [Event::Nacked { .. }]));
+    bench.nack_delta(stream, &gone);
+    assert!(bench.machine.take_events().is_empty());
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let next = bench.sent(stream);
+    assert_eq!((names(&next), removed(&next)), (vec!["default"], vec![]));
+}
+
+#[test]
+fn an_answer_counts_once_and_no_later_one_takes_it_back() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &trust));
+    let stream = bench.open_delta(&["default"], &[]);
+    let first = bench.sent(stream);
+    bench.ack_delta(stream, &first);
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let rejected = bench.sent(stream);
+    bench.nack_delta(stream, &rejected);
+    bench.machine.take_events();
+    // A request for something else bears the nonce of the last response as well, and no error.
+    bench.ack_delta(stream, &rejected);
+    assert!(bench.machine.take_events().is_empty());
+    let again = bench.sent(stream);
+    assert_eq!(version_of(&again, "default"), version_of(&first, "default"));
+}
+
+#[test]
+fn a_stream_that_wants_nothing_any_more_has_had_its_first_request() {
+    let authority = Authority::new();
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &bundle(&[&authority])));
+    let stream = bench.open_delta(&["default"], &[]);
+    let first = bench.sent(stream);
+    bench.ack_delta(stream, &first);
+    bench.ask_delta(stream, DeltaRequest { unsubscribe: owned(&["default"]), ..DeltaRequest::default() });
+    let initial_versions = vec![("default".to_owned(), version_of(&first, "default"))];
+    let late = DeltaRequest { subscribe: owned(&["default"]), initial_versions, ..DeltaRequest::default() };
+    bench.ask_delta(stream, late);
+    assert_eq!(names(&bench.sent(stream)), ["default"]);
+}
+
+#[test]
+fn a_stream_holds_what_it_was_told_or_brought_as_long_as_it_wants_it() {
+    let authority = Authority::new();
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &bundle(&[&authority])));
+    let holds = |bench: &Bench, stream: StreamId| bench.machine.streams[&stream].holds_something();
+    let brought = bench.open_delta(&["default"], &[("default", "v1")]);
+    assert!(holds(&bench, brought));
+    let stream = bench.open_delta(&["default"], &[]);
+    assert!(!holds(&bench, stream));
+    bench.sent(stream);
+    assert!(holds(&bench, stream));
+    bench.ask_delta(stream, DeltaRequest { unsubscribe: owned(&["default"]), ..DeltaRequest::default() });
+    assert!(!holds(&bench, stream));
+}
+
+#[test]
+fn a_stream_that_came_back_holding_the_last_good_pair_gets_it_again_when_another_stream_rejects_the_next() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let web = authority.fresh("web");
+    let version = {
+        let mut bench = Bench::new(state(&[&web], &bundle(&[&authority])));
+        let stream = bench.open_delta(&["default"], &[]);
+        version_of(&bench.sent(stream), "default")
+    };
+    let mut bench = Bench::new(state(&[&web], &bundle(&[&authority])));
+    let held = bench.open_delta(&["default"], &[("default", &version)]);
+    let trust = bench.open_delta(&["ROOTCA"], &[]);
+    let response = bench.sent(trust);
+    bench.ack_delta(trust, &response);
+    bench.update(&state(&[&web], &bundle(&[&authority, &other])));
+    bench.silent(&[held]);
+    let rejected = bench.sent(trust);
+    bench.nack_delta(trust, &rejected);
+    assert_eq!(serial_of(&bench.sent(held)), web.leaf().serial().to_string());
+}

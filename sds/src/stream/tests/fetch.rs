@@ -42,6 +42,9 @@ fn each_absence_has_its_own_answer() {
     bench.update(&Arc::new(awaited));
     assert_eq!(fetch(&mut bench, &["default"]).map(drop), not_yet("default"), "entitled, and not issued yet");
     assert_eq!(fetch(&mut bench, &["ROOTCA"]).map(drop), not_yet("ROOTCA"));
+    let (web_id, api_id) = ("spiffe://example.org/web", "spiffe://example.org/api");
+    assert_eq!(fetch(&mut bench, &[web_id]).map(drop), not_yet(web_id));
+    assert_eq!(fetch(&mut bench, &[api_id]).map(drop), Err(FetchError::NotFound { name: api_id.to_owned() }), "another's");
     bench.update(&state(&[&web], &trust));
     assert!(fetch(&mut bench, &["default"]).is_ok());
     for name in ["spiffe://example.org/api", "nobody"] {
@@ -64,4 +67,15 @@ fn what_does_not_verify_any_more_is_not_fetched() {
     for name in ["default", "ROOTCA"] {
         assert_eq!(fetch(&mut bench, &[name]).map(drop), Err(FetchError::NotYet { name: name.to_owned() }));
     }
+}
+
+#[test]
+fn what_ended_is_left_out_at_once_and_the_rest_is_fetched() {
+    let authority = Authority::new();
+    let (brief, lasting) = (authority.svid("web", 0, Duration::from_secs(60)), authority.fresh("api"));
+    let mut bench = Bench::new(state(&[&lasting, &brief], &bundle(&[&authority])));
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(serial_of(&fetch(&mut bench, &["default"]).unwrap()), lasting.leaf().serial().to_string());
+    let web = "spiffe://example.org/web";
+    assert_eq!(fetch(&mut bench, &[web]).map(drop), Err(FetchError::NotYet { name: web.to_owned() }));
 }

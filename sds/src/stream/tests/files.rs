@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::super::*;
-use super::fixture::{Authority, Bench, bundle, owned, state};
+use super::fixture::{Authority, Bench, bundle, bundle_of, owned, serial_of, state};
 use crate::{FileSecret, FileSecrets, MAX_FILE_NAMES};
 
 const PAIR: &str = "file-cert:/d/tls.crt~/d/tls.key";
@@ -112,4 +112,23 @@ fn the_names_of_files_on_all_streams_are_bounded() {
     assert_eq!(ask(numbered(0, MAX_FILE_NAMES)), Ok(()));
     assert_eq!(ask(numbered(0, MAX_FILE_NAMES)), Ok(()), "the same names are no more to look at");
     assert_eq!(ask(numbered(MAX_FILE_NAMES, 1)), Err(RequestError::FileNames { found: MAX_FILE_NAMES + 1 }));
+}
+
+#[test]
+fn files_go_out_beside_the_last_good_identity_while_no_newer_one_verifies() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let web = authority.fresh("web");
+    let mut bench = Bench::new(state(&[&web], &bundle(&[&authority])));
+    bench.files(&[(PAIR, pair("one"))]);
+    let (file, own) = (bench.open(&[PAIR]), bench.open(&["default"]));
+    let (first, response) = (bench.sent(file), bench.sent(own));
+    bench.ack(file, &[PAIR], &first);
+    bench.ack(own, &["default"], &response);
+    // Neither the new SVID nor the old one verifies under the new bundle.
+    bench.update(&state(&[&authority.fresh("web")], &bundle(&[&stranger])));
+    bench.files(&[(PAIR, pair("two"))]);
+    assert_ne!(bench.sent(file).version, first.version);
+    let (late, trust) = (bench.open(&["default"]), bench.open(&["ROOTCA"]));
+    assert_eq!(serial_of(&bench.sent(late)), web.leaf().serial().to_string());
+    assert_eq!(bundle_of(&bench.sent(trust)), &*bundle(&[&authority]));
 }

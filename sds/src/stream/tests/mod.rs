@@ -6,6 +6,7 @@ mod files;
 pub(crate) mod fixture;
 mod names;
 mod pairs;
+mod progress;
 mod random;
 mod random_delta;
 mod rejections;

@@ -154,3 +154,40 @@ fn a_peers_text_cannot_forge_a_log_line() {
     let text = printable(&format!("bad\n2026 ERROR forged \u{1b}[31m{}", "x".repeat(1000)));
     assert!(!text.contains(['\n', '\u{1b}']) && text.chars().count() <= 256, "{text}");
 }
+
+#[test]
+fn a_name_whose_answer_went_is_said_again_and_the_others_are_not() {
+    let authority = Authority::new();
+    let (web, api, trust) = (authority.fresh("web"), authority.fresh("api"), bundle(&[&authority]));
+    let mut bench = Bench::new(state(&[&web], &trust));
+    let said = |bench: &mut Bench| -> Vec<String> {
+        let name = |event| if let Event::Unanswered { name, .. } = event { Some(name) } else { None };
+        bench.machine.take_events().into_iter().filter_map(name).collect()
+    };
+    let names = ["default", API, "nobody"];
+    let stream = bench.open(&names);
+    assert_eq!(said(&mut bench), ["nobody", API]);
+    let response = bench.sent(stream);
+    bench.ack(stream, &names, &response);
+    bench.update(&state(&[&web, &api], &trust));
+    let response = bench.sent(stream);
+    bench.ack(stream, &names, &response);
+    assert_eq!(said(&mut bench), [""; 0]);
+    bench.update(&state(&[&web], &trust));
+    assert_eq!(said(&mut bench), [API]);
+}
+
+#[test]
+fn the_form_that_was_chosen_stays_when_a_stream_wants_nothing_for_a_while() {
+    let authority = Authority::new();
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &bundle(&[&authority])));
+    let stream = bench.machine.open().unwrap();
+    let validation = Some(ValidationContextKind::TrustedCa);
+    let request = Request { names: owned(&["ROOTCA"]), validation, ..Request::default() };
+    bench.machine.request(stream, request, bench.now).unwrap();
+    bench.ask(stream, &[]);
+    bench.ask(stream, &["ROOTCA"]);
+    let response = bench.sent(stream);
+    let Secret::ValidationContext { kind, .. } = &response.resources[0].secret else { panic!("{response:?}") };
+    assert_eq!(*kind, ValidationContextKind::TrustedCa);
+}

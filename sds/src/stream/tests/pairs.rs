@@ -138,3 +138,24 @@ fn what_ended_before_it_was_sent_is_left_out_at_once_and_the_rest_is_sent() {
     assert_eq!(serial_of(&bench.sent(stream)), lasting.leaf().serial().to_string());
     bench.silent(&[stream]);
 }
+
+#[test]
+fn an_alarm_is_raised_once_for_each_svid() {
+    let (authority, strangers) = (Authority::new(), [Authority::new(), Authority::new()]);
+    let trust = bundle(&[&authority]);
+    let (web, api) = (strangers[0].fresh("web"), strangers[1].fresh("api"));
+    let mut bench = Bench::new(state(&[&web], &trust));
+    let held_back = |alarm| if let Alarm::HeldBack { id, serial, .. } = alarm { Some((id, serial)) } else { None };
+    let mut alarms = |svids: &[_]| -> Vec<_> {
+        bench.update(&state(svids, &trust));
+        bench.alarms().into_iter().filter_map(held_back).collect()
+    };
+    let named = |svid: &pki::X509Svid| (svid.id().clone(), svid.leaf().serial().to_string());
+    assert_eq!(alarms(&[&web]), [named(&web)]);
+    // Another identity with the same serial, then the same identity with another one.
+    assert_eq!(web.leaf().serial(), api.leaf().serial());
+    assert_eq!(alarms(&[&web, &api]), [named(&api)]);
+    let renewed = strangers[0].fresh("web");
+    assert_eq!(alarms(&[&renewed, &api]), [named(&renewed)]);
+    assert_eq!(alarms(&[&renewed, &api]), []);
+}

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::fixture::{Authority, Bench, bundle, state, svid_of};
-use crate::SecretState;
+use crate::{SecretState, StreamProgress};
 
 /// States that a source may give, good and bad ones; the last one is good and never used before the end.
 pub(super) static STATES: LazyLock<Vec<Arc<SecretState>>> = LazyLock::new(|| {
@@ -80,6 +80,8 @@ struct Peer {
     nonces: BTreeSet<String>,
     /// Streams on which the same version may come once more: since a NACK or a change of names.
     excused: BTreeSet<StreamId>,
+    /// What the peer said of the last response of a stream, once it said something.
+    accepted: BTreeMap<StreamId, bool>,
 }
 
 impl Peer {
@@ -103,6 +105,7 @@ impl Peer {
         let repeated = self.last.get(&stream).is_some_and(|last| last.version == response.version);
         assert!(!repeated || self.excused.contains(&stream), "the same content twice without a reason");
         self.excused.remove(&stream);
+        self.accepted.remove(&stream);
         self.last.insert(stream, response);
         true
     }
@@ -110,8 +113,12 @@ impl Peer {
     fn answer(&mut self, stream: StreamId, names: &[&str], reply: Reply) {
         let Some(response) = self.last.get(&stream) else { return };
         match reply {
-            Reply::Ack => self.bench.ack(stream, names, response),
+            Reply::Ack => {
+                self.bench.ack(stream, names, response);
+                self.accepted.entry(stream).or_insert(true);
+            }
             Reply::Nack => {
+                self.accepted.insert(stream, false);
                 self.bench.nack(stream, names, response);
                 self.excused.extend(self.streams.iter().map(|(stream, _)| *stream));
             }
@@ -121,6 +128,18 @@ impl Peer {
                 self.bench.nack(stream, names, &stale);
             }
         }
+    }
+
+    /// Whether the last response of a stream was accepted and is what a connection of now would begin with.
+    fn has_taken_the_newest(&self, stream: StreamId, names: &[&str]) -> bool {
+        let mut fresh = Bench {
+            machine: Connection::new(ValidationContextKind::SpiffeValidator, Arc::clone(&self.held), self.bench.now),
+            now: self.bench.now,
+        };
+        let opened = fresh.open(names);
+        let Some(expected) = fresh.take(opened) else { return true };
+        let last = self.last.get(&stream).map(|response| &response.version);
+        self.accepted.get(&stream) == Some(&true) && last == Some(&expected.version)
     }
 
     fn act(&mut self, action: Action) {
@@ -139,6 +158,9 @@ impl Peer {
                 let stream = self.streams[index].0;
                 self.bench.ask(stream, NAMES[names]);
                 self.excused.insert(stream);
+                if NAMES[names].is_empty() {
+                    self.accepted.remove(&stream);
+                }
             }
             Action::Close(_) | Action::Rename(..) => {}
             Action::Update(number) => {
@@ -162,40 +184,60 @@ impl Peer {
     }
 }
 
+/// After these, and then one more state and a peer that accepts everything, each stream has taken what a new one would get.
+fn comes_to_the_newest(actions: Vec<Action>) -> Result<(), TestCaseError> {
+    let held = Arc::clone(&STATES[1]);
+    let bench = Bench::new(Arc::clone(&held));
+    let (last, nonces, excused, accepted) = Default::default();
+    let mut peer = Peer { bench, held, streams: Vec::new(), last, nonces, excused, accepted };
+    for action in actions {
+        peer.act(action);
+    }
+    let lagging = peer.streams.iter().filter(|(stream, names)| !peer.has_taken_the_newest(*stream, NAMES[*names])).count();
+    let behind = peer.bench.machine.progress().behind;
+    prop_assert!(behind >= lagging, "{} of the streams are behind, and {} are told", lagging, behind);
+    // From here the peer accepts everything, and the source gives something new.
+    let newest = Arc::clone(STATES.last().unwrap());
+    peer.held = Arc::clone(&newest);
+    peer.bench.update(&newest);
+    peer.excused.extend(peer.streams.iter().map(|(stream, _)| *stream));
+    for _ in 0..8 {
+        for number in 0..peer.streams.len() {
+            let (stream, names) = peer.stream(number).unwrap();
+            peer.take(stream, names);
+            peer.answer(stream, names, Reply::Ack);
+        }
+        peer.bench.pass(Duration::from_secs(61));
+    }
+    // What was rejected and is the same in the newest may not be offered again. Whoever counts is told of it, and of nothing else.
+    let rejected = peer.streams.iter().filter(|(stream, _)| peer.accepted.get(stream) == Some(&false)).count();
+    let StreamProgress { streams, behind } = peer.bench.machine.progress();
+    prop_assert!(streams == peer.streams.len() && behind <= rejected, "{} are told, {} were rejected", behind, rejected);
+    for (stream, names) in peer.streams.clone() {
+        prop_assert!(!peer.take(stream, NAMES[names]), "stream {} does not come to rest", stream);
+        // What a connection that saw nothing but the newest state would get.
+        let mut fresh = Bench::new(Arc::clone(&newest));
+        let expected = fresh.open(NAMES[names]);
+        if let Some(expected) = fresh.take(expected) {
+            let version = peer.last.get(&stream).map(|response| &response.version);
+            prop_assert_eq!(version, Some(&expected.version), "stream {} is behind", stream);
+        }
+    }
+    Ok(())
+}
+
+/// The peer holds what it rejected while nothing could be sent, and what comes then is the same for its stream.
+#[test]
+fn what_was_rejected_is_mended_when_there_is_something_to_send_again() {
+    let before = [Action::Update(5), Action::Open(3), Action::Open(0), Action::Take(0), Action::Answer(2, Reply::Nack)];
+    comes_to_the_newest(before.into_iter().chain([Action::Update(1), Action::Update(0)]).collect()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_rules_hold_and_the_newest_state_arrives_at_last(actions in prop::collection::vec(action(), 1..60)) {
-        let held = Arc::clone(&STATES[1]);
-        let bench = Bench::new(Arc::clone(&held));
-        let (last, nonces, excused) = Default::default();
-        let mut peer = Peer { bench, held, streams: Vec::new(), last, nonces, excused };
-        for action in actions {
-            peer.act(action);
-        }
-        // From here the peer accepts everything, and the source gives something new.
-        let newest = Arc::clone(STATES.last().unwrap());
-        peer.held = Arc::clone(&newest);
-        peer.bench.update(&newest);
-        peer.excused.extend(peer.streams.iter().map(|(stream, _)| *stream));
-        for _ in 0..8 {
-            for number in 0..peer.streams.len() {
-                let (stream, names) = peer.stream(number).unwrap();
-                peer.take(stream, names);
-                peer.answer(stream, names, Reply::Ack);
-            }
-            peer.bench.pass(Duration::from_secs(61));
-        }
-        for (stream, names) in peer.streams.clone() {
-            prop_assert!(!peer.take(stream, NAMES[names]), "stream {} does not come to rest", stream);
-            // What a connection that saw nothing but the newest state would get.
-            let mut fresh = Bench::new(Arc::clone(&newest));
-            let expected = fresh.open(NAMES[names]);
-            if let Some(expected) = fresh.take(expected) {
-                let version = peer.last.get(&stream).map(|response| &response.version);
-                prop_assert_eq!(version, Some(&expected.version), "stream {} is behind", stream);
-            }
-        }
+        comes_to_the_newest(actions)?;
     }
 }

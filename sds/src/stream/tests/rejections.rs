@@ -171,7 +171,7 @@ fn a_peer_that_rejects_everything_is_tried_again_after_1_to_60_seconds_with_an_a
         pair.bench.silent(&[pair.certificate, pair.trust]);
         let mut wait = 0;
         again = loop {
-            assert!(pair.bench.machine.next_wakeup().is_some(), "a retry is planned");
+            assert!(pair.bench.machine.next_wakeup().is_some() && wait < 60, "a retry is planned");
             pair.bench.pass(Duration::from_secs(1));
             wait += 1;
             if let Some(response) = pair.bench.take(pair.certificate) {
@@ -229,4 +229,130 @@ fn an_offer_that_was_sent_and_overtaken_before_its_ack_is_good_enough_to_go_back
     let rejected = bench.sent(stream);
     bench.nack(stream, &CERTIFICATE, &rejected);
     assert_eq!(serial_of(&bench.sent(stream)), first.leaf().serial().to_string());
+}
+
+#[test]
+fn while_a_last_good_pair_stands_for_the_newest_it_looks_again_every_ten_seconds() {
+    let mut pair = Pair::accepted();
+    pair.rotate();
+    let rejected = pair.send_both();
+    pair.bench.nack(pair.certificate, &CERTIFICATE, &rejected.0);
+    let in_ten = Some(pair.bench.now.boot + Duration::from_secs(10));
+    assert_eq!(pair.bench.machine.next_wakeup(), in_ten);
+    let again = pair.send_both();
+    pair.accept_both(&again);
+    assert_eq!(pair.bench.machine.next_wakeup(), in_ten);
+}
+
+#[test]
+fn the_last_good_pair_is_the_newest_that_all_streams_accepted() {
+    let mut pair = Pair::accepted();
+    let second = pair.rotate();
+    let responses = pair.send_both();
+    pair.accept_both(&responses);
+    pair.rotate();
+    let rejected = pair.bench.sent(pair.certificate);
+    pair.bench.nack(pair.certificate, &CERTIFICATE, &rejected);
+    assert_eq!(serial_of(&pair.bench.sent(pair.certificate)), second.leaf().serial().to_string());
+}
+
+#[test]
+fn a_last_good_pair_that_has_ended_is_not_gone_back_to() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let brief = authority.svid("web", 0, Duration::from_secs(600));
+    let mut bench = Bench::new(state(&[&brief], &trust));
+    let stream = bench.open(&CERTIFICATE);
+    let first = bench.sent(stream);
+    bench.ack(stream, &CERTIFICATE, &first);
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let second = bench.sent(stream);
+    bench.pass(Duration::from_secs(601));
+    bench.nack(stream, &CERTIFICATE, &second);
+    assert_eq!(bench.alarms(), [Alarm::RejectedFirst]);
+    bench.silent(&[stream]);
+}
+
+#[test]
+fn when_the_wall_clock_leaps_past_the_last_good_pair_and_the_newest_nothing_is_sent() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let svids = [0, 1].map(|_| authority.svid("web", 0, Duration::from_secs(600)));
+    let mut bench = Bench::new(state(&[&svids[0]], &trust));
+    let stream = bench.open(&CERTIFICATE);
+    let first = bench.sent(stream);
+    bench.ack(stream, &CERTIFICATE, &first);
+    bench.update(&state(&[&svids[1]], &trust));
+    let rejected = bench.sent(stream);
+    bench.nack(stream, &CERTIFICATE, &rejected);
+    let again = bench.sent(stream);
+    bench.ack(stream, &CERTIFICATE, &again);
+    bench.alarms();
+    // No second has passed since boot, so that nothing was due to be looked at again.
+    bench.now.wall = bench.now.wall.plus(Duration::from_secs(700));
+    let late = bench.open(&CERTIFICATE);
+    bench.silent(&[late, stream]);
+    let held_back = |alarm| if let Alarm::HeldBack { serial, .. } = alarm { Some(serial) } else { None };
+    let serials: Vec<_> = bench.alarms().into_iter().filter_map(held_back).collect();
+    assert_eq!(serials, svids.map(|svid| svid.leaf().serial().to_string()));
+}
+
+#[test]
+fn a_stream_that_rejects_the_last_good_pair_waits_for_all_others_and_gets_one_try_more() {
+    let mut pair = Pair::accepted();
+    let third = pair.bench.open(&["ALL"]);
+    let response = pair.bench.sent(third);
+    pair.bench.ack(third, &["ALL"], &response);
+    pair.rotate();
+    let rejected = pair.bench.sent(pair.certificate);
+    pair.bench.nack(pair.certificate, &CERTIFICATE, &rejected);
+    let (again, others) = (pair.send_both(), pair.bench.sent(third));
+    pair.bench.nack(pair.trust, &TRUST, &again.1);
+    pair.bench.ack(third, &["ALL"], &others);
+    pair.bench.silent(&[pair.trust]);
+    pair.bench.alarms();
+    pair.bench.ack(pair.certificate, &CERTIFICATE, &again.0);
+    let owed = pair.bench.sent(pair.trust);
+    // The recovery is not over while a stream has not accepted: this is no first rejection of a good pair.
+    pair.bench.nack(pair.trust, &TRUST, &owed);
+    assert_eq!(pair.bench.alarms(), [Alarm::RejectedAgain { retry_in: Duration::from_secs(1) }]);
+    pair.bench.silent(&[pair.certificate, pair.trust, third]);
+}
+
+#[test]
+fn a_rejected_content_is_not_offered_again_after_another_was_accepted() {
+    let mut pair = Pair::accepted();
+    let bad = pair.rotate();
+    let rejected = pair.send_both();
+    pair.bench.nack(pair.certificate, &CERTIFICATE, &rejected.0);
+    let again = pair.send_both();
+    pair.accept_both(&again);
+    pair.rotate();
+    let next = pair.send_both();
+    pair.accept_both(&next);
+    pair.bench.update(&state(&[&bad], &bundle(&[&pair.authority, &pair.other])));
+    pair.bench.silent(&[pair.certificate, pair.trust]);
+}
+
+#[test]
+fn the_last_sixteen_rejected_contents_are_remembered() {
+    let mut pair = Pair::accepted();
+    let trust = bundle(&[&pair.authority]);
+    let bad: Vec<_> = (0..17).map(|_| pair.authority.fresh("web")).collect();
+    for (number, svid) in bad.iter().enumerate() {
+        if number == 16 {
+            pair.bench.update(&state(&[&bad[0]], &trust));
+            pair.bench.silent(&[pair.certificate]);
+        }
+        pair.bench.update(&state(&[svid], &trust));
+        let rejected = pair.bench.sent(pair.certificate);
+        pair.bench.nack(pair.certificate, &CERTIFICATE, &rejected);
+        let again = pair.send_both();
+        pair.assert_first(&again);
+        pair.accept_both(&again);
+    }
+    pair.bench.update(&state(&[&bad[1]], &trust));
+    pair.bench.silent(&[pair.certificate]);
+    pair.bench.update(&state(&[&bad[0]], &trust));
+    assert_eq!(serial_of(&pair.bench.sent(pair.certificate)), bad[0].leaf().serial().to_string());
 }

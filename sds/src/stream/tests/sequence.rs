@@ -104,3 +104,53 @@ fn a_request_with_another_version_and_no_error_is_no_answer() {
     assert!(bench.machine.take_events().is_empty());
     bench.silent(&[stream]);
 }
+
+#[test]
+fn streams_are_woken_once_for_each_change() {
+    let authority = Authority::new();
+    let (trust, svid) = (bundle(&[&authority]), authority.fresh("web"));
+    let first = state(&[&svid], &trust);
+    let mut bench = Bench::new(Arc::clone(&first));
+    bench.machine.take_woken();
+    assert!(!bench.machine.take_woken());
+    bench.update(&first);
+    assert!(!bench.machine.take_woken(), "it has that one");
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    assert!(bench.machine.take_woken());
+    assert!(!bench.machine.take_woken());
+}
+
+#[test]
+fn a_push_is_told_with_what_it_carries() {
+    let authority = Authority::new();
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &bundle(&[&authority])));
+    let stream = bench.open(&["default", "ROOTCA", "ALL"]);
+    assert_eq!(stream.to_string(), "1");
+    bench.machine.take_events();
+    let response = bench.sent(stream);
+    let events = bench.machine.take_events();
+    let [Event::Pushed { stream: on, version, certificates: 1, validation_contexts: 2, removed: 0 }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*on, version), (stream, &response.version));
+}
+
+#[test]
+fn an_answer_counts_once_and_no_later_one_takes_it_back() {
+    let authority = Authority::new();
+    let trust = bundle(&[&authority]);
+    let mut bench = Bench::new(state(&[&authority.fresh("web")], &trust));
+    let stream = bench.open(&["default"]);
+    let first = bench.sent(stream);
+    bench.machine.take_events();
+    bench.ack(stream, &["default"], &first);
+    assert!(matches!(bench.machine.take_events().as_slice(), [Event::Acked { .. }]));
+    bench.ack(stream, &["default"], &first);
+    assert!(bench.machine.take_events().is_empty(), "said already");
+    bench.update(&state(&[&authority.fresh("web")], &trust));
+    let second = bench.sent(stream);
+    bench.nack(stream, &["default"], &second);
+    bench.machine.take_events();
+    bench.ack(stream, &["default"], &second);
+    assert!(bench.machine.take_events().is_empty(), "it was rejected");
+}
