@@ -11,6 +11,7 @@ use pki::{Certificate, KeyProtection, LeafProfile, PrivateKey, Timestamp, covers
 use zeroize::Zeroizing;
 
 mod error;
+pub mod lifecycle;
 mod verify;
 
 pub use error::{AuthorityError, NotReady};

@@ -169,18 +169,6 @@ pub enum AuthorityError {
         /// The certificate's subject.
         subject: String,
     },
-    /// The trial leaf's issuer is not the CA's subject byte for byte, so no verifier would find the path.
-    #[error(
-        "{}: a trial leaf does not repeat the subject \"{subject}\" byte for byte; a subject with an attribute twice, or with \
-         several attributes in one set, is not supported",
-        file.display()
-    )]
-    TrialIssuer {
-        /// The file.
-        file: PathBuf,
-        /// The CA certificate's subject.
-        subject: String,
-    },
     /// The trial leaf's authorityKeyIdentifier is not the CA's subjectKeyIdentifier.
     #[error("{}: a trial leaf under \"{subject}\" does not repeat its subjectKeyIdentifier", file.display())]
     TrialKeyIdentifier {

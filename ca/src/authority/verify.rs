@@ -231,9 +231,6 @@ fn check_trial_leaf(ca: &Sourced, trust_domain: &TrustDomain, now: Timestamp) ->
     };
     let leaf = pki::prepare_leaf(&profile, &request, &ca.certificate).map_err(|error| fails(error.to_string()))?;
     let leaf = leaf.dummy_signed();
-    if leaf.issuer_der() != ca.certificate.subject_der() {
-        return Err(AuthorityError::TrialIssuer { file, subject });
-    }
     if leaf.authority_key_id() != Some(key_identifier) {
         return Err(AuthorityError::TrialKeyIdentifier { file, subject });
     }
