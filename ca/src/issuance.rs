@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use identity::SpiffeId;
 use pki::{
     AuthoritySpec, Certificate, CsrError, LeafProfile, LeafRequest, LintFinding, MintError, PrivateKey, ReplicaByte,
-    SERIAL_RANDOM_BYTES, SerialNumber, SigningError, TemplateError, Timestamp, Unsigned, VerifiedRequest,
+    SERIAL_RANDOM_BYTES, SerialNumber, Sha256Digest, SigningError, TemplateError, Timestamp, Unsigned, VerifiedRequest, sha256,
 };
 
 use crate::admission::Admitted;
@@ -40,6 +40,8 @@ pub struct Intent {
     pub provenance: Option<Provenance>,
     /// The last second of the certificate.
     pub not_after: Timestamp,
+    /// SHA-256 of the SubjectPublicKeyInfo of the CA that is to sign; for a root its own.
+    pub issuer_key: Sha256Digest,
     /// The time of issuance.
     pub now: Timestamp,
 }
@@ -208,6 +210,7 @@ pub fn lint(
         reason: admitted.reason().clone(),
         provenance: admitted.provenance().cloned(),
         not_after: unsigned.dummy_signed().not_after(),
+        issuer_key: sha256(unsigned.issuer_key().spki_der()),
         now,
     };
     Ok(Linted { intent, unsigned })
@@ -228,6 +231,7 @@ pub fn lint_authority(spec: &AuthoritySpec<'_>, issuer: Option<&Certificate>, ca
         reason: Reason::Authority,
         provenance: None,
         not_after: unsigned.dummy_signed().not_after(),
+        issuer_key: sha256(unsigned.issuer_key().spki_der()),
         now: spec.now,
     };
     Ok(Linted { intent, unsigned })

@@ -6,12 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, future};
 use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
-use pki::{Certificate, CsrError, LeafProfile, ReplicaByte, SerialNumber, Timestamp, VerifiedRequest};
+use pki::{Certificate, CsrError, LeafProfile, ReplicaByte, Timestamp, VerifiedRequest};
 use runtime::entropy::{self, Entropy};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::admission::{AdmissionError, Admitted, AgentIssuance};
 use crate::authority::SigningAuthority;
@@ -22,13 +20,15 @@ use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Purpose};
 use crate::rate::TooFast;
 use crate::records::{Entry, EntryId, Held, NodeRecord};
-use crate::store::{Store, StoreError};
+use crate::store::{IssuanceResult, Store, StoreError};
 use crate::turns::{Overloaded, Turn, Turns, Urgency};
 
 /// Result rows that may wait for their write; beyond it, answers wait too.
 const MAX_PENDING_RESULTS: usize = 1024;
-/// Result rows written at the same time, so that they share commits.
-const RESULT_CONCURRENCY: usize = 64;
+/// Result rows that are written as one, and for how long the first of them waits for others. No answer waits for them, and in one
+/// write they cost a fraction of what they cost alone.
+const RESULTS_AT_ONCE: usize = 256;
+const RESULTS_GATHER: Duration = Duration::from_millis(20);
 
 /// Why no certificate is answered.
 #[derive(Debug, thiserror::Error)]
@@ -84,16 +84,10 @@ pub(crate) struct ServingNames {
     pub(crate) ip_addresses: Vec<std::net::IpAddr>,
 }
 
-struct SignedRow {
-    serial: SerialNumber,
-    certificate_der: Vec<u8>,
-    now: Timestamp,
-}
-
 /// Writes result rows after their answers; see [`ResultWriter::run`].
 pub(crate) struct ResultWriter {
     store: Arc<dyn Store>,
-    rows: mpsc::Receiver<SignedRow>,
+    rows: mpsc::Receiver<IssuanceResult>,
 }
 
 /// What the desk is made of.
@@ -114,7 +108,7 @@ pub(crate) struct DeskParts {
 /// The desk. One for the process.
 pub(crate) struct Desk {
     parts: DeskParts,
-    results: mpsc::Sender<SignedRow>,
+    results: mpsc::Sender<IssuanceResult>,
 }
 
 impl Desk {
@@ -283,7 +277,7 @@ impl Desk {
             replica: self.parts.replica,
         };
         let issued = script.issue(admitted, request, entropy::bytes(&*self.parts.entropy), now).await?;
-        let row = SignedRow {
+        let row = IssuanceResult {
             serial: issued.certificate.serial().clone(),
             certificate_der: issued.certificate.der().to_vec(),
             now: issued.issued_at,
@@ -311,19 +305,26 @@ impl Desk {
 impl ResultWriter {
     /// Writes rows until every desk is gone, then what is left.
     pub(crate) async fn run(self) {
-        let Self { store, rows } = self;
-        ReceiverStream::new(rows)
-            .map(|SignedRow { serial, certificate_der, now }| {
-                let written = store.record_result(serial.clone(), certificate_der, now);
-                async move { (serial, written.await) }
-            })
-            .buffer_unordered(RESULT_CONCURRENCY)
-            .for_each(|(serial, written)| {
-                if let Err(error) = written {
-                    tracing::error!(%serial, %error, "the result row was not written; the intent stands");
+        let Self { store, mut rows } = self;
+        while let Some(first) = rows.recv().await {
+            let mut gathered = vec![first];
+            let more =
+                async { while gathered.len() < RESULTS_AT_ONCE && rows.recv_many(&mut gathered, RESULTS_AT_ONCE).await > 0 {} };
+            // Whoever is too late comes with the next.
+            drop(tokio::time::timeout(RESULTS_GATHER, more).await);
+            let serials: Vec<_> = gathered.iter().map(|row| row.serial.clone()).collect();
+            match store.record_results(gathered).await {
+                Ok(refused) => {
+                    for (serial, error) in refused {
+                        tracing::error!(%serial, %error, "the result row was not written; the intent stands");
+                    }
                 }
-                future::ready(())
-            })
-            .await;
+                Err(error) => {
+                    for serial in serials {
+                        tracing::error!(%serial, %error, "the result row was not written; the intent stands");
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The events: each a typed value with a kind and a body in canonical JSON. No secret can get in: a token is named by the start of
 //! its hash, a key by the hash of its public part.
 
+mod authorities;
 mod body;
 
 use std::collections::BTreeSet;
 
 use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
+
+pub use authorities::AuthorityAction;
 
 use crate::records::{Entry, NodeAlias, Provenance, ProvisioningCertificate, TokenRecord};
 
@@ -276,13 +279,15 @@ pub enum Action {
         /// SHA-256 of its content.
         content: Sha256Digest,
     },
+    /// The CA's own authorities.
+    Authority(AuthorityAction),
 }
 
 impl AuditEvent {
     /// Lower snake case, such as `certificate_intended`. Stable: searched for by people and programs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.action {
+        match &self.action {
             Action::EntryCreated(_) => "entry_created",
             Action::EntryDeleted(_) => "entry_deleted",
             Action::EntryUpdated { .. } => "entry_updated",
@@ -308,6 +313,7 @@ impl AuditEvent {
             Action::ForkAcknowledged { .. } => "audit_fork_acknowledged",
             Action::BundlePublished { .. } => "bundle_published",
             Action::ClockAccepted { .. } => "clock_accepted",
+            Action::Authority(action) => action.kind(),
         }
     }
 }

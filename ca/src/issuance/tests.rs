@@ -206,6 +206,7 @@ async fn a_lint_that_fires_stops_the_script_before_the_ledger() {
     let repeated = Admitted::for_serving(&domain(), &replica, twice.clone(), Vec::new());
     let error = issue(&authority, &ledger, repeated, &request(None)).await.unwrap_err();
     assert!(matches!(&error, IssuanceError::Lint { findings } if findings[0].lint == "leaf_san_distinct"), "{error}");
+    assert!(error.to_string().contains("leaf_san_distinct"), "who asked is told what fired: {error}");
     assert!(ledger.intents.lock().unwrap().is_empty());
     let once = Admitted::for_serving(&domain(), &replica, twice[..1].to_vec(), vec![IpAddr::from([127, 0, 0, 1])]);
     assert!(issue(&authority, &ledger, once, &request(None)).await.is_ok());

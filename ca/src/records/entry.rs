@@ -1,6 +1,6 @@
 //! Registration entries, and the sets of nodes that they may hang on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -113,10 +113,9 @@ pub struct NodeAlias {
 /// What a node has, read at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct NodeEntries {
-    /// The aliases that the node is a member of.
-    pub aliases: BTreeSet<AliasName>,
-    /// Entries with the node or one of these aliases as parent, expired ones among them, in the order in which they were made.
-    pub entries: Vec<Entry>,
+    aliases: BTreeSet<AliasName>,
+    entries: Vec<Entry>,
+    positions: HashMap<EntryId, usize>,
 }
 
 /// Certificates that were issued for an entry and have not ended. An intent without a result counts: it may have been signed.
@@ -146,6 +145,13 @@ impl EntryId {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Found by its text. The text is all that there is of it, so both compare and hash alike.
+impl std::borrow::Borrow<str> for EntryId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -221,6 +227,31 @@ impl EntryEdit {
 }
 
 impl NodeEntries {
+    /// The aliases that a node is a member of, and the entries with the node or one of these as parent.
+    #[must_use]
+    pub fn new(aliases: BTreeSet<AliasName>, entries: Vec<Entry>) -> Self {
+        let positions = entries.iter().enumerate().map(|(position, entry)| (entry.id.clone(), position)).collect();
+        Self { aliases, entries, positions }
+    }
+
+    /// The aliases that the node is a member of.
+    #[must_use]
+    pub fn aliases(&self) -> &BTreeSet<AliasName> {
+        &self.aliases
+    }
+
+    /// Entries with the node or one of these aliases as parent, expired ones among them, in the order in which they were made.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The one with this name, as a caller wrote it.
+    #[must_use]
+    pub fn entry(&self, id: &str) -> Option<&Entry> {
+        self.positions.get(id).and_then(|position| self.entries.get(*position))
+    }
+
     /// The entries that grant something now.
     pub fn in_force(&self, now: Timestamp) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| !entry.is_expired(now))

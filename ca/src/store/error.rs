@@ -40,9 +40,9 @@ pub enum StoreError {
     /// It is not as the caller knew it: somebody else changed it meanwhile.
     #[error("the {what} {name} has changed meanwhile")]
     Changed {
-        /// `entry`, `scope`.
+        /// `entry`, `scope`, `lifecycle of the`.
         what: &'static str,
-        /// The name of the entry, or the version of the scope now.
+        /// The name of the entry, the version of the scope now, `authorities`.
         name: String,
     },
     /// Entries hang on the alias.

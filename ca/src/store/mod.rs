@@ -5,6 +5,7 @@
 //! write that resolved before them.
 
 mod audit;
+mod authorities;
 mod error;
 mod fault;
 mod sqlite;
@@ -26,6 +27,7 @@ use crate::records::{
     ProvisioningCertificate, SvidGrounds, TokenRecord,
 };
 pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCursor, OrphanKind, OrphanPage};
+pub use authorities::{AuthorityStore, Settled};
 pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
 pub use fault::{FaultKind, StoreFault, StoreState};
 pub use sqlite::{OpenError, SqliteStore, StoreFile};
@@ -83,8 +85,8 @@ pub trait EntryStore: Send + Sync {
     /// Entries, expired ones among them, in the order in which they were made.
     fn entries(&self, filter: EntryFilter) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 
-    /// What a node has, with the aliases by which it has it, of one moment.
-    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<NodeEntries, StoreError>>;
+    /// What a node has, with the aliases by which it has it, of one moment. Asked for at every call, so it costs little.
+    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<Arc<NodeEntries>, StoreError>>;
 
     /// One entry.
     ///
@@ -265,6 +267,17 @@ pub trait NodeStore: Send + Sync {
     fn unban_node(&self, node: NodeName, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
+/// A certificate that was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuanceResult {
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// All of it.
+    pub certificate_der: Vec<u8>,
+    /// When it was issued.
+    pub now: Timestamp,
+}
+
 /// Issued certificates. What comes before a signature is [`Ledger::persist`], and before that on a JWT-SVID
 /// [`JwtLedger::persist_jwt`].
 pub trait IssuanceStore: Ledger + JwtLedger {
@@ -278,6 +291,12 @@ pub trait IssuanceStore: Ledger + JwtLedger {
         certificate_der: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// As [`Self::record_result`], for many in one write. Answers with those that are refused, and why; the others stay.
+    ///
+    /// # Errors
+    /// None of them was recorded.
+    fn record_results(&self, results: Vec<IssuanceResult>) -> BoxFuture<'_, Result<Vec<(SerialNumber, StoreError)>, StoreError>>;
 
     /// What was recorded of this serial before it was signed; `None` when it is none of ours.
     fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>>;
@@ -344,6 +363,7 @@ pub trait Store:
     + NodeStore
     + IssuanceStore
     + BundleStore
+    + AuthorityStore
     + AuditLog
     + StoreHealth
     + 'static

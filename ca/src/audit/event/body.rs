@@ -6,7 +6,10 @@ use data_encoding::HEXLOWER;
 use pki::Sha256Digest;
 use serde::Serialize;
 
-use super::{Action, Actor, AuditEvent, CertificateRefusal, NodeKeyChange, TokenRefusal, TokenUse};
+use super::{Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, TokenRefusal, TokenUse};
+use crate::authority::lifecycle::AuthorityName;
+use crate::authority::lifecycle::gate::Accepted;
+use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::records::{Entry, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
 
 /// How many bytes of a token's hash name it in the log.
@@ -168,6 +171,64 @@ impl Action {
                 body.number("sequence", *sequence);
                 body.text("content_sha256", HEXLOWER.encode(content));
             }
+            Self::Authority(action) => describe_authority(action, body),
+        }
+    }
+}
+
+fn describe_authority(action: &AuthorityAction, body: &mut Body) {
+    let mut of = |name: &AuthorityName, key: &Option<Sha256Digest>| {
+        body.text("authority", name);
+        if let Some(key) = key {
+            body.text("key", HEXLOWER.encode(key));
+        }
+    };
+    match action {
+        AuthorityAction::Moved { name, parent, from, to, key, not_after } => {
+            of(name, key);
+            body.text("to", to);
+            for (field, text) in [
+                ("parent", parent.map(|parent| parent.to_string())),
+                ("from", from.map(|from| from.to_string())),
+                ("not_after", not_after.map(|end| end.to_string())),
+            ] {
+                if let Some(text) = text {
+                    body.text(field, text);
+                }
+            }
+        }
+        AuthorityAction::Tainted { name, key } | AuthorityAction::KeyDestroyed { name, key } => of(name, key),
+        AuthorityAction::Published { name, sequence } | AuthorityAction::TaintPublished { name, sequence } => {
+            of(name, &None);
+            body.number("bundle_sequence", *sequence);
+        }
+        AuthorityAction::RotationStarted(rotation) | AuthorityAction::RotationChanged(rotation) => {
+            let Rotation { from, started_at, pace, aborting, accepted } = rotation;
+            of(from, &None);
+            body.text("started_at", started_at);
+            body.text(
+                "pace",
+                match pace {
+                    Pace::Natural => "natural",
+                    Pace::Taint => "taint",
+                },
+            );
+            body.text("aborting", aborting);
+            let Accepted { nodes, leaves, tokens, files } = accepted;
+            body.list("accepted_nodes", nodes);
+            body.number("accepted_leaves", *leaves);
+            body.text("accepted_tokens", tokens);
+            body.text("accepted_files", files);
+        }
+        AuthorityAction::RotationEnded { from, outcome } => {
+            of(from, &None);
+            body.text(
+                "outcome",
+                match outcome {
+                    Outcome::Completed => "completed",
+                    Outcome::RolledBack => "rolled_back",
+                },
+            );
         }
     }
 }

@@ -14,16 +14,26 @@ pub(super) fn head(connection: &Connection) -> Result<ChainHead, StoreError> {
         .ok_or_else(|| StoreError::Unavailable("the head of the audit chain is missing: the store was tampered with".to_owned()))
 }
 
-/// Appends an event after the remembered head and moves the head; answers with the new head.
-pub(super) fn append(connection: &Connection, event: &AuditEvent, now: Timestamp) -> Result<ChainHead, StoreError> {
-    let AuditRecord { sequence, time, kind, body, previous, hash } =
-        head(connection)?.next(now, event.kind().to_owned(), event.body());
+/// Remembers where the chain ends.
+pub(super) fn set_head(connection: &Connection, head: ChainHead) -> rusqlite::Result<()> {
+    let sequence = i64::try_from(head.sequence).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let sql = "UPDATE audit_head SET sequence = ?1, hash = ?2";
+    connection.prepare_cached(sql)?.execute((sequence, head.hash)).map(drop)
+}
+
+/// Appends an event after this head; answers with the new one, which is to be remembered.
+pub(super) fn append(
+    connection: &Connection,
+    head: ChainHead,
+    event: &AuditEvent,
+    now: Timestamp,
+) -> Result<ChainHead, StoreError> {
+    let AuditRecord { sequence, time, kind, body, previous, hash } = head.next(now, event.kind().to_owned(), event.body());
     run(
         connection,
         "INSERT INTO audit (sequence, time, kind, body, previous, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         (integer(sequence)?, seconds(time), kind, body, previous, hash),
     )?;
-    run(connection, "UPDATE audit_head SET sequence = ?1, hash = ?2", (integer(sequence)?, hash))?;
     Ok(ChainHead { sequence, hash })
 }
 

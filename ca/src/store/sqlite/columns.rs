@@ -2,6 +2,7 @@
 
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use rusqlite::Row;
+use rusqlite::types::Type;
 
 use crate::store::StoreError;
 
@@ -31,6 +32,24 @@ pub(super) fn number(row: &Row<'_>, column: &'static str) -> Result<u64, StoreEr
 
 pub(super) fn time(row: &Row<'_>, column: &'static str) -> Result<Timestamp, StoreError> {
     number(row, column).map(Timestamp::from_unix_seconds)
+}
+
+/// A truth value, kept as 0 or 1.
+pub(super) fn flag(row: &Row<'_>, column: &'static str) -> Result<bool, StoreError> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(unreadable(column, other)),
+    }
+}
+
+/// What a column holds, unless it is NULL.
+pub(super) fn optional<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    read: impl FnOnce(&Row<'_>, &'static str) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    if row.get_ref(column)?.data_type() == Type::Null { Ok(None) } else { read(row, column).map(Some) }
 }
 
 pub(super) fn digest(row: &Row<'_>, column: &'static str) -> Result<Sha256Digest, StoreError> {

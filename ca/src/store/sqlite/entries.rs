@@ -204,7 +204,7 @@ pub(super) fn list(connection: &Connection, filter: &EntryFilter) -> Result<Vec<
 }
 
 pub(super) fn of_node(connection: &Connection, node: &NodeName) -> Result<NodeEntries, StoreError> {
-    Ok(NodeEntries { aliases: aliases::of_node(connection, node)?, entries: list(connection, &EntryFilter::Node(node.clone()))? })
+    Ok(NodeEntries::new(aliases::of_node(connection, node)?, list(connection, &EntryFilter::Node(node.clone()))?))
 }
 
 /// Whom a change of an entry with this parent concerns.

@@ -8,27 +8,27 @@ use rusqlite::Connection;
 
 use super::columns::{first, number, parsed, run, seconds, time, unreadable};
 use super::issuance_clock;
+use super::leaves::{self, LeafIntent};
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance::Intent;
 use crate::records::{EntryId, Held, IssuedRecord, Outstanding, Provenance, Reason, RenewalGrounds};
-use crate::store::StoreError;
+use crate::store::{IssuanceResult, StoreError};
 use crate::turns::ENDED_OF_LATE;
 
+/// It fails before it changes anything, or never, as [`super::writer::Writer::write_checked`] wants it.
 pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreError> {
-    let Intent { serial, tbs_der, subject, caller, reason, provenance, not_after, now } = intent;
-    if find(unit.connection(), &serial)?.is_some() {
-        return Err(StoreError::Exists { what: "certificate", name: serial.to_string() });
-    }
+    let leaf = LeafIntent::of(&intent);
+    let Intent { serial, tbs_der, subject, caller, reason, provenance, not_after, issuer_key: _, now } = intent;
     issuance_clock::advance(unit, now)?;
     let reason = reason_text(&reason);
     let grounds = provenance.as_ref().map(|provenance| provenance.grounds.to_json()).transpose();
     let grounds = grounds.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let line_start = provenance.as_ref().map(|provenance| seconds(provenance.line_start));
-    run(
+    let made = run(
         unit.connection(),
         "INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at, grounds, line_start)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (serial) DO NOTHING",
         rusqlite::params![
             serial.as_bytes(),
             &tbs_der,
@@ -41,35 +41,72 @@ pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreErr
             line_start
         ],
     )?;
+    if made == 0 {
+        return Err(StoreError::Exists { what: "certificate", name: serial.to_string() });
+    }
+    let position = unit.connection().last_insert_rowid();
+    let unanswered = (seconds(now), position);
+    run(unit.connection(), "INSERT INTO issuance_unanswered (intended_at, position) VALUES (?1, ?2)", unanswered)?;
+    if let Some(leaf) = leaf {
+        leaves::intended(unit.connection(), leaf, position)?;
+    }
     let tbs = sha256(&tbs_der);
     let action = Action::CertificateIntended { serial, subject, caller, reason, provenance, not_after, tbs };
     unit.audit(&AuditEvent { actor: Actor::System, action }, now)
 }
 
-pub(super) fn answer(
-    unit: &mut Unit<'_>,
-    serial: SerialNumber,
-    certificate_der: Vec<u8>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    match find(unit.connection(), &serial)? {
-        None => return Err(StoreError::NotFound { what: "certificate", name: serial.to_string() }),
-        Some(Some(known)) if known == certificate_der => return Ok(()),
-        Some(Some(_)) => return Err(StoreError::Exists { what: "certificate", name: serial.to_string() }),
-        Some(None) => {}
+/// It fails before it changes anything, or never, as [`super::writer::Writer::write_checked`] wants it.
+pub(super) fn answer(unit: &mut Unit<'_>, result: IssuanceResult) -> Result<(), StoreError> {
+    let IssuanceResult { serial, certificate_der, now } = result;
+    let sql = "SELECT position, intended_at, subject, caller, reason FROM issuance WHERE serial = ?1";
+    let intent = first(unit.connection(), sql, [serial.as_bytes()], |row| {
+        let of: (String, String, String) = (row.get("subject")?, row.get("caller")?, row.get("reason")?);
+        Ok((row.get::<_, i64>("position")?, row.get::<_, i64>("intended_at")?, of))
+    })?;
+    let Some((position, intended_at, (subject, caller, reason))) = intent else {
+        return Err(StoreError::NotFound { what: "certificate", name: serial.to_string() });
+    };
+    let unanswered = "DELETE FROM issuance_unanswered WHERE intended_at = ?1 AND position = ?2";
+    if run(unit.connection(), unanswered, (intended_at, position))? == 0 {
+        let sql = "SELECT certificate_der FROM issuance_results WHERE position = ?1";
+        let known: Option<Vec<u8>> = first(unit.connection(), sql, [position], |row| Ok(row.get(0)?))?;
+        return if known.as_ref() == Some(&certificate_der) {
+            Ok(())
+        } else {
+            Err(StoreError::Exists { what: "certificate", name: serial.to_string() })
+        };
     }
     run(
         unit.connection(),
-        "UPDATE issuance SET certificate_der = ?2, answered_at = ?3 WHERE serial = ?1",
-        (serial.as_bytes(), &certificate_der, seconds(now)),
+        "INSERT INTO issuance_results (position, certificate_der, answered_at) VALUES (?1, ?2, ?3)",
+        (position, &certificate_der, seconds(now)),
     )?;
+    leaves::signed(unit.connection(), position, &subject, &caller, &reason)?;
     let action = Action::CertificateSigned { serial, certificate: sha256(&certificate_der) };
     unit.audit(&AuditEvent { actor: Actor::System, action }, now)
 }
 
+/// Those that are refused, and why. One that changed something before it failed fails them all.
+pub(super) fn answer_all(
+    unit: &mut Unit<'_>,
+    results: Vec<IssuanceResult>,
+) -> Result<Vec<(SerialNumber, StoreError)>, StoreError> {
+    let mut refused = Vec::new();
+    for result in results {
+        let (serial, rows_before) = (result.serial.clone(), unit.connection().total_changes());
+        if let Err(error) = answer(unit, result) {
+            if unit.connection().total_changes() != rows_before {
+                return Err(error);
+            }
+            refused.push((serial, error));
+        }
+    }
+    Ok(refused)
+}
+
 pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
-    // Two counts over small indexes, where counting the answered ones would read every row.
-    let sql = "SELECT (SELECT count(*) FROM issuance) - (SELECT count(*) FROM issuance WHERE answered_at IS NULL) AS answered";
+    // Counting the answered ones would read every one of them.
+    let sql = "SELECT (SELECT count(*) FROM issuance) - (SELECT count(*) FROM issuance_unanswered) AS answered";
     Ok(first(connection, sql, [], |row| number(row, "answered"))?.unwrap_or(0))
 }
 
@@ -94,7 +131,9 @@ pub(super) fn held(
 ) -> Result<HashMap<EntryId, Held>, StoreError> {
     let since = Timestamp::from_unix_seconds(now.unix_seconds().saturating_sub(ENDED_OF_LATE.as_secs()));
     let sql = "SELECT intended_at, not_after FROM issuance
-               WHERE reason = ?1 AND not_after >= ?2 AND caller = ?3 AND answered_at IS NOT NULL ORDER BY not_after DESC LIMIT 1";
+               WHERE reason = ?1 AND not_after >= ?2 AND caller = ?3
+               AND EXISTS (SELECT 1 FROM issuance_results AS result WHERE result.position = issuance.position)
+               ORDER BY not_after DESC LIMIT 1";
     let mut found = HashMap::new();
     for entry in entries {
         let reason = reason_text(&Reason::Entry(entry.clone()));
@@ -125,12 +164,6 @@ pub(super) fn record(connection: &Connection, serial: &SerialNumber) -> Result<O
             provenance,
         })
     })
-}
-
-/// The certificate recorded for this serial, if one is, of an intent that is, if one is.
-fn find(connection: &Connection, serial: &SerialNumber) -> Result<Option<Option<Vec<u8>>>, StoreError> {
-    let sql = "SELECT certificate_der FROM issuance WHERE serial = ?1";
-    first(connection, sql, [serial.as_bytes()], |row| Ok(row.get("certificate_der")?))
 }
 
 pub(super) fn reason_text(reason: &Reason) -> String {

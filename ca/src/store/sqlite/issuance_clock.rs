@@ -3,7 +3,7 @@
 use pki::Timestamp;
 use rusqlite::Connection;
 
-use super::columns::{first, run, seconds, time};
+use super::columns::{first, seconds, time};
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance_clock::not_behind;
@@ -17,16 +17,21 @@ pub(super) fn latest(connection: &Connection) -> Result<Timestamp, StoreError> {
 }
 
 /// In the transaction of what is recorded at `now`: whatever looked at the clock before, this is what counts.
-pub(super) fn advance(unit: &Unit<'_>, now: Timestamp) -> Result<(), StoreError> {
-    not_behind(now, latest(unit.connection())?)?;
-    run(unit.connection(), "UPDATE issuance_clock SET latest = ?1 WHERE latest < ?1", [seconds(now)])?;
-    Ok(())
+pub(super) fn advance(unit: &mut Unit<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let latest = unit.latest_issuance()?;
+    not_behind(now, latest)?;
+    if now > latest { unit.set_latest_issuance(now) } else { Ok(()) }
+}
+
+/// Writes the mark.
+pub(super) fn set_latest(connection: &Connection, latest: Timestamp) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE issuance_clock SET latest = ?1")?.execute([seconds(latest)]).map(drop)
 }
 
 /// An operator says that the clock is right now; answers with the mark that stood.
 pub(super) fn accept(unit: &mut Unit<'_>, actor: Actor, now: Timestamp) -> Result<Timestamp, StoreError> {
-    let latest = latest(unit.connection())?;
-    run(unit.connection(), "UPDATE issuance_clock SET latest = ?1", [seconds(now)])?;
+    let latest = unit.latest_issuance()?;
+    unit.set_latest_issuance(now)?;
     unit.audit(&AuditEvent { actor, action: Action::ClockAccepted { latest } }, now)?;
     Ok(latest)
 }

@@ -3,8 +3,10 @@
 //! Owns the file, its schema and its threads. A write goes to the writer through a bounded queue and resolves after the commit that
 //! carries it; a read runs on a blocking thread against a snapshot. Neither blocks the async runtime.
 
+mod acknowledgements;
 mod aliases;
 mod audit;
+mod authorities;
 mod bundles;
 mod certificates;
 mod checkpoints;
@@ -13,17 +15,22 @@ mod entries;
 mod issuance;
 mod issuance_clock;
 mod jwt;
+mod leaves;
+mod marks;
 mod nodes;
 mod offline;
 mod open;
 mod orphans;
 mod reader;
 mod recovery;
+mod remembered;
+mod rotations;
 mod tokens;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use identity::{AliasName, NodeName, TrustDomain};
@@ -33,8 +40,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AliasStore, Apply, ApplyError, AuditLog, AuditReader, BundleStore, CertificateUseError, Change, EntryFilter, EntryStore,
-    FaultKind, Forks, IssuanceStore, NodeStore, OrphanCursor, OrphanKind, OrphanPage, ProvisioningStore, RedeemError, Store,
-    StoreError, StoreHealth, StoreState, TokenStore,
+    FaultKind, Forks, IssuanceResult, IssuanceStore, NodeStore, OrphanCursor, OrphanKind, OrphanPage, ProvisioningStore,
+    RedeemError, Store, StoreError, StoreHealth, StoreState, TokenStore,
 };
 use crate::audit::{Actor, AuditRecord, ChainHead, StoredCheckpoint};
 use crate::entry_plan::{EntryPlan, Scope, Wanted};
@@ -47,6 +54,7 @@ use crate::records::{
 pub use offline::StoreFile;
 pub use open::OpenError;
 use reader::Readers;
+use remembered::{Generation, Remembered};
 use writer::Writer;
 
 /// The store in one SQLite file. Dropping it ends the writer after what is queued, and closes the file.
@@ -54,6 +62,7 @@ pub struct SqliteStore {
     // Dropped first: who closes the file last merges the log into it, which only the writer can.
     readers: Readers,
     writer: Writer,
+    remembered: Remembered,
 }
 
 impl Store for SqliteStore {}
@@ -69,7 +78,7 @@ impl SqliteStore {
         let connection = open::writable(path)?;
         let readers = Readers::new(|| open::read_only(path))?;
         let writer = Writer::start(path, connection)?;
-        Ok(Self { writer, readers })
+        Ok(Self { readers, writer, remembered: Remembered::default() })
     }
 }
 
@@ -88,8 +97,19 @@ impl EntryStore for SqliteStore {
         Box::pin(self.readers.read(move |connection| entries::list(connection, &filter)))
     }
 
-    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<NodeEntries, StoreError>> {
-        Box::pin(self.readers.read(move |connection| entries::of_node(connection, &node)))
+    fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<Arc<NodeEntries>, StoreError>> {
+        let known = self.writer.entries_generation().and_then(|generation| self.remembered.find(&node, generation));
+        Box::pin(async move {
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            let of = node.clone();
+            let read = move |connection: &_| Ok((Generation::read(connection)?, entries::of_node(connection, &of)?));
+            let (generation, found) = self.readers.read(read).await?;
+            let found = Arc::new(found);
+            self.remembered.keep(node, &found, generation);
+            Ok(found)
+        })
     }
 
     fn entry(&self, id: EntryId) -> BoxFuture<'_, Result<Entry, StoreError>> {
@@ -243,7 +263,7 @@ impl NodeStore for SqliteStore {
 impl Ledger for SqliteStore {
     fn persist(&self, intent: Intent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
-            let written: Result<(), StoreError> = self.writer.write(move |unit| issuance::intend(unit, intent)).await;
+            let written: Result<(), StoreError> = self.writer.write_checked(move |unit| issuance::intend(unit, intent)).await;
             written.map_err(|error| LedgerError(error.to_string()))
         })
     }
@@ -252,7 +272,7 @@ impl Ledger for SqliteStore {
 impl JwtLedger for SqliteStore {
     fn persist_jwt(&self, intent: JwtIntent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
-            let written: Result<(), StoreError> = self.writer.write(move |unit| jwt::intend(unit, intent)).await;
+            let written: Result<(), StoreError> = self.writer.write_checked(move |unit| jwt::intend(unit, intent)).await;
             written.map_err(|error| LedgerError(error.to_string()))
         })
     }
@@ -265,7 +285,11 @@ impl IssuanceStore for SqliteStore {
         certificate_der: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.write(move |unit| issuance::answer(unit, serial, certificate_der, now)))
+        Box::pin(self.writer.write_checked(move |unit| issuance::answer(unit, IssuanceResult { serial, certificate_der, now })))
+    }
+
+    fn record_results(&self, results: Vec<IssuanceResult>) -> BoxFuture<'_, Result<Vec<(SerialNumber, StoreError)>, StoreError>> {
+        Box::pin(self.writer.write_checked(move |unit| issuance::answer_all(unit, results)))
     }
 
     fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>> {

@@ -4,9 +4,9 @@ use identity::NodeName;
 use pki::{Sha256Digest, Timestamp, sha256};
 use rusqlite::{Connection, Row};
 
-use super::certificates;
 use super::columns::{all, first, parsed, run, seconds, serial, time, unreadable};
 use super::writer::Unit;
+use super::{acknowledgements, certificates};
 use crate::audit::{Action, Actor, AuditEvent, NodeKeyChange};
 use crate::records::{AgentSvidRecord, NodeRecord, NodeState, SvidGrounds};
 use crate::store::{Change, StoreError};
@@ -33,9 +33,11 @@ pub(super) fn register(
         previous: None,
         attested_at: now,
     };
-    // The SVIDs on record are those of the key on record: they stay with it, and go with it.
+    // The SVIDs on record, and what was acknowledged, are those of the key on record: they stay with it, and go with it.
     if let (NodeKeyChange::Kept, Some(known)) = (&change, known) {
         (record.current, record.previous) = (known.current, known.previous);
+    } else {
+        acknowledgements::forget(unit, node)?;
     }
     write(unit, &record)?;
     Ok((record, change))

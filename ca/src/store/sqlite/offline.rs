@@ -6,8 +6,9 @@ use futures_util::future::BoxFuture;
 
 use super::open::{self, MIGRATIONS};
 use super::reader::Readers;
-use super::{OpenError, audit, checkpoints, orphans};
+use super::{OpenError, audit, authorities, checkpoints, orphans};
 use crate::audit::{AuditRecord, ChainHead, StoredCheckpoint};
+use crate::authority::lifecycle::Lifecycle;
 use crate::store::StoreError;
 use crate::store::audit::{AuditReader, OrphanCursor, OrphanKind, OrphanPage};
 
@@ -34,6 +35,14 @@ impl StoreFile {
             _ => return Err(OpenError::Older { path: path.to_owned(), found, known }),
         }
         Ok(Self { readers: Readers::new(|| open::read_only(path))? })
+    }
+
+    /// The authorities of the CA.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(crate) async fn lifecycle(&self) -> Result<Lifecycle, StoreError> {
+        self.readers.read(authorities::stored).await
     }
 }
 

@@ -22,11 +22,11 @@ pub(super) fn page(connection: &Connection, kind: OrphanKind, from: OrphanCursor
     }
 }
 
-/// Along the index over unanswered rows: those that were answered, nearly all, are not read.
+/// Along the unanswered ones: those that were answered, nearly all, are not read.
 fn certificates(connection: &Connection, from: OrphanCursor) -> Result<OrphanPage, StoreError> {
-    let sql = "SELECT rowid AS position, serial, subject, caller, reason, intended_at, not_after
-               FROM issuance INDEXED BY issuance_unanswered
-               WHERE answered_at IS NULL AND (intended_at, rowid) > (?1, ?2) ORDER BY intended_at, rowid LIMIT ?3";
+    let sql = "SELECT issuance.* FROM issuance_unanswered AS unanswered CROSS JOIN issuance USING (position)
+               WHERE (unanswered.intended_at, unanswered.position) > (?1, ?2)
+               ORDER BY unanswered.intended_at, unanswered.position LIMIT ?3";
     let position = i64::try_from(from.position).unwrap_or(i64::MAX);
     let rows = all(connection, sql, (seconds(from.since), position, PAGE), |row| {
         let serial: SerialNumber = serial(row, "serial")?.ok_or_else(|| unreadable("serial", "nothing"))?;

@@ -1,9 +1,9 @@
 //! The one writer: a thread that takes writes from a bounded queue and commits them in groups.
 //!
 //! A commit syncs the file, which costs about the same for one write as for hundreds; so all that is queued goes into one transaction,
-//! each write in a savepoint of its own, and all are answered after the commit. A write that fails is undone alone. When the
-//! transaction itself is lost, or its commit or sync fails, the whole group is answered as failed and every later write is refused,
-//! until the file was opened anew and the disk has confirmed it ([`recovery`]). (A failed sync must not just be tried again: the
+//! and all are answered after the commit. A write that fails is undone alone: it has a savepoint of its own, or fails before it changes
+//! anything. When neither holds, the transaction itself is lost, or its commit or sync fails, the whole group is answered as failed and
+//! every later write is refused, until the file was opened anew and the disk has confirmed it ([`recovery`]). (A failed sync must not just be tried again: the
 //! kernel may have dropped the pages already.) A write lock that another process does not give up fails the group and not the
 //! store: nothing was begun.
 
@@ -16,7 +16,9 @@ use pki::Timestamp;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::marks::Marks;
 use super::open::OpenError;
+use super::remembered::Generation;
 use super::{audit, recovery};
 use crate::audit::{AuditEvent, ChainHead};
 use crate::store::{Change, FaultKind, StoreError, StoreState};
@@ -45,6 +47,8 @@ struct Published {
     changes: broadcast::Sender<Change>,
     audit_head: watch::Sender<u64>,
     state: watch::Sender<StoreState>,
+    /// Of what nodes have.
+    entries: Generation,
     commits: AtomicU64,
     /// Odd while a group is worked on.
     turns: AtomicU64,
@@ -82,6 +86,14 @@ impl Published {
         self.state.send_replace(state);
     }
 
+    /// What cannot be read is not known.
+    fn publish_entries(&self, found: Result<i64, StoreError>) {
+        match found {
+            Ok(found) => self.entries.publish(found),
+            Err(_) => self.entries.forget(),
+        }
+    }
+
     fn count(&self, kind: FaultKind) {
         if let Some(count) = self.faults.get(kind.index()) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +113,7 @@ enum Message {
 pub(super) struct Unit<'c> {
     connection: &'c Connection,
     changes: Vec<Change>,
-    audit_head: Option<ChainHead>,
+    marks: Marks,
 }
 
 impl Unit<'_> {
@@ -111,8 +123,19 @@ impl Unit<'_> {
 
     /// Appends an event to the chain, in the transaction of the rows that it speaks of.
     pub(super) fn audit(&mut self, event: &AuditEvent, now: Timestamp) -> Result<(), StoreError> {
-        self.audit_head = Some(audit::append(self.connection, event, now)?);
-        Ok(())
+        let head = self.marks.head(self.connection)?;
+        let head = audit::append(self.connection, head, event, now)?;
+        self.marks.set_head(self.connection, head)
+    }
+
+    /// The latest issuance on record.
+    pub(super) fn latest_issuance(&mut self) -> Result<Timestamp, StoreError> {
+        self.marks.latest(self.connection)
+    }
+
+    /// From now on this is the latest issuance.
+    pub(super) fn set_latest_issuance(&mut self, latest: Timestamp) -> Result<(), StoreError> {
+        self.marks.set_latest(self.connection, latest)
     }
 
     /// To be told after the commit.
@@ -123,13 +146,15 @@ impl Unit<'_> {
 
 impl Writer {
     pub(super) fn start(path: &Path, connection: Connection) -> Result<Self, OpenError> {
-        let head = audit::head(&connection)
-            .map_err(|error| OpenError::File { path: path.to_owned(), cause: std::io::Error::other(error) })?;
+        let unreadable = |error| OpenError::File { path: path.to_owned(), cause: std::io::Error::other(error) };
+        let head = audit::head(&connection).map_err(unreadable)?;
+        let entries = Generation::new(Generation::read(&connection).map_err(unreadable)?);
         let (commands, queue) = mpsc::channel(QUEUE);
         let published = Arc::new(Published {
             changes: broadcast::Sender::new(CHANGES),
             audit_head: watch::Sender::new(head.sequence),
             state: watch::Sender::new(StoreState::Well),
+            entries,
             commits: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             faults: FaultKind::ALL.map(|_| AtomicU64::new(0)),
@@ -149,14 +174,40 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.queue(work, Undo::Savepoint).await
+    }
+
+    /// As [`Self::write`], for work that fails before it changes anything, or never: what it changed before an error cannot be undone
+    /// alone, and fails the whole group. It spares the savepoint, which costs as much as the rows of a certificate.
+    pub(super) async fn write_checked<T, E>(
+        &self,
+        work: impl FnOnce(&mut Unit<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.queue(work, Undo::WithTheGroup).await
+    }
+
+    async fn queue<T, E>(&self, work: impl FnOnce(&mut Unit<'_>) -> Result<T, E> + Send + 'static, undo: Undo) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         if let Some(refused) = self.published.refusal() {
             return Err(refused.into());
         }
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or_else(|| self.ended())?;
-        let command = Write { work: Some(work), outcome: None, reply };
+        let command = Write { work: Some(work), undo, outcome: None, reply };
         commands.send(Message::Write(Box::new(command))).await.map_err(|_| self.ended())?;
         answer.await.map_err(|_| self.ended())?
+    }
+
+    /// How often what nodes have was changed; `None` while the file has to be asked.
+    pub(super) fn entries_generation(&self) -> Option<i64> {
+        self.published.entries.now()
     }
 
     pub(super) fn audit_head(&self) -> watch::Receiver<u64> {
@@ -214,6 +265,9 @@ impl Drop for Writer {
 
 /// A write in the queue, whatever it answers with.
 trait Command: Send {
+    /// How its rows go when it fails.
+    fn undo(&self) -> Undo;
+
     /// Does the work; says whether its rows stay.
     fn apply(&mut self, unit: &mut Unit<'_>) -> Rows;
 
@@ -226,8 +280,18 @@ enum Rows {
     Go,
 }
 
+/// How the rows of a write that fails go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// Alone, back to its savepoint.
+    Savepoint,
+    /// With those of all others in its group, if there are any.
+    WithTheGroup,
+}
+
 struct Write<F, T, E> {
     work: Option<F>,
+    undo: Undo,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
@@ -238,6 +302,10 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn undo(&self) -> Undo {
+        self.undo
+    }
+
     fn apply(&mut self, unit: &mut Unit<'_>) -> Rows {
         let outcome = self.work.take().map(|work| work(unit));
         let rows = if matches!(outcome, Some(Ok(_))) { Rows::Stay } else { Rows::Go };
@@ -334,6 +402,7 @@ impl Committer {
             }
             GroupError::Lost(error) => error,
         };
+        published.entries.forget();
         published.enter(recovery::judge(&self.path, &error));
         StoreError::Unavailable(format!("a commit failed: {error}"))
     }
@@ -349,6 +418,7 @@ impl Committer {
                 match recovery::reopen(&self.path, self.answered) {
                     Ok(connection) => {
                         self.connection = connection;
+                        published.publish_entries(Generation::read(&self.connection));
                         published.enter(StoreState::Well);
                     }
                     Err(state) => published.enter(state),
@@ -374,31 +444,44 @@ impl Committer {
         let connection = &mut self.connection;
         let rows_before = connection.total_changes();
         let mut changes = Vec::new();
-        let mut audit_head = None;
+        let mut marks = Marks::default();
         let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Err(GroupError::Busy),
             begun => begun?,
         };
         for command in group {
-            control(&transaction, "SAVEPOINT unit")?;
-            let mut unit = Unit { connection: &transaction, changes: Vec::new(), audit_head: None };
+            let undo = command.undo();
+            if undo == Undo::Savepoint {
+                control(&transaction, "SAVEPOINT unit")?;
+            }
+            let rows_before = transaction.total_changes();
+            let mut unit = Unit { connection: &transaction, changes: Vec::new(), marks };
             let rows = command.apply(&mut unit);
-            let Unit { connection: _, changes: own_changes, audit_head: own_head } = unit;
-            // Some failures (a full disk, out of memory) undo the whole transaction, and its savepoints with it: then both of these
-            // are errors, and so is the group.
-            match rows {
-                Rows::Stay => {
-                    control(&transaction, "RELEASE unit")?;
+            let Unit { connection: _, changes: own_changes, marks: own_marks } = unit;
+            // Some failures (a full disk, out of memory) undo the whole transaction, and its savepoints with it.
+            if transaction.is_autocommit() {
+                return Err(lost("the transaction was undone"));
+            }
+            match (rows, undo) {
+                (Rows::Stay, undo) => {
+                    if undo == Undo::Savepoint {
+                        control(&transaction, "RELEASE unit")?;
+                    }
                     changes.extend(own_changes);
-                    audit_head = own_head.or(audit_head);
+                    marks = own_marks;
                 }
-                Rows::Go => {
+                (Rows::Go, Undo::Savepoint) => {
                     control(&transaction, "ROLLBACK TO unit")?;
                     control(&transaction, "RELEASE unit")?;
                 }
+                (Rows::Go, Undo::WithTheGroup) if transaction.total_changes() == rows_before => {}
+                (Rows::Go, Undo::WithTheGroup) => return Err(lost("a write failed after it had changed something")),
             }
         }
+        let audit_head = marks.write(&transaction)?;
+        let entries = Generation::read(&transaction);
         transaction.commit()?;
+        published.publish_entries(entries);
         if connection.total_changes() != rows_before {
             published.commits.fetch_add(1, Ordering::Relaxed);
         }
@@ -417,6 +500,12 @@ impl Committer {
 /// Runs a statement about savepoints, kept compiled: the library's own type compiles its three anew for each write.
 fn control(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// A group that cannot be committed, though SQLite itself would do it.
+fn lost(why: &str) -> GroupError {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+    GroupError::Lost(rusqlite::Error::SqliteFailure(code, Some(why.to_owned())))
 }
 
 /// Why a group of writes was not committed.

@@ -7,8 +7,8 @@ use super::*;
 use crate::records::NodeAlias;
 use crate::store::{AliasStore, Change, EntryFilter, EntryStore, StoreHealth};
 
-fn name(text: &str) -> identity::AliasName {
-    identity::AliasName::parse(text).unwrap()
+fn name(text: &str) -> AliasName {
+    AliasName::parse(text).unwrap()
 }
 
 fn nodes(names: &[&str]) -> BTreeSet<NodeName> {
@@ -21,7 +21,7 @@ fn of_alias(path: &str, alias: &str) -> NewEntry {
 
 async fn held(fixture: &Fixture, by: &str) -> Vec<String> {
     let held = fixture.store.node_entries(node(by)).await.unwrap();
-    held.entries.into_iter().map(|entry| entry.spec.spiffe_id.path().to_owned()).collect()
+    held.entries().iter().map(|entry| entry.spec.spiffe_id.path().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn the_members_of_an_alias_have_its_entries_and_others_do_not() {
     assert_eq!(held(&fixture, "n2").await, ["/shared"]);
     assert_eq!(held(&fixture, "n3").await, Vec::<String>::new());
     assert_eq!(held(&fixture, "web").await, ["/own"]);
-    assert_eq!(store.node_entries(node("n1")).await.unwrap().aliases, BTreeSet::from([name("web")]));
+    assert_eq!(store.node_entries(node("n1")).await.unwrap().aliases(), &BTreeSet::from([name("web")]));
     assert_eq!(store.entries(EntryFilter::Alias(name("web"))).await.unwrap().len(), 1);
     assert_eq!(store.entries(EntryFilter::All).await.unwrap().len(), 3);
 }

@@ -63,8 +63,17 @@ async fn a_store_of_an_earlier_build_has_its_mark_from_what_it_issued() {
     fixture.store.persist(intent_at(1, 0)).await.unwrap();
     fixture.store.persist(intent_at(2, 1000)).await.unwrap();
     let connection = rusqlite::Connection::open(fixture.path()).unwrap();
-    let later = "DROP TABLE issuance_clock; DROP TABLE audit_checkpoints; DROP TABLE audit_forks;";
+    // As the fourth schema had it.
+    let later = "DROP TABLE issuance_clock; DROP TABLE audit_checkpoints; DROP TABLE audit_forks;
+                 DROP TRIGGER entry_made; DROP TRIGGER entry_changed; DROP TRIGGER entry_gone;
+                 DROP TRIGGER alias_made; DROP TRIGGER alias_changed; DROP TRIGGER alias_gone;
+                 DROP TRIGGER member_made; DROP TRIGGER member_changed; DROP TRIGGER member_gone;
+                 DROP TABLE entries_generation; DROP TABLE issuance_results; DROP TABLE issuance_unanswered;
+                 ALTER TABLE issuance ADD COLUMN certificate_der BLOB; ALTER TABLE issuance ADD COLUMN answered_at INTEGER;
+                 CREATE INDEX issuance_unanswered ON issuance (intended_at) WHERE answered_at IS NULL;";
     connection.execute_batch(&format!("{later} PRAGMA user_version = 4")).unwrap();
+    let of_authorities = ["authorities", "rotations", "leaves", "holders", "jwt_ends", "bundle_acknowledgements"];
+    connection.execute_batch(&of_authorities.map(|table| format!("DROP TABLE {table};")).concat()).unwrap();
     assert_eq!(fixture.reopened().store.latest_issuance().await.unwrap(), at(DAYS + 1000));
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::audit_walk::verify;
 use crate::records::{EntryId, Held};
-use crate::store::{BundleStore, IssuanceStore, StoreHealth};
+use crate::store::{BundleStore, IssuanceResult, IssuanceStore, StoreHealth};
 
 #[tokio::test]
 async fn an_intent_and_its_result_are_on_disk_with_an_event_each() {
@@ -23,7 +23,9 @@ async fn an_intent_and_its_result_are_on_disk_with_an_event_each() {
     assert_eq!(fixture.kinds().await, ["certificate_intended", "certificate_signed"]);
     let row: (Vec<u8>, Vec<u8>, String) = rusqlite::Connection::open(fixture.path())
         .unwrap()
-        .query_row("SELECT tbs_der, certificate_der, reason FROM issuance", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row("SELECT tbs_der, certificate_der, reason FROM issuance JOIN issuance_results USING (position)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .unwrap();
     assert_eq!(row, (intent(1).tbs_der, vec![7; 40], "attestation".to_owned()));
 }
@@ -41,6 +43,26 @@ async fn a_serial_is_used_once_and_has_one_result() {
     let unknown = fixture.store.record_result(serial(3), vec![8], at(1)).await.unwrap_err();
     assert!(matches!(unknown, StoreError::NotFound { what: "certificate", .. }));
     assert_eq!(fixture.kinds().await, ["certificate_intended", "certificate_intended", "certificate_signed"]);
+}
+
+#[tokio::test]
+async fn results_that_are_recorded_as_one_stay_but_for_those_that_are_refused() {
+    let fixture = Fixture::new();
+    for number in 1..=3 {
+        fixture.store.persist(intent(number)).await.unwrap();
+    }
+    fixture.store.record_result(serial(2), vec![2], at(1)).await.unwrap();
+    let result = |number, byte| IssuanceResult { serial: serial(number), certificate_der: vec![byte], now: at(1) };
+    let results = vec![result(1, 1), result(2, 9), result(4, 4), result(3, 3), result(3, 3)];
+    let refused = fixture.store.record_results(results).await.unwrap();
+    assert!(
+        matches!(&refused[..], [(two, StoreError::Exists { .. }), (four, StoreError::NotFound { .. })]
+            if *two == serial(2) && *four == serial(4)),
+        "{refused:?}"
+    );
+    assert_eq!(fixture.store.issued_count().await.unwrap(), 3);
+    assert_eq!(fixture.kinds().await[3..], ["certificate_signed"; 3]);
+    assert_eq!(verify(&fixture.store, vec![], vec![], |_, _| ()).await.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

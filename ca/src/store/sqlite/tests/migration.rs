@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::{EntryFilter, EntryStore};
+use crate::authority::lifecycle::Lifecycle;
+use crate::authority::lifecycle::gate::Leaves;
+use crate::store::sqlite::open::MIGRATIONS;
+use crate::store::{AuditReader, AuthorityStore, EntryFilter, EntryStore, IssuanceStore, OrphanCursor, OrphanKind};
 
 /// A file as the first build left it.
 fn first_schema(path: &std::path::Path) -> Connection {
@@ -26,7 +29,9 @@ async fn entries_of_the_first_schema_are_kept_whole_in_their_order() {
            (3, '{a}', 'spiffe://example.org/web', '["unix:uid:1"]', 'n1', 60, '["web.local"]', 1700000005),
            (7, '{b}', 'spiffe://example.org/api', '["unix:uid:2"]', 'n2', NULL, '[]', 1700000006);
            INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at)
-           VALUES (x'01', x'00', 'spiffe://example.org/web', 'n1', 'entry {a}', 1700000900, 1700000000);"#,
+           VALUES (x'01', x'00', 'spiffe://example.org/web', 'n1', 'entry {a}', 1700000900, 1700000000);
+           INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at, certificate_der, answered_at)
+           VALUES (x'02', x'00', 'spiffe://example.org/api', 'n1', 'entry {b}', 1700000900, 1700000000, x'0707', 1700000001);"#,
         a = entry_id(1),
         b = entry_id(2),
     ))
@@ -44,8 +49,49 @@ async fn entries_of_the_first_schema_are_kept_whole_in_their_order() {
     // The constraint came with them, and so did what was issued.
     let twin = store.create_entry(entry_id(3), spec, OPERATOR, at(7)).await.unwrap_err();
     assert_eq!(twin, StoreError::Exists { what: "entry", name: entry_id(1).to_string() });
+    assert_eq!(store.issued_count().await.unwrap(), 1, "of two intents one was answered");
+    let orphans = store.orphans(OrphanKind::X509, OrphanCursor::since(at(0))).await.unwrap().orphans;
+    assert_eq!(orphans.iter().map(|orphan| orphan.name.as_str()).collect::<Vec<_>>(), ["01"]);
+    let two = || SerialNumber::from_bytes(&[2]).unwrap();
+    assert_eq!(store.record_result(two(), vec![7, 7], at(9)).await, Ok(()), "its result came with it");
+    assert!(store.record_result(two(), vec![8], at(9)).await.is_err());
     let (_, outstanding) = store.delete_entry(entry_id(1), OPERATOR, at(8)).await.unwrap();
     assert_eq!(outstanding.map(|left| left.until), Some(at(900)));
+}
+
+#[tokio::test]
+async fn what_was_issued_before_the_ledger_said_by_whom_counts_for_every_ca_and_tokens_are_found_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let old = first_schema(&path);
+    for (version, step) in (2_u32..).zip(&MIGRATIONS[1..6]) {
+        old.execute_batch(step).unwrap();
+        old.pragma_update(None, "user_version", version).unwrap();
+    }
+    old.execute_batch(
+        r#"INSERT INTO issuance (serial, tbs_der, subject, caller, reason, not_after, intended_at) VALUES
+           (x'01', x'00', 'spiffe://example.org/web', 'n1', 'entry 1', 1700000900, 1700000000),
+           (x'02', x'00', 'spiffe://example.org/web', 'n1', 'entry 1', 1700000950, 1700000001),
+           (x'03', x'00', 'spiffe://example.org', 'ca init', 'authority', 1700009999, 1700000001),
+           (x'04', x'00', 'spiffe://example.org/signet/ca/a', 'ca', 'serving', 1700009999, 1700000001);
+           INSERT INTO audit (sequence, time, kind, body, previous, hash) VALUES
+           (1, 0, 'jwt_svid_intended', '{"expires_at":"2023-11-14T22:20:00Z","kid":"k1"}', x'', x''),
+           (2, 0, 'jwt_svid_intended', '{"expires_at":"2023-11-14T22:25:00Z","kid":"k1"}', x'', x''),
+           (3, 0, 'jwt_svid_intended', 'tampered with', x'', x''),
+           (4, 0, 'node_attested', '{"expires_at":"2023-11-14T23:25:00Z","kid":"k2"}', x'', x'');"#,
+    )
+    .unwrap();
+    drop(old);
+    let store = SqliteStore::open(&path).unwrap();
+    let key = [1; 32];
+    let leaves = async |now| store.leaves(vec![key], at(now)).await.unwrap()[&key];
+    assert_eq!(leaves(900).await, Leaves { held: 2, unexpired: 2, last_end: Some(at(950)) });
+    assert_eq!(leaves(901).await, Leaves { held: 1, unexpired: 1, last_end: Some(at(950)) });
+    assert_eq!(leaves(951).await, Leaves::default());
+    let [k1, k2] = ["k1", "k2"].map(|text| pki::KeyId::parse(text).unwrap());
+    assert_eq!(store.tokens_until(vec![k1.clone(), k2]).await.unwrap(), [(k1, at(700))].into());
+    assert_eq!(store.lifecycle().await.unwrap(), Lifecycle::default());
+    assert!(store.rotations().await.unwrap().is_empty() && store.acknowledged().await.unwrap().is_empty());
 }
 
 #[test]

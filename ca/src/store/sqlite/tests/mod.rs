@@ -1,24 +1,29 @@
 //! The store's behaviour on a real file.
 
+mod acknowledgements;
 mod aliases;
 mod apply;
+mod authorities;
 mod certificates;
 mod chain;
 mod clock;
 mod entries;
 mod file;
 mod issuance;
+mod leaves;
 mod migration;
 mod nodes;
 mod orphans;
+mod remembered;
 mod tokens;
 
 use std::path::PathBuf;
 
-use identity::{NodeName, SpiffeId};
+use identity::{AliasName, NodeName, SpiffeId};
 use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 
 use super::SqliteStore;
+use super::remembered::{Generation, Remembered};
 use crate::audit::{Actor, AuditRecord};
 use crate::issuance::{Intent, Ledger};
 use crate::oidc::AdmissionSource;
@@ -113,6 +118,9 @@ fn entry(path: &str, parent: &str, selectors: &[&str]) -> NewEntry {
     }
 }
 
+/// Who signs, where a test does not say otherwise.
+const ISSUER: Sha256Digest = [0x1c; 32];
+
 fn intent(number: u64) -> Intent {
     Intent {
         serial: serial(number),
@@ -122,6 +130,7 @@ fn intent(number: u64) -> Intent {
         reason: Reason::Attestation,
         provenance: None,
         not_after: at(3600),
+        issuer_key: ISSUER,
         now: at(0),
     }
 }

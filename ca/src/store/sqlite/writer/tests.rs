@@ -77,6 +77,64 @@ async fn a_write_that_fails_is_undone_alone_and_tells_nothing() {
     assert_eq!(*writer.state().borrow(), StoreState::Well);
 }
 
+#[tokio::test]
+async fn a_checked_write_that_fails_before_it_changes_anything_fails_alone() {
+    let Fixture { writer, _directory } = writer();
+    let node = identity::NodeName::parse("n1").unwrap();
+    let failing = writer.write_checked(move |_| Err::<(), _>(StoreError::Banned { node }));
+    let (good, failed, after) =
+        tokio::join!(writer.write_checked(note("one".to_owned())), failing, writer.write_checked(note("two".to_owned())));
+    assert!(good.is_ok() && after.is_ok() && matches!(failed, Err(StoreError::Banned { .. })));
+    assert_eq!((writer.write(count).await, faults_met(&writer)), (Ok(2), 0));
+}
+
+#[tokio::test]
+async fn a_checked_write_that_fails_after_it_changed_something_fails_its_whole_group_and_leaves_nothing() {
+    let Fixture { writer, _directory } = writer();
+    writer.write(note("kept".to_owned())).await.unwrap();
+    let node = identity::NodeName::parse("n1").unwrap();
+    let torn = writer.write_checked(move |unit| {
+        note("half".to_owned())(unit)?;
+        Err::<(), _>(StoreError::Banned { node })
+    });
+    assert!(matches!(torn.await, Err(StoreError::Unavailable(_))));
+    assert_eq!(faults_met(&writer), 1);
+    writer.recover().await;
+    assert_eq!(writer.write(count).await, Ok(1));
+}
+
+#[tokio::test]
+async fn the_end_of_the_chain_and_the_latest_issuance_stay_where_they_were_when_their_write_is_undone() {
+    let Fixture { writer, _directory } = writer();
+    let event = || AuditEvent {
+        actor: crate::audit::Actor::System,
+        action: crate::audit::Action::ClockAccepted { latest: Timestamp::from_unix_seconds(1) },
+    };
+    let time = Timestamp::from_unix_seconds;
+    let good = |at: u64| {
+        writer.write(move |unit| {
+            unit.set_latest_issuance(time(at))?;
+            unit.audit(&event(), time(at))
+        })
+    };
+    let node = identity::NodeName::parse("n1").unwrap();
+    let undone = writer.write(move |unit| {
+        unit.set_latest_issuance(time(900))?;
+        unit.audit(&event(), time(900))?;
+        Err::<(), _>(StoreError::Banned { node })
+    });
+    let (one, failed, two) = tokio::join!(good(10), undone, good(20));
+    assert!(one.is_ok() && failed.is_err() && two.is_ok());
+    let (head, latest) = writer
+        .write(|unit| {
+            Ok::<_, StoreError>((audit::head(unit.connection())?, super::super::issuance_clock::latest(unit.connection())?))
+        })
+        .await
+        .unwrap();
+    assert_eq!((head.sequence, latest), (2, time(20)));
+    assert_eq!(*writer.audit_head().borrow(), 2);
+}
+
 fn faults_met(writer: &Writer) -> u64 {
     writer.faults().into_iter().map(|(_, count)| count).sum()
 }
