@@ -222,7 +222,7 @@ impl Proof {
 ///
 /// # Errors
 /// [`AttestError::Banned`] or [`AttestError::WindowOver`].
-fn may_return(record: &NodeRecord, window: Duration, now: Timestamp) -> Result<(), AttestError> {
+pub(crate) fn may_return(record: &NodeRecord, window: Duration, now: Timestamp) -> Result<(), AttestError> {
     let NodeRecord { node, node_key_spki: _, state, current, previous: _, attested_at } = record;
     match state {
         NodeState::Banned => return Err(AttestError::Banned { node: node.clone() }),

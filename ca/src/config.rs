@@ -7,6 +7,7 @@ mod audit;
 mod istio;
 mod jwt;
 mod limits;
+mod rotation;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::provisioning::NodeTemplate;
 
 pub use istio::IstioConfig;
 pub use limits::LimitsConfig;
+pub use rotation::RotationConfig;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ pub struct CaConfig {
     pub key_passphrase: Option<SecretSource>,
     /// What callers in Istio's way may ask.
     pub istio: IstioConfig,
+    /// How it replaces its own authorities.
+    pub rotation: RotationConfig,
     /// What one peer may take of this CA.
     pub limits: LimitsConfig,
     /// Where metrics and health are served; `None`: nowhere.
@@ -151,6 +155,7 @@ impl CaConfig {
         let audit_schedule = audit::read(&root.section("audit"));
         let key_passphrase = key_file::read_config(&root.section("keys"));
         let istio = istio::read(&root.section("istio"));
+        let rotation = rotation::read(&root.section("rotation"));
         let limits = limits::read(&root.section("limits"));
         let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
         let log = root.section("log");
@@ -191,6 +196,7 @@ impl CaConfig {
             audit_schedule,
             key_passphrase,
             istio,
+            rotation,
             limits,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),
@@ -358,6 +364,27 @@ mod tests {
             ("checkpoint_interval = \"61m\"", "checkpoint_interval"),
         ] {
             let told = schedule(bad).unwrap_err().to_string();
+            assert!(told.contains(key), "{told}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_replaced_by_themselves_unless_told_otherwise() {
+        let read =
+            |text: &str| CaConfig::parse("ca.toml", &format!("{SMALLEST}[rotation]\n{text}")).map(|config| config.rotation);
+        let default = read("").unwrap();
+        assert!(default.automatic);
+        assert_eq!((default.policy.jwt_key_life.as_secs(), default.propagation_hold.as_secs()), (90 * 86_400, 60));
+        let changed = read("automatic = false\njwt_key_life = \"1d\"\npropagation_hold = \"0s\"").unwrap();
+        assert!(!changed.automatic);
+        assert_eq!((changed.policy.jwt_key_life.as_secs(), changed.propagation_hold.as_secs()), (86_400, 0));
+        for (bad, key) in [
+            ("automatic = 1", "automatic"),
+            ("jwt_key_life = \"119m\"", "jwt_key_life"),
+            ("jwt_key_life = \"3651d\"", "jwt_key_life"),
+            ("propagation_hold = \"25h\"", "propagation_hold"),
+        ] {
+            let told = read(bad).unwrap_err().to_string();
             assert!(told.contains(key), "{told}");
         }
     }

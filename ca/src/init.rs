@@ -3,15 +3,15 @@
 //! Both go through the tokens of [`crate::issuance`]: the intent is in the store before the key signs, here too. A generation is
 //! written under a temporary name, verified whole as the CA will, and then renamed, so that a set is there whole or not at all.
 
+mod check;
 mod error;
-mod maker;
 
 use std::path::{Path, PathBuf};
 
 use pki::checkpoint::CheckpointKey;
 use pki::{
-    AuthorityRole, Certificate, JwtKey, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, PublicKeyAlgorithm, RsaSize,
-    SerialNumber, Sha256Digest, Timestamp, certificates_from_pem, certificates_to_pem,
+    AuthorityRole, Certificate, JwtKey, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, SerialNumber, Sha256Digest, Timestamp,
+    certificates_from_pem, certificates_to_pem,
 };
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
@@ -20,19 +20,16 @@ use runtime::private_files::{
 };
 use zeroize::Zeroizing;
 
+use crate::authority::lifecycle::AuthorityKind;
 use crate::config::CaConfig;
 use crate::key_file;
-use crate::keystore::{Keystore, KeystoreError, generations};
-use crate::oidc;
-use crate::provisioning;
-use crate::report::warnings_of;
-use crate::store::SqliteStore;
+use crate::keystore::{KeystoreError, generations};
+use crate::rotation::maker::{Maker, key_algorithm_like};
+use crate::rotation::places::{Places, ROOT_CERT, ROOT_KEY};
+use crate::rotation::steps::Steps;
+use crate::store::{AuthorityStore, SqliteStore};
+pub use check::{CheckReport, check};
 pub use error::{CheckError, InitError};
-use maker::Maker;
-
-/// The root's files in the state directory, or the key's in the directory of `--root-key-out`.
-const STATE_ROOT_CERT: &str = "root-cert.pem";
-const ROOT_KEY: &str = "root-key.pem";
 
 /// More than any root's certificate or key in any form.
 const MAX_FILE_BYTES: usize = 64 * 1024;
@@ -84,29 +81,6 @@ pub struct RenewReport {
     pub not_after: Timestamp,
 }
 
-/// What `signet ca check` says: of the authority and of the JWT key, as a start would use them.
-#[derive(Clone, Debug)]
-pub struct CheckReport {
-    /// Where the authority lies.
-    pub directory: PathBuf,
-    /// The issuing CA's subject.
-    pub subject: String,
-    /// Its last second.
-    pub not_after: Timestamp,
-    /// From when on its age is warned of.
-    pub half_life: Timestamp,
-    /// The last second of its root.
-    pub root_not_after: Timestamp,
-    /// SHA-256 of the root's DER.
-    pub root_fingerprint: Sha256Digest,
-    /// The name of the key that signs JWT-SVIDs; `None`: the next start makes one.
-    pub jwt_key_id: Option<KeyId>,
-    /// The name of the key that signs checkpoints of the audit chain; `None`: the next start makes one.
-    pub audit_key_id: Option<Sha256Digest>,
-    /// What will soon hurt; empty when all is well.
-    pub warnings: Vec<String>,
-}
-
 /// Makes a root, under it an issuing CA, and the key that signs JWT-SVIDs in the state directory, which is made when missing.
 ///
 /// Nothing is ever overwritten. The generation comes last, so a run that was cut short leaves nothing that the CA would load; the
@@ -125,7 +99,7 @@ pub async fn init(
     let root_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     ensure_private_dir(&config.state_dir)?;
     let _lock = DirLock::acquire(&config.state_dir)?;
-    let root_certificate = config.state_dir.join(STATE_ROOT_CERT);
+    let root_certificate = config.state_dir.join(ROOT_CERT);
     let root_key_file = options.root_key_out.as_ref().unwrap_or(&config.state_dir).join(ROOT_KEY);
     refuse_existing(config, &root_certificate, &root_key_file)?;
     if let Some(directory) = &options.root_key_out {
@@ -135,7 +109,8 @@ pub async fn init(
     let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
     let now = Timestamp::from(clock.now());
     let store = SqliteStore::open(&config.store_path())?;
-    let maker = Maker { config, store: &store, entropy, caller: "signet ca init", now };
+    let steps = Steps::logged();
+    let maker = maker_of(config, &store, entropy, &steps, "signet ca init", now);
     let root = maker.certificate(AuthorityRole::Root, &root_key, None, &root_key).await?;
     let issuer_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &issuer_key, Some(&root), &root_key).await?;
@@ -145,7 +120,7 @@ pub async fn init(
     write_public(&root_certificate, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
     let jwt_key = key_file::load_or_make::<JwtKey>(config, entropy).map_err(KeystoreError::StateKey)?;
     let audit_key = key_file::load_or_make::<CheckpointKey>(config, entropy).map_err(KeystoreError::StateKey)?;
-    let generation = maker.write_generation(1, &issuer, &issuer_key, &root, &protection)?;
+    let generation = maker.write_generation(&config.generations_dir(), 1, (&issuer, &issuer_key), &root, &protection).await?;
     Ok(InitReport {
         root_certificate,
         root_key: root_key_file,
@@ -160,8 +135,8 @@ pub async fn init(
     })
 }
 
-/// Makes a new issuing CA, key and certificate, beside the old, with the root's key. A running CA takes it up by itself: the state
-/// directory's lock is not needed, and the store takes the records of both processes.
+/// Makes a new issuing CA, key and certificate, beside the old, with the key of the root that signs now. A running CA takes it up by
+/// itself: the state directory's lock is not needed, and the store takes the records of both processes.
 ///
 /// # Errors
 /// [`InitError`]: no root or no key, they do not match, the root has ended, or a file or the store fails.
@@ -173,64 +148,45 @@ pub async fn issuer_renew(
 ) -> Result<RenewReport, InitError> {
     refuse_plugged_in(config)?;
     check_private_dir(&config.state_dir)?;
-    let root_file = config.state_dir.join(STATE_ROOT_CERT);
+    let newest = generations(&config.generations_dir())?.pop_last().unwrap_or(0);
+    // Before anything is opened, which makes what is not there.
+    let first_root = Places::of(config).root(1).join(ROOT_CERT);
+    if newest == 0 {
+        read_root(&first_root)?;
+    }
+    let store = SqliteStore::open(&config.store_path())?;
+    let lifecycle = store.lifecycle().await?;
+    let root_number = lifecycle.active(AuthorityKind::Root).map_or(1, |root| root.name.number);
+    let newest = lifecycle.of(AuthorityKind::Issuer).map(|issuer| issuer.name.number).max().unwrap_or(0).max(newest);
+    let root_place = Places::of(config).root(root_number);
+    let root_file = root_place.join(ROOT_CERT);
     let root = read_root(&root_file)?;
-    let root_key_file = root_key.unwrap_or_else(|| config.state_dir.join(ROOT_KEY));
+    let root_key_file = root_key.unwrap_or_else(|| root_place.join(ROOT_KEY));
     let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
     let root_key = read_root_key(&root_key_file, &protection)?;
     if root_key.public_key() != root.public_key() {
         return Err(InitError::RootKeyMismatch { key_file: root_key_file, certificate_file: root_file });
     }
-    let newest = generations(&config.generations_dir())?.pop_last().unwrap_or(0);
 
     let now = Timestamp::from(clock.now());
-    let store = SqliteStore::open(&config.store_path())?;
-    let maker = Maker { config, store: &store, entropy, caller: "signet ca issuer renew", now };
-    let key = PrivateKey::generate(issuer_algorithm(root.public_key().algorithm())).map_err(InitError::Generate)?;
+    let steps = Steps::logged();
+    let maker = maker_of(config, &store, entropy, &steps, "signet ca issuer renew", now);
+    let key = PrivateKey::generate(key_algorithm_like(root.public_key().algorithm())).map_err(InitError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &key, Some(&root), &root_key).await?;
-    let generation = maker.write_generation(newest.saturating_add(1), &issuer, &key, &root, &protection)?;
+    let (generations, number) = (config.generations_dir(), newest.saturating_add(1));
+    let generation = maker.write_generation(&generations, number, (&issuer, &key), &root, &protection).await?;
     Ok(RenewReport { generation, subject: issuer.subject(), serial: issuer.serial().clone(), not_after: issuer.not_after() })
 }
 
-/// The kind of an issuing CA's key: that of its root where this build makes such keys, ECDSA P-256 elsewhere.
-fn issuer_algorithm(root: PublicKeyAlgorithm) -> KeyAlgorithm {
-    let wanted = match root {
-        PublicKeyAlgorithm::EcdsaP256 | PublicKeyAlgorithm::Ed25519 => KeyAlgorithm::EcdsaP256,
-        PublicKeyAlgorithm::EcdsaP384 => KeyAlgorithm::EcdsaP384,
-        PublicKeyAlgorithm::Rsa { bits } if bits > 3072 => KeyAlgorithm::Rsa(RsaSize::Bits4096),
-        PublicKeyAlgorithm::Rsa { .. } => KeyAlgorithm::Rsa(RsaSize::Bits3072),
-    };
-    if wanted.is_made_here() { wanted } else { KeyAlgorithm::EcdsaP256 }
-}
-
-/// Checks what a start would check, without the state directory's lock: the directory's owner and mode, the authority whole, the
-/// key behind JWT-SVIDs, and what the rules for tokens need.
-///
-/// # Errors
-/// [`CheckError`], naming the file and the reason.
-pub fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, CheckError> {
-    let now = Timestamp::from(clock.now());
-    if config.state_dir.exists() {
-        check_private_dir(&config.state_dir).map_err(KeystoreError::from)?;
-    }
-    drop(provisioning::load(&config.provisioning)?);
-    let (keystore, authority) = Keystore::open(config, now)?;
-    let jwt_key = key_file::load::<JwtKey>(config).map_err(KeystoreError::StateKey)?;
-    let audit_key = key_file::load::<CheckpointKey>(config).map_err(KeystoreError::StateKey)?;
-    let mut warnings = warnings_of(&authority, now);
-    warnings.extend(authority.check_ready(&config.leaf, now).err().map(|why| why.to_string()));
-    warnings.extend(oidc::check(&config.oidc)?);
-    Ok(CheckReport {
-        directory: keystore.directory().to_owned(),
-        subject: authority.certificate().subject(),
-        not_after: authority.certificate().not_after(),
-        half_life: authority.half_life(),
-        root_not_after: authority.root().not_after(),
-        root_fingerprint: authority.root().fingerprint(),
-        jwt_key_id: jwt_key.map(|key| key.key_id().clone()),
-        audit_key_id: audit_key.map(|key| key.id()),
-        warnings,
-    })
+fn maker_of<'a>(
+    config: &'a CaConfig,
+    store: &'a SqliteStore,
+    entropy: &'a dyn Entropy,
+    steps: &'a Steps,
+    caller: &'static str,
+    now: Timestamp,
+) -> Maker<'a> {
+    Maker { trust_domain: &config.trust_domain, replica: config.replica_byte, store, entropy, steps, caller, now }
 }
 
 fn refuse_plugged_in(config: &CaConfig) -> Result<(), InitError> {

@@ -21,6 +21,7 @@ use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem
 use crate::config::CaConfig;
 use crate::key_file;
 pub use crate::key_file::StateKeyError;
+use crate::rotation::places::place_name;
 
 /// Names in a generation, and in a plugged-in directory of Istio's `cacerts` layout.
 pub(crate) const CA_CERT: &str = "ca-cert.pem";
@@ -200,7 +201,7 @@ impl Source {
             Self::Generations(directory) => {
                 let newest = generations(directory)?.pop_last();
                 let newest = newest.ok_or_else(|| KeystoreError::NoAuthority { directory: directory.clone() })?;
-                Place::Four(directory.join(generation_name(newest)))
+                Place::Four(directory.join(place_name(newest)))
             }
             Self::PluggedIn(directory) => layout_of(directory)?,
         };
@@ -266,16 +267,43 @@ pub(crate) fn generations(directory: &Path) -> Result<BTreeSet<u32>, KeystoreErr
     let mut numbers = BTreeSet::new();
     for entry in entries {
         let name = entry.map_err(unreadable)?.file_name();
-        let number = name.to_str().and_then(|name| name.parse().ok().filter(|number| generation_name(*number) == name));
+        let number = name.to_str().and_then(|name| name.parse().ok().filter(|number| place_name(*number) == name));
         // Anything else is not ours to judge: a set being written has another name until it is whole.
         numbers.extend(number);
     }
     Ok(numbers)
 }
 
-/// The directory name of a generation.
-pub(crate) fn generation_name(number: u32) -> String {
-    format!("{number:04}")
+/// The issuing CA of a generation, verified whole at `now`.
+///
+/// # Errors
+/// [`KeystoreError`], naming the file and the reason.
+pub(crate) fn load_generation(
+    directory: &Path,
+    passphrase: Option<&SecretSource>,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+) -> Result<SigningAuthority, KeystoreError> {
+    Place::Four(directory.to_owned()).load(passphrase, trust_domain, now)
+}
+
+/// The same; when it or its root has ended, as it was in the last second in which all of it was valid.
+///
+/// # Errors
+/// [`KeystoreError`].
+pub(crate) fn load_generation_as_it_was(
+    directory: &Path,
+    passphrase: Option<&SecretSource>,
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+) -> Result<SigningAuthority, KeystoreError> {
+    let mut at = now;
+    loop {
+        match load_generation(directory, passphrase, trust_domain, at) {
+            Err(KeystoreError::Authority(AuthorityError::Expired { not_after, .. })) if not_after < at => at = not_after,
+            loaded => return loaded,
+        }
+    }
 }
 
 /// The layout of a plugged-in directory: that of whichever names are there. Which of them are missing is told when the set is verified.

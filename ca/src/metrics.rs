@@ -325,6 +325,10 @@ impl HandshakeEvents for Metrics {
     fn accept_failed(&self) {
         self.limits.accept_failed();
     }
+
+    fn closed_for_address(&self) {
+        self.limits.reached(Limit::ConnectionsPerAddress);
+    }
 }
 
 const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 11] = [

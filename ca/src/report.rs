@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use identity::ReplicaName;
-use pki::{Certificate, KeyId, LeafProfile, Timestamp, TrustBundle, X509Svid};
+use pki::{Certificate, JwtKey, LeafProfile, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use crate::audit::Actor;
 use crate::authority::SigningAuthority;
 use crate::checkpoints::CheckpointDesk;
 use crate::oidc::TokenJudge;
+use crate::rotation::RotationView;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
 use crate::store::{StoreError, StoreState};
@@ -27,6 +28,10 @@ pub(crate) const CLOCK: &str = "clock";
 /// The store takes writes and answers.
 pub(crate) const STORE: &str = "store";
 
+/// Why agents are not served.
+const NOT_SERVING: &str = "agents are not served: the issuing CA has ended, and its successor is not made yet; `signet authority show` tells what \
+                           is needed";
+
 /// Reads the state of the CA; everything comes from snapshots.
 pub(crate) struct Report {
     pub(crate) replica: ReplicaName,
@@ -36,9 +41,10 @@ pub(crate) struct Report {
     pub(crate) readiness: Readiness,
     pub(crate) authority: watch::Receiver<Arc<SigningAuthority>>,
     pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
-    pub(crate) serving: watch::Receiver<Arc<X509Svid>>,
+    pub(crate) serving: watch::Receiver<Option<Arc<X509Svid>>>,
     pub(crate) hub: Arc<SyncHub>,
-    pub(crate) jwt_key_id: KeyId,
+    pub(crate) jwt: watch::Receiver<Arc<JwtKey>>,
+    pub(crate) rotation: watch::Receiver<Arc<RotationView>>,
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
@@ -51,10 +57,11 @@ impl Report {
             Ok(()) => self.readiness.met(ISSUING),
             Err(not_ready) => self.readiness.unmet(ISSUING, &not_ready.to_string()),
         }
-        let serving = Arc::clone(&self.serving.borrow());
-        match serving.verify(&self.bundle.borrow(), now) {
-            Ok(()) => self.readiness.met(SERVING),
-            Err(why) => self.readiness.unmet(SERVING, &format!("agents refuse the serving certificate: {why}")),
+        let serving = self.serving.borrow().clone();
+        match serving.map(|serving| serving.verify(&self.bundle.borrow(), now)) {
+            Some(Ok(())) => self.readiness.met(SERVING),
+            Some(Err(why)) => self.readiness.unmet(SERVING, &format!("agents refuse the serving certificate: {why}")),
+            None => self.readiness.unmet(SERVING, NOT_SERVING),
         }
         self.readiness.warn(self.warnings(now));
     }
@@ -62,6 +69,7 @@ impl Report {
     /// What will soon hurt; empty when all is well.
     pub(crate) fn warnings(&self, now: Timestamp) -> Vec<String> {
         let mut warnings = warnings_of(&self.authority.borrow(), now);
+        warnings.extend(self.rotation.borrow().faults.iter().cloned());
         warnings.extend(self.judge.warnings());
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
@@ -95,22 +103,23 @@ impl StatusSource for Report {
     fn status(&self) -> CaStatus {
         let now = Timestamp::from(self.clock.now());
         let authority = Arc::clone(&self.authority.borrow());
-        let serving = Arc::clone(&self.serving.borrow());
+        let serving = self.serving.borrow().clone();
+        let mut certificates = vec![
+            facts(CertificateRole::Root, authority.root(), authority.root().subject()),
+            facts(CertificateRole::Issuer, authority.certificate(), authority.certificate().subject()),
+        ];
+        certificates.extend(serving.map(|serving| facts(CertificateRole::Serving, serving.leaf(), serving.id().to_string())));
         CaStatus {
             replica: self.replica.clone(),
             build: BUILD.to_owned(),
             failing: self.readiness.failing(),
             warnings: self.warnings(now),
-            certificates: vec![
-                facts(CertificateRole::Root, authority.root(), authority.root().subject()),
-                facts(CertificateRole::Issuer, authority.certificate(), authority.certificate().subject()),
-                facts(CertificateRole::Serving, serving.leaf(), serving.id().to_string()),
-            ],
+            certificates,
             bundle_sequence: self.bundle.borrow().sequence(),
             root_fingerprint: authority.root().fingerprint(),
             connected: u32::try_from(self.hub.connected()).unwrap_or(u32::MAX),
             address: self.address.clone(),
-            jwt_key_id: self.jwt_key_id.clone(),
+            jwt_key_id: self.jwt.borrow().key_id().clone(),
             audit_key: self.checkpoints.key_id(),
             audit_checkpoint: self.checkpoints.newest().borrow().clone(),
         }

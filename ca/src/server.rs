@@ -1,5 +1,6 @@
 //! The running CA: everything bound first, then run under one group of tasks.
 
+mod authorities;
 mod error;
 mod services;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use mtls::{ClientAuthentication, ServerTls};
 use pki::checkpoint::CheckpointKey;
-use pki::{JwtKey, Timestamp};
+use pki::{Timestamp, X509Svid};
 use prometheus_client::registry::Registry;
 use runtime::admin_http::AdminHttp;
 use runtime::clock::Clock;
@@ -22,29 +23,31 @@ use runtime::tasks::TaskGroup;
 use runtime::telemetry;
 use runtime::unix_socket::BoundSocket;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Mutex, broadcast, watch};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::authority::SigningAuthority;
 use crate::checkpoints::{CheckpointDesk, CheckpointParts};
 use crate::config::{CaConfig, LimitsConfig};
 use crate::issuance_clock::IssuanceClock;
 use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
 use crate::jwt::desk::JwtDesk;
 use crate::key_file;
-use crate::keystore::{Keystore, KeystoreError};
+use crate::keystore::KeystoreError;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::oidc::{KeyRefresher, TokenJudge};
 use crate::provisioning::{self, ProvisioningSource};
 use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
+use crate::rotation::steps::{LoggedSteps, StepSeam, Steps};
+use crate::rotation::{Driver, DriverParts, FactsOfFleet, Outlets, ProbeCounts, Prober, RotationHandle, ServingSlot};
 use crate::rpc::listen::{self, AgentServices};
-use crate::serving::{Credentials, ServingCertificate};
+use crate::serving::{Credentials, ServingCertificate, SharedServing};
 use crate::store::{Change, SqliteStore, Store};
 use crate::store_watch::StoreWatch;
 use crate::sync::SyncHub;
 use crate::turns::{TurnLimits, Turns};
-use crate::upkeep::{Upkeep, bundle_of};
+use crate::upkeep::Upkeep;
+use authorities::Authorities;
 pub use error::{RunError, StartError};
 use services::csr_limit;
 
@@ -90,8 +93,7 @@ struct Ground {
 
 /// What signs.
 struct Keys {
-    authority: SigningAuthority,
-    jwt: JwtKey,
+    authorities: Authorities,
     audit: CheckpointKey,
 }
 
@@ -109,8 +111,11 @@ struct Parts {
     report: Arc<Report>,
     checkpoints: Arc<CheckpointDesk>,
     metrics: Metrics,
-    tls: ServerTls,
+    serving: watch::Receiver<Option<Arc<X509Svid>>>,
     upkeep: Upkeep,
+    rotation: RotationHandle,
+    driver: Driver,
+    prober: Prober,
     key_refreshers: Vec<KeyRefresher>,
     health: HealthServer<HealthService>,
 }
@@ -122,6 +127,19 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn bind(config: CaConfig, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<BoundServer, StartError> {
+        Self::bind_stepwise(config, clock, entropy, Arc::new(LoggedSteps)).await
+    }
+
+    /// As [`Self::bind`], with a say in each step that moves an authority: tests end the CA there.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn bind_stepwise(
+        config: CaConfig,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        steps: Arc<dyn StepSeam>,
+    ) -> Result<BoundServer, StartError> {
         match &config.plugged_authority {
             // Nothing else makes it: `ca init` is not for plugged-in authorities.
             Some(_) => ensure_private_dir(&config.state_dir)?,
@@ -130,8 +148,6 @@ impl Server {
         }
         let lock = DirLock::acquire(&config.state_dir)?;
         let now = Timestamp::from(clock.now());
-        let (keystore, authority) = Keystore::open(&config, now)?;
-        let jwt_key = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
         let audit_key = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
         let provisioning = provisioning::load(&config.provisioning)?;
         for lapse in provisioning.iter().flat_map(|source| source.roots.lapsed_at(now)) {
@@ -140,6 +156,7 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path())?);
         let issuance_clock = Arc::new(IssuanceClock::new(Arc::clone(&clock), store.latest_issuance().await?));
         issuance_clock.look()?;
+        let authorities = authorities::open(&config, &store, &entropy, Steps::new(steps), now).await?;
         let listener = bind_tcp(config.listen).await?;
         let listening = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let admin_socket = BoundSocket::bind(&config.admin_socket, 0o600)?;
@@ -156,7 +173,7 @@ impl Server {
         let metrics = Metrics::register(&mut registry);
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
         let ground = Ground { config, clock, entropy, issuance_clock, store, provisioning };
-        let parts = assemble(ground, keystore, Keys { authority, jwt: jwt_key, audit: audit_key }, listening, metrics).await?;
+        let parts = assemble(ground, Keys { authorities, audit: audit_key }, listening, metrics).await?;
         Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
     }
 }
@@ -202,12 +219,15 @@ impl Parts {
     /// Starts every task. Nothing of the parts is kept: the result rows end when the last desk is gone.
     fn spawn(self, group: &mut TaskGroup, listener: TcpListener, admin_socket: BoundSocket) {
         let (shutdown, limits) = (group.shutdown(), self.ground.config.limits);
-        let (node, admin) = (self.node_service(&shutdown), self.admin_service(&shutdown));
+        let (node, operators) = (self.node_service(&shutdown), self.operator_services(&shutdown));
         let istio = self.istio_services();
         let attest = self.attest_service(Arc::clone(&node.attestation));
         let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health, limits };
-        group.spawn("agents", listen::agents(listener, self.tls, services, self.metrics, shutdown.clone()));
-        group.spawn("admin", listen::operators(admin_socket, admin, limits, shutdown.clone()));
+        let shown = Shown { svid: self.serving, credentials: self.credentials.clone(), clock: Arc::clone(&self.ground.clock) };
+        group.spawn("agents", serve_agents(listener, shown, services, self.metrics, shutdown.clone()));
+        group.spawn("authorities", self.driver.run(shutdown.clone()));
+        group.spawn("prober", self.prober.run(shutdown.clone()));
+        group.spawn("admin", listen::operators(admin_socket, operators, shutdown.clone()));
         group.spawn("audit checkpoints", Arc::clone(&self.checkpoints).run(shutdown.clone()));
         group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
         for refresher in self.key_refreshers {
@@ -220,23 +240,58 @@ impl Parts {
     }
 }
 
-/// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start.
-async fn assemble(
-    ground: Ground,
-    keystore: Keystore,
-    keys: Keys,
-    listening: SocketAddr,
+/// What agents are shown.
+struct Shown {
+    svid: watch::Receiver<Option<Arc<X509Svid>>>,
+    credentials: Credentials,
+    clock: Arc<dyn Clock>,
+}
+
+/// Serves agents from when there is a certificate to show them: without one no handshake could be answered.
+async fn serve_agents(
+    listener: TcpListener,
+    shown: Shown,
+    services: AgentServices,
     metrics: Metrics,
-) -> Result<Parts, StartError> {
+    shutdown: Shutdown,
+) -> Result<(), listen::ListenError> {
+    let Shown { mut svid, credentials, clock } = shown;
+    let first = tokio::select! {
+        // Whichever comes first: at the end nobody is served any more.
+        () = shutdown.fired() => return Ok(()),
+        first = svid.wait_for(Option::is_some) => first.ok().and_then(|first| first.clone()),
+    };
+    // Whoever makes certificates is gone, and so is the CA.
+    let Some(first) = first else { return Ok(()) };
+    let (newest, shown) = watch::channel(first);
+    let tls = ServerTls::new(shown, credentials.bundle_changes(), ClientAuthentication::Optional, ALPN, clock).sending_root();
+    let renewals = async {
+        while svid.changed().await.is_ok() {
+            if let Some(next) = svid.borrow_and_update().clone() {
+                newest.send_replace(next);
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        // Either order is fine: renewals never end by themselves.
+        ended = listen::agents(listener, tls, services, metrics, shutdown) => ended,
+        never = renewals => never,
+    }
+}
+
+/// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start, but for one whose own issuing
+/// CA has ended, which starts so that it can have another one.
+async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Metrics) -> Result<Parts, StartError> {
     let Ground { config, clock, entropy, issuance_clock, store, provisioning: _ } = &ground;
-    let Keys { authority, jwt: jwt_key, audit: audit_key } = keys;
-    let jwt_authority = jwt_key.authority().clone();
+    let Keys { authorities, audit: audit_key } = keys;
+    let Authorities { authority, jwt: jwt_key, bundle, journal, materials, plugged_in, steps } = authorities;
     let now = Timestamp::from(clock.now());
-    let bundle = bundle_of(&authority, &jwt_authority, &config.trust_domain, &**store, now)
-        .await
-        .map_err(|error| StartError::Bundle(error.to_string()))?;
+    let has_ended = plugged_in.is_none() && (authority.certificate().not_after() < now || authority.root().not_after() < now);
+    let sequence = bundle.sequence();
     let (bundle, bundle_changes) = watch::channel(Arc::new(bundle));
     let (authority, authority_changes) = watch::channel(Arc::new(authority));
+    let (jwt_key, jwt_changes) = watch::channel(Arc::new(jwt_key));
     let credentials = Credentials::new(config.trust_domain.clone(), Arc::clone(clock), bundle_changes.clone());
     let LimitsConfig { issuance_concurrency, issuance_queue, issuance_wait, .. } = config.limits;
     let turns = TurnLimits { concurrency: issuance_concurrency, places: issuance_queue, wait: issuance_wait };
@@ -257,7 +312,7 @@ async fn assemble(
     let desk = Arc::new(desk);
     let jwt = Arc::new(JwtDesk {
         ttl: config.jwt_ttl,
-        key: Arc::new(jwt_key),
+        key: jwt_changes.clone(),
         store: Arc::clone(store),
         clock: Arc::clone(issuance_clock),
         metrics: metrics.clone(),
@@ -268,12 +323,14 @@ async fn assemble(
         dns_names: config.server_dns_names.clone(),
         ip_addresses: config.server_ip_addresses.clone(),
     };
-    let serving = ServingCertificate::mint_first(Arc::clone(&desk), names, credentials.clone())
-        .await
-        .map_err(|error| StartError::Serving(error.to_string()))?;
-    let tls =
-        ServerTls::new(serving.subscribe(), bundle_changes.clone(), ClientAuthentication::Optional, ALPN, Arc::clone(clock))
-            .sending_root();
+    let serving = ServingCertificate::new(Arc::clone(&desk), names, credentials.clone());
+    if has_ended {
+        tracing::error!("the issuing CA has ended: agents are not served until a successor is made");
+    } else {
+        serving.mint_first().await.map_err(|error| StartError::Serving(error.to_string()))?;
+    }
+    let shown = serving.subscribe();
+    let serving = SharedServing(Arc::new(Mutex::new(serving)));
     let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
     let judge = Arc::new(judge);
     let readiness = Readiness::default();
@@ -281,6 +338,41 @@ async fn assemble(
         readiness.require(condition, "not judged yet");
     }
     let hub = SyncHub::new(Arc::clone(clock));
+    let plugged = plugged_in.as_ref().map(|plugged_in| plugged_in.directory.clone());
+    let (view, views) = watch::channel(Arc::new(Driver::first_view(journal.state(), sequence, plugged, now)));
+    let (rotation, commands) = RotationHandle::new(views.clone());
+    let probes = ProbeCounts::default();
+    let serving_slot: Arc<dyn ServingSlot> = Arc::new(serving.clone());
+    let outlets = Outlets { authority, jwt: jwt_key, bundle, serving: serving_slot, retiring: Vec::new() };
+    let driver = DriverParts {
+        trust_domain: config.trust_domain.clone(),
+        profile: config.leaf.clone(),
+        config: config.rotation,
+        plugged_in,
+        materials,
+        store: Arc::clone(store),
+        steps,
+        facts: Box::new(FactsOfFleet {
+            store: Arc::clone(store),
+            fleet: hub.clone(),
+            reattest_window: config.reattest_window,
+            propagation_hold: config.rotation.propagation_hold,
+        }),
+        outlets,
+        probes: probes.clone(),
+        clock: Arc::clone(clock),
+        issuance_clock: Arc::clone(issuance_clock),
+        entropy: Arc::clone(entropy),
+    };
+    let driver = Driver::new(driver, journal, commands, view);
+    let prober = Prober {
+        trust_domain: config.trust_domain.clone(),
+        listening,
+        bundle: bundle_changes.clone(),
+        view: views.clone(),
+        counts: probes,
+        clock: Arc::clone(clock),
+    };
     let checkpoints = CheckpointDesk::open(CheckpointParts {
         trust_domain: config.trust_domain.clone(),
         key: audit_key,
@@ -297,11 +389,12 @@ async fn assemble(
         profile: config.leaf.clone(),
         clock: Arc::clone(clock),
         readiness,
-        authority: authority_changes,
-        bundle: bundle_changes,
-        serving: serving.subscribe(),
+        authority: authority_changes.clone(),
+        bundle: bundle_changes.clone(),
+        serving: shown.clone(),
         hub: Arc::clone(&hub),
-        jwt_key_id: jwt_authority.key_id().clone(),
+        jwt: jwt_changes,
+        rotation: views,
         judge: Arc::clone(&judge),
         checkpoints: Arc::clone(&checkpoints),
         store: store.state(),
@@ -309,11 +402,8 @@ async fn assemble(
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let upkeep = Upkeep {
-        trust_domain: config.trust_domain.clone(),
-        keystore,
-        jwt_authority,
-        authority,
-        bundle,
+        authority: authority_changes,
+        bundle: bundle_changes,
         serving,
         store: Arc::clone(store),
         hub: Arc::clone(&hub),
@@ -321,7 +411,6 @@ async fn assemble(
         metrics: metrics.clone(),
         health: reporter,
         told: None,
-        authority_fault: None,
         clock: Arc::clone(clock),
         issuance_clock: Arc::clone(issuance_clock),
         clock_untrusted: false,
@@ -340,8 +429,11 @@ async fn assemble(
         report,
         checkpoints,
         metrics,
-        tls,
+        serving: shown,
         upkeep,
+        rotation,
+        driver,
+        prober,
         key_refreshers,
         health,
     })

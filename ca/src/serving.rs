@@ -1,18 +1,21 @@
 //! What the CA shows to agents: its own serving certificate, made by itself at half life, and the trust bundle.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use identity::{SystemIdentity, TrustDomain};
 use pki::{
-    Certificate, JwtAuthority, KeyAlgorithm, KeyError, PrivateKey, Sha256Hasher, SvidError, Timestamp, TrustBundle,
+    Certificate, JwtAuthority, KeyAlgorithm, KeyError, PrivateKey, Sha256Digest, Sha256Hasher, SvidError, Timestamp, TrustBundle,
     VerifiedRequest, X509Svid,
 };
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::issuing::{Desk, IssuingError, ServingNames};
+use crate::rotation::ServingSlot;
 
 /// What services read of the CA's own credentials. Cheap to clone; every reader sees the newest.
 #[derive(Clone)]
@@ -49,8 +52,12 @@ impl Credentials {
     }
 }
 
-/// Names the content of a bundle: the same authorities in any order have the same name, whatever the sequence.
-pub(crate) fn bundle_content(authorities: &[Certificate], jwt_authorities: &[JwtAuthority]) -> pki::Sha256Digest {
+/// Names the content of a bundle: the same authorities and taints in any order have the same name, whatever the sequence.
+pub(crate) fn bundle_content(
+    authorities: &[Certificate],
+    jwt_authorities: &[JwtAuthority],
+    tainted: &BTreeSet<Sha256Digest>,
+) -> Sha256Digest {
     let mut fingerprints: Vec<_> = authorities.iter().map(Certificate::fingerprint).collect();
     fingerprints.sort_unstable();
     fingerprints.dedup();
@@ -60,11 +67,15 @@ pub(crate) fn bundle_content(authorities: &[Certificate], jwt_authorities: &[Jwt
     keys.sort_unstable();
     keys.dedup();
     keys.iter().for_each(|key| hasher.update(key));
+    for key in tainted {
+        hasher.update(b"signet tainted key\0");
+        hasher.update(key);
+    }
     hasher.finish()
 }
 
 /// Name and key of a JWT authority; no certificate has this digest.
-fn jwt_authority_content(authority: &JwtAuthority) -> pki::Sha256Digest {
+fn jwt_authority_content(authority: &JwtAuthority) -> Sha256Digest {
     let mut hasher = Sha256Hasher::new();
     hasher.update(b"signet jwt authority\0");
     hasher.update(authority.key_id().as_str().as_bytes());
@@ -92,67 +103,90 @@ pub(crate) struct ServingCertificate {
     desk: Arc<Desk>,
     names: ServingNames,
     credentials: Credentials,
-    svid: watch::Sender<Arc<X509Svid>>,
+    /// `None` while the issuing CA has ended: agents are not served then.
+    svid: watch::Sender<Option<Arc<X509Svid>>>,
     backoff: Backoff,
     not_before_next_try: Timestamp,
 }
 
 impl ServingCertificate {
+    /// None yet.
+    pub(crate) fn new(desk: Arc<Desk>, names: ServingNames, credentials: Credentials) -> Self {
+        Self {
+            desk,
+            names,
+            credentials,
+            svid: watch::channel(None).0,
+            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
+            not_before_next_try: Timestamp::from_unix_seconds(0),
+        }
+    }
+
     /// Mints the first one through the normal issuance path.
     ///
     /// # Errors
     /// [`MintError`].
-    pub(crate) async fn mint_first(desk: Arc<Desk>, names: ServingNames, credentials: Credentials) -> Result<Self, MintError> {
-        let svid = mint(&desk, &names, &credentials).await?;
-        let (svid, _) = watch::channel(Arc::new(svid));
-        Ok(Self {
-            desk,
-            names,
-            credentials,
-            svid,
-            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
-            not_before_next_try: Timestamp::from_unix_seconds(0),
-        })
+    pub(crate) async fn mint_first(&self) -> Result<(), MintError> {
+        let svid = mint(&self.desk, &self.names, &self.credentials).await?;
+        self.svid.send_replace(Some(Arc::new(svid)));
+        Ok(())
     }
 
     /// The newest certificate, for handshakes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<X509Svid>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<X509Svid>>> {
         self.svid.subscribe()
     }
 
     /// The newest certificate.
-    pub(crate) fn current(&self) -> Arc<X509Svid> {
-        Arc::clone(&self.svid.borrow())
+    pub(crate) fn current(&self) -> Option<Arc<X509Svid>> {
+        self.svid.borrow().clone()
     }
 
     /// Re-mints when half of its life is over (or the wall clock was set before its start). On failure the valid one stays, and the
-    /// next try waits for the backoff.
+    /// next try waits for the backoff. The first one is not minted here: the switch to an issuing CA that has not ended does that.
     pub(crate) async fn renew_if_due(&mut self, random: u8) {
         let now = self.credentials.now();
-        let current = self.current();
+        let Some(current) = self.current() else { return };
         let due = now >= current.renew_at() || now < current.leaf().not_before();
         // A clock that was set back by more than the longest wait must not postpone the next try.
         let waiting = now < self.not_before_next_try && self.not_before_next_try.since(now) <= LAST_RETRY * 2;
-        if due && !waiting {
-            self.replace(random).await;
+        if due
+            && !waiting
+            && let Err(error) = self.replace().await
+        {
+            let wait = self.backoff.next_delay(random);
+            self.not_before_next_try = self.credentials.now().plus(wait);
+            let not_after = current.leaf().not_after();
+            tracing::error!(%error, retry_in = ?wait, current_ends = %not_after, "the serving certificate was not renewed");
         }
     }
 
-    /// Re-mints now: another authority signs from here on.
-    pub(crate) async fn replace(&mut self, random: u8) {
-        match mint(&self.desk, &self.names, &self.credentials).await {
-            Ok(svid) => {
-                self.backoff.reset();
-                self.not_before_next_try = Timestamp::from_unix_seconds(0);
-                self.svid.send_replace(Arc::new(svid));
-            }
-            Err(error) => {
-                let wait = self.backoff.next_delay(random);
-                self.not_before_next_try = self.credentials.now().plus(wait);
-                let not_after = self.current().leaf().not_after();
-                tracing::error!(%error, retry_in = ?wait, current_ends = %not_after, "the serving certificate was not renewed");
-            }
-        }
+    /// Re-mints now.
+    ///
+    /// # Errors
+    /// [`MintError`]; the valid one stays.
+    async fn replace(&mut self) -> Result<(), MintError> {
+        self.mint_first().await?;
+        self.backoff.reset();
+        self.not_before_next_try = Timestamp::from_unix_seconds(0);
+        Ok(())
+    }
+}
+
+/// The serving certificate for those who look after it: by its age, and when another authority signs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct SharedServing(pub(crate) Arc<Mutex<ServingCertificate>>);
+
+impl ServingSlot for SharedServing {
+    fn rests_on<'a>(&'a self, issuer: &'a Certificate) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let current = self.0.lock().await.current();
+            current.is_some_and(|svid| svid.chain().iter().any(|certificate| certificate == issuer))
+        })
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { self.0.lock().await.replace().await.map_err(|error| error.to_string()) })
     }
 }
 

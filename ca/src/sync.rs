@@ -13,7 +13,7 @@ use runtime::clock::Clock;
 use runtime::shutdown::Shutdown;
 use tokio::sync::{broadcast, watch};
 
-use crate::rpc::admin_sources::{Fleet, NodeConnection};
+use crate::rpc::admin_sources::{Fleet, NodeConnection, NodeProgress, Progress};
 use crate::store::Change;
 
 /// Most updates that an agent may leave unacknowledged; further changes wait and are sent as one.
@@ -35,6 +35,8 @@ struct Stream {
     unacknowledged: VecDeque<(u64, Duration)>,
     /// The bundle sequence that the agent acknowledged last; 0 before the first.
     bundle_sequence: u64,
+    /// What it said last of its node; `None` before the first word, or when it says none.
+    progress: Option<NodeProgress>,
     /// When the first of the entries ends that the agent was told of.
     entry_ends_at: Option<Timestamp>,
 }
@@ -63,7 +65,8 @@ impl SyncHub {
         let mut state = self.state();
         state.next_id += 1;
         let id = state.next_id;
-        let stream = Stream { id, wake, unacknowledged: VecDeque::new(), bundle_sequence: 0, entry_ends_at: None };
+        let stream =
+            Stream { id, wake, unacknowledged: VecDeque::new(), bundle_sequence: 0, progress: None, entry_ends_at: None };
         if let Some(older) = state.streams.insert(node.clone(), stream) {
             older.wake.send_modify(|wake| wake.replaced = true);
         }
@@ -135,7 +138,10 @@ impl SyncHub {
 
 impl Fleet for SyncHub {
     fn connection(&self, node: &NodeName) -> Option<NodeConnection> {
-        self.state().streams.get(node).map(|stream| NodeConnection { bundle_sequence: stream.bundle_sequence })
+        self.state()
+            .streams
+            .get(node)
+            .map(|stream| NodeConnection { bundle_sequence: stream.bundle_sequence, progress: stream.progress })
     }
 }
 
@@ -212,6 +218,17 @@ impl OpenStream {
         }
         stream.bundle_sequence = bundle_sequence;
         Ok(())
+    }
+
+    /// Takes the agent's word of how far its node is, at `now`.
+    pub(crate) fn progress(&self, told: Progress, now: Timestamp) {
+        if let Some(stream) = self.hub.state().streams.get_mut(&self.node).filter(|stream| stream.id == self.id) {
+            let settled = told.files > 0 && told.files_behind == 0;
+            // A word that changes nothing about the files does not begin their hold anew.
+            let before = stream.progress.filter(|before| before.told.bundle_sequence == told.bundle_sequence);
+            let written_at = before.and_then(|before| before.files_written_at).unwrap_or(now);
+            stream.progress = Some(NodeProgress { told, files_written_at: settled.then_some(written_at) });
+        }
     }
 }
 

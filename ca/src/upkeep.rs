@@ -1,4 +1,4 @@
-//! What the CA does by the clock: take up a newer authority, re-mint its serving certificate, judge its health, count.
+//! What the CA does by the clock: re-mint its serving certificate, judge its health, count. Authorities are [`crate::rotation`]'s.
 //!
 //! One tick a second reads the wall clock anew; nothing remembers when something will be due.
 
@@ -6,8 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::TrustDomain;
-use pki::{JwtAuthority, Timestamp, TrustBundle};
+use pki::{Timestamp, TrustBundle};
 use runtime::clock::{Clock, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::shutdown::Shutdown;
@@ -17,12 +16,11 @@ use tonic_health::server::HealthReporter;
 
 use crate::authority::SigningAuthority;
 use crate::issuance_clock::{ClockFault, IssuanceClock};
-use crate::keystore::Keystore;
 use crate::metrics::{Metrics, Role};
 use crate::records::NodeState;
 use crate::report::{CLOCK, Report};
-use crate::serving::{ServingCertificate, bundle_content};
-use crate::store::{Change, EntryFilter, Store, StoreError};
+use crate::serving::SharedServing;
+use crate::store::{Change, EntryFilter, Store};
 use crate::sync::SyncHub;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -35,42 +33,11 @@ const EXPIRED_ENTRIES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ticks between two log lines of a warning that stands.
 const WARN_EVERY: u64 = 3600;
 
-/// Why a bundle cannot be pushed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BundleUpkeepError {
-    /// The authorities make none.
-    #[error(transparent)]
-    Bundle(#[from] pki::BundleError),
-    /// Its sequence could not be had.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// The bundle of an authority's roots and of the key behind JWT-SVIDs, with the sequence that the store gives its content.
-///
-/// # Errors
-/// [`BundleUpkeepError`].
-pub(crate) async fn bundle_of(
-    authority: &SigningAuthority,
-    jwt_authority: &JwtAuthority,
-    trust_domain: &TrustDomain,
-    store: &dyn Store,
-    now: Timestamp,
-) -> Result<TrustBundle, BundleUpkeepError> {
-    let jwt_authorities = vec![jwt_authority.clone()];
-    let content = bundle_content(authority.roots(), &jwt_authorities);
-    let sequence = store.bundle_sequence(trust_domain.clone(), content, now).await?;
-    Ok(TrustBundle::new(trust_domain.clone(), authority.roots().to_vec(), sequence)?.with_jwt_authorities(jwt_authorities)?)
-}
-
 /// What is looked after.
 pub(crate) struct Upkeep {
-    pub(crate) trust_domain: TrustDomain,
-    pub(crate) keystore: Keystore,
-    pub(crate) jwt_authority: JwtAuthority,
-    pub(crate) authority: watch::Sender<Arc<SigningAuthority>>,
-    pub(crate) bundle: watch::Sender<Arc<TrustBundle>>,
-    pub(crate) serving: ServingCertificate,
+    pub(crate) authority: watch::Receiver<Arc<SigningAuthority>>,
+    pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
+    pub(crate) serving: SharedServing,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hub: Arc<SyncHub>,
     pub(crate) report: Arc<Report>,
@@ -78,8 +45,6 @@ pub(crate) struct Upkeep {
     pub(crate) health: HealthReporter,
     /// What the health service says; told only when it changes, since every change goes to whoever watches.
     pub(crate) told: Option<ServingStatus>,
-    /// Why the newest authority on disk is not used, as it was logged.
-    pub(crate) authority_fault: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) issuance_clock: Arc<IssuanceClock>,
     /// Whether the clock was told to be no good.
@@ -114,10 +79,9 @@ impl Upkeep {
         let now = Timestamp::from(self.clock.now());
         let clock = self.issuance_clock.look();
         self.tell_clock(clock);
-        self.take_up_newer_authority(now).await;
         if clock.is_ok() {
             self.hub.wake_for_ends(now);
-            self.serving.renew_if_due(self.random()).await;
+            self.serving.0.lock().await.renew_if_due(self.random()).await;
         }
         if tick.is_multiple_of(STORE_EVERY) {
             self.look_at_store(tick, changes).await;
@@ -128,7 +92,7 @@ impl Upkeep {
         }
         self.report.judge(now);
         self.tell_health().await;
-        self.count(now, tick);
+        self.count(now, tick).await;
     }
 
     fn tell_clock(&mut self, clock: Result<(), ClockFault>) {
@@ -150,44 +114,6 @@ impl Upkeep {
                 }
             }
         }
-    }
-
-    /// A set that does not verify leaves the one in use untouched.
-    async fn take_up_newer_authority(&mut self, now: Timestamp) {
-        let newer = match self.keystore.newer(now) {
-            Ok(None) => return,
-            Ok(Some(newer)) => {
-                self.authority_fault = None;
-                Arc::new(newer)
-            }
-            Err(error) => {
-                // Once for each fault: a file that stays broken is looked at every second.
-                let error = error.to_string();
-                if self.authority_fault.as_ref() != Some(&error) {
-                    tracing::error!(%error, "a newer authority is not used; the one in use goes on");
-                    self.authority_fault = Some(error);
-                }
-                return;
-            }
-        };
-        let bundle = match bundle_of(&newer, &self.jwt_authority, &self.trust_domain, &*self.store, now).await {
-            Ok(bundle) => bundle,
-            Err(error) => {
-                tracing::error!(%error, "the bundle of a newer authority cannot be pushed; the authority in use goes on");
-                self.keystore.not_taken();
-                return;
-            }
-        };
-        tracing::info!(issuer = newer.certificate().subject(), not_after = %newer.certificate().not_after(), "taking up a newer authority");
-        // The bundle first: nobody should meet a leaf whose root was not pushed yet.
-        self.bundle.send_if_modified(|current| {
-            let modified = current.sequence() != bundle.sequence();
-            *current = Arc::new(bundle);
-            modified
-        });
-        self.authority.send_replace(newer);
-        let random = self.random();
-        self.serving.replace(random).await;
     }
 
     async fn look_at_store(&mut self, tick: u64, changes: &mut broadcast::Receiver<Change>) {
@@ -219,11 +145,14 @@ impl Upkeep {
         }
     }
 
-    fn count(&self, now: Timestamp, tick: u64) {
-        let authority = self.authority.borrow();
+    async fn count(&self, now: Timestamp, tick: u64) {
+        let serving = self.serving.0.lock().await.current();
+        let authority = Arc::clone(&self.authority.borrow());
         self.metrics.expires(Role::Root, authority.root().not_after());
         self.metrics.expires(Role::Issuer, authority.certificate().not_after());
-        self.metrics.expires(Role::Serving, self.serving.current().leaf().not_after());
+        if let Some(serving) = serving {
+            self.metrics.expires(Role::Serving, serving.leaf().not_after());
+        }
         self.metrics.bundle(self.bundle.borrow().sequence());
         self.metrics.sync(self.hub.connected(), self.hub.lag());
         self.metrics.issuer_half_life(authority.half_life(), now);

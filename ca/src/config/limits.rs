@@ -28,10 +28,13 @@ pub struct LimitsConfig {
     pub handshake_deadline: Duration,
     /// Unfinished handshakes in all.
     pub handshakes: usize,
-    /// Of one address (IPv6: of one /64): unfinished handshakes, and as many finished ones without a client certificate.
+    /// Connections of one address (IPv6: of one /64) before authentication: unfinished handshakes, and finished ones without a client
+    /// certificate, together.
     pub connections_per_address: usize,
     /// Connections without a client certificate in all.
     pub anonymous_connections: usize,
+    /// What the calls on one of them may hold together, in bytes: their header lists and messages, as announced.
+    pub anonymous_bytes: usize,
     /// Connections of one identity, by client certificate or accepted token.
     pub connections_per_identity: usize,
     /// Certificates and JWT-SVIDs of one node.
@@ -79,6 +82,7 @@ pub(super) fn read(section: &Section<'_>) -> LimitsConfig {
         handshakes: count("handshakes", PLACES, 1024),
         connections_per_address: count("connections_per_address", PLACES, 64),
         anonymous_connections: count("anonymous_connections", PLACES, 512),
+        anonymous_bytes: count("anonymous_bytes", ANONYMOUS_BYTES, 256 * 1024),
         connections_per_identity: count("connections_per_identity", 2..=100_000, 16),
         issuance: rate(["issuances_per_minute", "issuance_burst"], DEFAULT_ISSUANCES),
         attestation: rate(["attestations_per_minute", "attestation_burst"], DEFAULT_ATTESTATIONS),
@@ -89,11 +93,22 @@ pub(super) fn read(section: &Section<'_>) -> LimitsConfig {
     if usize::try_from(config.issuance.burst.get()).is_ok_and(|burst| burst < config.batch_items) {
         section.fault("issuance_burst", format!("less than batch_items, {}: a full batch could never pass", config.batch_items));
     }
+    // Two, since an attestation by certificate has two messages.
+    let attestation = config.attestation_bytes.saturating_add(MESSAGE_PREFIX).saturating_mul(2);
+    let headers = usize::try_from(config.header_bytes).unwrap_or(usize::MAX);
+    let largest = attestation.max(config.create_certificate_bytes.saturating_add(MESSAGE_PREFIX)).saturating_add(headers);
+    if config.anonymous_bytes < largest {
+        let needed = "a call with a full header list and full messages could never pass";
+        section.fault("anonymous_bytes", format!("less than {largest}: {needed}"));
+    }
     config
 }
 
 const ONE_SECOND: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES: std::ops::RangeInclusive<i64> = 1024..=64 * 1024 * 1024;
+/// In bytes: gRPC puts a flag and a length before each message.
+const MESSAGE_PREFIX: usize = 5;
+const ANONYMOUS_BYTES: std::ops::RangeInclusive<i64> = 1024..=256 * 1024 * 1024;
 const PLACES: std::ops::RangeInclusive<i64> = 1..=100_000;
 const MAX_RATE: i64 = 1_000_000;
 const MAX_CSR_BYTES: i64 = 16 * 1024;
@@ -130,6 +145,7 @@ mod tests {
             ("handshakes", whole(config.handshakes)),
             ("connections_per_address", whole(config.connections_per_address)),
             ("anonymous_connections", whole(config.anonymous_connections)),
+            ("anonymous_bytes", whole(config.anonymous_bytes)),
             ("connections_per_identity", whole(config.connections_per_identity)),
             ("issuances_per_minute", issuance.0),
             ("issuance_burst", issuance.1),
@@ -159,11 +175,15 @@ mod tests {
             ("issuance_wait = \"31s\"", "issuance_wait"),
             ("issuances_per_minute = 499", "issuance_burst"),
             ("issuance_burst = 499", "issuance_burst"),
+            ("anonymous_bytes = 147465", "anonymous_bytes"),
+            ("attestation_bytes = 131072", "anonymous_bytes"),
+            ("create_certificate_bytes = 262144", "anonymous_bytes"),
             ("connections_per_identiy = 3", "connections_per_identity"),
         ] {
             let told = read(bad).unwrap_err();
             assert!(told.contains(key), "{bad}: {told}");
         }
+        assert_eq!(read("anonymous_bytes = 147466").unwrap().anonymous_bytes, 147_466);
         assert_eq!(read("issuances_per_minute = 60\nissuance_burst = 500").unwrap().issuance.burst.get(), 500);
         assert_eq!(read("batch_items = 60\nissuances_per_minute = 60").unwrap().issuance.burst.get(), 60);
     }

@@ -6,10 +6,12 @@ use pki::{CertificateError, KeyError};
 use runtime::private_files::PrivateFileError;
 
 use crate::authority::AuthorityError;
-use crate::issuance::{IssuanceError, LedgerError};
+use crate::issuance::IssuanceError;
 use crate::keystore::KeystoreError;
 use crate::oidc::OidcStartError;
 use crate::provisioning::ProvisioningRootsError;
+use crate::rotation::MaterialError;
+use crate::rotation::maker::MakeError;
 use crate::store::{OpenError, StoreError};
 
 /// Why no authority was made.
@@ -140,6 +142,15 @@ pub enum CheckError {
     /// The state directory or the authority.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The JWT key.
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The rules for tokens.
     #[error(transparent)]
     Oidc(#[from] OidcStartError),
@@ -148,8 +159,17 @@ pub enum CheckError {
     Provisioning(#[from] ProvisioningRootsError),
 }
 
-impl From<LedgerError> for InitError {
-    fn from(error: LedgerError) -> Self {
-        Self::Issuance(error.into())
+impl From<MakeError> for InitError {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Generate(cause) => Self::Generate(cause),
+            MakeError::Issuance(cause) => Self::Issuance(cause),
+            MakeError::Authority(cause) => Self::Authority(cause),
+            MakeError::File(cause) => Self::File(cause),
+            MakeError::Unfinished { path, cause } => Self::Unfinished { path, cause },
+            MakeError::Rename { from, to, cause } => Self::Rename { from, to, cause },
+            MakeError::Passphrase(cause) => Self::Keystore(cause.into()),
+            MakeError::Store(cause) => Self::Store(cause),
+        }
     }
 }

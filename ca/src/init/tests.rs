@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
+use pki::{PublicKeyAlgorithm, RsaSize};
 use runtime::clock::TestClock;
 use runtime::entropy::SystemEntropy;
 use runtime::private_files::PrivateFileError;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit_walk::verify;
 use crate::issuance::IssuanceError;
+use crate::keystore::Keystore;
 use crate::store::{AuditReader, IssuanceStore};
 
 fn state() -> TempDir {
@@ -68,14 +70,14 @@ async fn an_authority_is_made_private_recorded_and_loadable() {
     let (_, authority) = Keystore::open(&config, now()).unwrap();
     assert_eq!(authority.root().fingerprint(), report.root_fingerprint);
     assert_eq!(report.root_not_after.since(now()).as_secs(), 3650 * 86_400 - 1);
-    assert_eq!(report.issuer_not_after.since(now()).as_secs(), 365 * 86_400 - 1);
+    assert_eq!(report.issuer_not_after.since(now()).as_secs(), 30 * 86_400 - 1);
 
     let store = SqliteStore::open(&config.store_path()).unwrap();
     assert_eq!(store.issued_count().await.unwrap(), 2);
     let events = store.audit_after(0, 100).await.unwrap();
     assert!(events.iter().any(|event| event.body.contains("signet ca init")), "{events:?}");
     assert_eq!(verify(&store, vec![], vec![], |_, _| ()).await.unwrap().findings, []);
-    let checked = check(&config, &*clock()).unwrap();
+    let checked = check(&config, &*clock()).await.unwrap();
     assert_eq!(checked.audit_key_id, Some(report.audit_key_id));
     assert_eq!((checked.root_fingerprint, checked.warnings.as_slice()), (report.root_fingerprint, &[][..]));
 }
@@ -93,7 +95,7 @@ async fn an_rsa_root_has_issuing_cas_of_its_kind() {
             assert_eq!(certificate.public_key().algorithm(), PublicKeyAlgorithm::Rsa { bits: 3072 });
         }
     }
-    assert!(check(&config, &*clock()).unwrap().warnings.is_empty());
+    assert!(check(&config, &*clock()).await.unwrap().warnings.is_empty());
 }
 
 #[cfg(feature = "ring")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki::{AudienceError, AudienceSet, JwtKey, JwtMintError, JwtSvid};
+use tokio::sync::watch;
 
 use super::issuance::{JwtIssuanceError, issue};
 use crate::admission::{AdmissionError, Admitted};
@@ -59,7 +60,8 @@ impl Told for JwtIssuingError {
 pub(crate) struct JwtDesk {
     /// The life of each token.
     pub(crate) ttl: Duration,
-    pub(crate) key: Arc<JwtKey>,
+    /// The key that signs now.
+    pub(crate) key: watch::Receiver<Arc<JwtKey>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<IssuanceClock>,
     pub(crate) metrics: Metrics,
@@ -94,6 +96,8 @@ impl JwtDesk {
         // Nobody renews a token before it is asked for: whoever asks has none that is good for long.
         let _turn = self.turns.take(&Arc::from(admitted.caller()), Urgency::Fresh).await?;
         let now = self.clock.issue_at().map_err(IssuingError::Clock)?;
-        Ok(issue(admitted, &audiences, self.ttl, &self.key, &*self.store, now).await?)
+        // A snapshot: a key that is replaced meanwhile finishes what it began.
+        let key = Arc::clone(&self.key.borrow());
+        Ok(issue(admitted, &audiences, self.ttl, &key, &*self.store, now).await?)
     }
 }

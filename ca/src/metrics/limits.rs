@@ -16,10 +16,12 @@ pub(crate) enum Limit {
     MessageBytes,
     /// Items of a batch.
     BatchItems,
-    /// Connections of one address without a client certificate.
+    /// Connections of one address before authentication.
     ConnectionsPerAddress,
     /// Connections without a client certificate in all.
     AnonymousConnections,
+    /// Bytes that the calls on one connection without a client certificate hold.
+    AnonymousBytes,
     /// Connections of one identity.
     ConnectionsPerIdentity,
     /// Certificates of one identity over time.
@@ -31,12 +33,13 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::CsrBytes,
         Self::MessageBytes,
         Self::BatchItems,
         Self::ConnectionsPerAddress,
         Self::AnonymousConnections,
+        Self::AnonymousBytes,
         Self::ConnectionsPerIdentity,
         Self::IssuanceRate,
         Self::AttestationRate,
@@ -50,6 +53,7 @@ impl Limit {
             Self::BatchItems => "batch_items",
             Self::ConnectionsPerAddress => "connections_per_address",
             Self::AnonymousConnections => "anonymous_connections",
+            Self::AnonymousBytes => "anonymous_bytes",
             Self::ConnectionsPerIdentity => "connections_per_identity",
             Self::IssuanceRate => "issuance_rate",
             Self::AttestationRate => "attestation_rate",

@@ -17,7 +17,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Request, Response, Status};
 
 use crate::audit::Actor;
-use crate::records::{EntryId, JoinToken, NodeState, TokenRecord};
+use crate::records::{EntryId, JoinToken, NodeRecord, NodeState, TokenRecord};
 use crate::rpc::admin_audit;
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
 use crate::rpc::admin_status::AdminError;
@@ -181,7 +181,11 @@ impl v1::admin_server::Admin for AdminService {
         operator(request.extensions())?;
         let v1::ListNodesRequest {} = request.into_inner();
         let records = self.store.nodes().await.map_err(AdminError::Store)?;
-        let told = |record| wire::node(record, &self.limits.trust_domain, self.fleet.connection(&record.node));
+        let acknowledged = self.store.acknowledged().await.map_err(AdminError::Store)?;
+        let told = |record: &NodeRecord| {
+            let kept = acknowledged.get(&record.node).copied().unwrap_or(0);
+            wire::node(record, &self.limits.trust_domain, self.fleet.connection(&record.node), kept)
+        };
         Ok(Response::new(v1::ListNodesResponse { nodes: records.iter().map(told).collect() }))
     }
 
@@ -253,7 +257,7 @@ impl v1::admin_server::Admin for AdminService {
 
 /// Who asks, as the kernel says. The server puts tonic's [`UdsConnectInfo`] among the extensions, which every stream of
 /// `tokio::net::UnixStream` does by itself.
-fn operator(extensions: &Extensions) -> Result<Actor, AdminError> {
+pub(super) fn operator(extensions: &Extensions) -> Result<Actor, AdminError> {
     let credentials = extensions.get::<UdsConnectInfo>().and_then(|peer| peer.peer_cred).ok_or(AdminError::NoPeer)?;
     let uid = credentials.uid();
     let own = nix::unistd::geteuid().as_raw();

@@ -15,6 +15,34 @@ use crate::store::StoreError;
 pub(crate) struct NodeConnection {
     /// The bundle sequence that the agent acknowledged last; 0 before the first.
     pub(crate) bundle_sequence: u64,
+    /// What the agent said last of its node; `None` before the first word, and from one that says none.
+    pub(crate) progress: Option<NodeProgress>,
+}
+
+/// An agent's word of how far its node is with what it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The bundle sequence in use.
+    pub(crate) bundle_sequence: u64,
+    /// Open streams of workloads that have not taken the bundle and the SVIDs in use.
+    pub(crate) streams_behind: u32,
+    /// Open streams of workloads.
+    pub(crate) streams: u32,
+    /// Sets of files that are not written and read back with them.
+    pub(crate) files_behind: u32,
+    /// Sets of files.
+    pub(crate) files: u32,
+    /// SVIDs in use that rest on a tainted key.
+    pub(crate) svids_tainted: u32,
+}
+
+/// That word, with what the CA adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeProgress {
+    /// As it was said.
+    pub(crate) told: Progress,
+    /// When the CA first heard that all sets of files are written with this bundle; `None` when there are none, or some are not.
+    pub(crate) files_written_at: Option<Timestamp>,
 }
 
 /// The nodes with an open sync stream.

@@ -18,7 +18,7 @@ const UNDER_WAY: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Why it is none.
-pub(crate) fn signed(message: v1::AuditCheckpoint) -> Result<SignedCheckpoint, String> {
+pub fn signed(message: v1::AuditCheckpoint) -> Result<SignedCheckpoint, String> {
     let v1::AuditCheckpoint { trust_domain, sequence, head, time, previous, public_key, signature } = message;
     let digest = |bytes: Vec<u8>| bytes.try_into().map_err(|_| "a digest in it is not 32 bytes long".to_owned());
     let checkpoint = Checkpoint {
@@ -36,7 +36,9 @@ pub(crate) fn seconds(time: Option<prost_types::Timestamp>) -> Option<Timestamp>
     time.and_then(|time| u64::try_from(time.seconds).ok()).map(Timestamp::from_unix_seconds)
 }
 
-pub(crate) fn checkpoint(signed: &SignedCheckpoint) -> v1::AuditCheckpoint {
+/// As it goes over the wire.
+#[must_use]
+pub fn checkpoint(signed: &SignedCheckpoint) -> v1::AuditCheckpoint {
     let Checkpoint { trust_domain, sequence, head, time, previous } = signed.checkpoint();
     v1::AuditCheckpoint {
         trust_domain: trust_domain.to_string(),

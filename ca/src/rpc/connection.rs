@@ -8,14 +8,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use identity::SpiffeId;
-use mtls::{Accepted, AddressGroup, EXPORTER_BYTES, TlsError, TlsStream, VerifiedPeer};
+use mtls::{
+    Accepted, AddressGroup, Busy, Closed, EXPORTER_BYTES, Place, PlaceLimits, Places, Presence, TlsError, TlsStream, VerifiedPeer,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 use tonic::{Extensions, Status};
 
 use crate::metrics::{ConnectionOutcome, Limit, LimitMetrics};
-use crate::rpc::places::{Busy, Closed, Order, Place, PlaceLimits, Places, Presence};
+use crate::rpc::intake::Intake;
 
 /// Of one TLS connection; in the extensions of each request that came on it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct ConnectInfo {
     pub(crate) exporter: [u8; EXPORTER_BYTES],
     /// Where the client is, for the log.
     pub(crate) remote: SocketAddr,
+    /// What its calls may hold together; `None` when the client showed a certificate.
+    pub(super) intake: Option<Arc<Intake>>,
     seat: Arc<Seat>,
 }
 
@@ -39,7 +43,12 @@ struct Seat {
 
 #[derive(Debug)]
 enum SeatPlace {
-    Anonymous(Place<AddressGroup>),
+    Anonymous {
+        /// Since its accept.
+        _of_address: Place<AddressGroup>,
+        /// Since its handshake.
+        _of_all: Place<AddressGroup>,
+    },
     Known(Place<SpiffeId>),
 }
 
@@ -60,16 +69,20 @@ impl ConnectInfo {
     /// closed after it, and so is one too many of an identity.
     #[must_use]
     pub(crate) fn begin_call(&self) -> CallInProgress {
-        self.seat.presence.begin_call();
+        self.seat.presence.begin_work();
         CallInProgress(Arc::clone(&self.seat))
     }
 
     /// A call on this connection has shown who is behind it, by another credential than a client certificate. It counts among the
-    /// connections of that identity from now on, and no more among those of its address; its time stays as it is.
+    /// connections of that identity from now on, and no more among those of its address, and its calls may hold what those of a known
+    /// client may; its time stays as it is.
     pub(crate) fn vouched_for(&self, id: &SpiffeId) {
         let mut place = self.seat.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let SeatPlace::Anonymous(_) = &*place {
+        if let SeatPlace::Anonymous { .. } = &*place {
             *place = SeatPlace::Known(self.seat.limits.enter_known(id.clone(), &self.seat.presence));
+        }
+        if let Some(intake) = &self.intake {
+            intake.lift();
         }
     }
 }
@@ -77,54 +90,56 @@ impl ConnectInfo {
 impl Drop for CallInProgress {
     fn drop(&mut self) {
         let Seat { presence, place, limits } = &*self.0;
-        presence.end_call();
+        presence.end_work();
         let closed = match &*place.lock().unwrap_or_else(PoisonError::into_inner) {
-            SeatPlace::Anonymous(place) => place.settle(),
+            // Among those of an address, no call spares its connection.
+            SeatPlace::Anonymous { .. } => 0,
             SeatPlace::Known(place) => place.settle(),
         };
         limits.count(Limit::ConnectionsPerIdentity, closed);
     }
 }
 
-/// Bounds on finished connections: whoever reaches the port can open some, and whoever has an identity can open many. Clones share them.
+/// Bounds on finished connections: whoever reaches the port can open some, and whoever has an identity can open many. How many one
+/// address may have is the listener's, which counts from the accept on. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionLimits {
     anonymous: Arc<Places<AddressGroup>>,
     known: Arc<Places<SpiffeId>>,
     /// How long a connection without a client certificate may live.
     anonymous_lifetime: Duration,
-    order: Arc<Order>,
+    anonymous_bytes: usize,
     metrics: LimitMetrics,
 }
 
-/// How many connections.
+/// How many connections, and what they may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionCounts {
-    /// Without a client certificate, of one address.
-    pub(crate) per_address: usize,
+pub(crate) struct ConnectionBounds {
     /// Without a client certificate in all.
     pub(crate) anonymous: usize,
     /// Of one identity.
     pub(crate) per_identity: usize,
+    /// How long one without a client certificate may live: long enough to attest, too short to sit there.
+    pub(crate) anonymous_lifetime: Duration,
+    /// What the calls on one of them may hold together, in bytes.
+    pub(crate) anonymous_bytes: usize,
 }
 
 impl ConnectionLimits {
-    /// Nothing is open. Each connection without a client certificate is closed after `anonymous_lifetime`: long enough to attest, too
-    /// short to sit there.
-    pub(crate) fn new(counts: ConnectionCounts, anonymous_lifetime: Duration, metrics: LimitMetrics) -> Self {
-        let ConnectionCounts { per_address, anonymous, per_identity } = counts;
+    /// Nothing is open.
+    pub(crate) fn new(bounds: ConnectionBounds, metrics: LimitMetrics) -> Self {
+        let ConnectionBounds { anonymous, per_identity, anonymous_lifetime, anonymous_bytes } = bounds;
         Self {
-            anonymous: Places::new(PlaceLimits { per_holder: per_address, in_all: Some(anonymous), busy: Busy::Closed }),
-            known: Places::new(PlaceLimits { per_holder: per_identity, in_all: None, busy: Busy::Spared }),
+            anonymous: Places::new(PlaceLimits { per_holder: None, in_all: Some(anonymous), busy: Busy::Closed }),
+            known: Places::new(PlaceLimits { per_holder: Some(per_identity), in_all: None, busy: Busy::Spared }),
             anonymous_lifetime,
-            order: Arc::default(),
+            anonymous_bytes,
             metrics,
         }
     }
 
     fn enter_anonymous(&self, from: SocketAddr, presence: &Arc<Presence>) -> Place<AddressGroup> {
-        let (place, Closed { per_holder, in_all }) = self.anonymous.enter(from.ip().into(), presence);
-        self.count(Limit::ConnectionsPerAddress, per_holder);
+        let (place, Closed { in_all, .. }) = self.anonymous.enter(from.ip().into(), presence);
         self.count(Limit::AnonymousConnections, in_all);
         place
     }
@@ -181,10 +196,10 @@ impl Connection {
     /// # Errors
     /// The TLS stack gave no keying material; the connection is closed by the drop.
     pub(crate) fn new(accepted: Accepted, limits: &ConnectionLimits) -> Result<Self, TlsError> {
-        let Accepted { stream, remote } = accepted;
+        let Accepted { stream, remote, presence, place } = accepted;
         let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL)?;
         let peer = stream.peer().cloned();
-        Ok(Self::over(stream, Origin { peer, exporter, remote }, limits))
+        Ok(Self::over(stream, Origin { peer, exporter, remote, presence, place }, limits))
     }
 }
 
@@ -193,23 +208,26 @@ struct Origin {
     peer: Option<VerifiedPeer>,
     exporter: [u8; EXPORTER_BYTES],
     remote: SocketAddr,
+    presence: Arc<Presence>,
+    place: Place<AddressGroup>,
 }
 
 impl<S> Connection<S> {
     fn over(stream: S, origin: Origin, limits: &ConnectionLimits) -> Self {
-        let Origin { peer, exporter, remote } = origin;
-        let presence = Presence::new(&limits.order);
-        let (place, lifetime) = match &peer {
-            Some(peer) => (SeatPlace::Known(limits.enter_known(peer.id().clone(), &presence)), None),
+        let Origin { peer, exporter, remote, presence, place } = origin;
+        let (place, lifetime, intake) = match &peer {
+            Some(peer) => (SeatPlace::Known(limits.enter_known(peer.id().clone(), &presence)), None, None),
             None => {
                 let deadline = tokio::time::sleep(limits.anonymous_lifetime);
                 let last = deadline.deadline() + LONGEST_CALL;
                 let lifetime = Lifetime { deadline: Box::pin(deadline), last };
-                (SeatPlace::Anonymous(limits.enter_anonymous(remote, &presence)), Some(lifetime))
+                let of_all = limits.enter_anonymous(remote, &presence);
+                let intake = Intake::new(limits.anonymous_bytes, limits.metrics.clone());
+                (SeatPlace::Anonymous { _of_address: place, _of_all: of_all }, Some(lifetime), Some(intake))
             }
         };
-        let seat = Seat { presence, place: Mutex::new(place), limits: limits.clone() };
-        Self { stream, info: ConnectInfo { peer, exporter, remote, seat: Arc::new(seat) }, lifetime }
+        let seat = Arc::new(Seat { presence, place: Mutex::new(place), limits: limits.clone() });
+        Self { stream, info: ConnectInfo { peer, exporter, remote, intake, seat }, lifetime }
     }
 
     /// For the count.
@@ -265,6 +283,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
+    /// HTTP/2 hands over the head of a frame and what it carries as two parts: in one go they are one TLS record and one segment.
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check_end(cx)?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_end(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -277,24 +305,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use mtls::Order;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     type Pipe = tokio::io::DuplexStream;
 
-    fn limits(per_address: usize, anonymous: usize, per_identity: usize) -> ConnectionLimits {
-        let metrics = LimitMetrics::register(&mut runtime::telemetry::registry());
-        ConnectionLimits::new(ConnectionCounts { per_address, anonymous, per_identity }, Duration::from_secs(60), metrics)
+    struct Bench {
+        limits: ConnectionLimits,
+        addresses: Arc<Places<AddressGroup>>,
+        order: Arc<Order>,
     }
 
-    fn from(last: u8, stream: Pipe, limits: &ConnectionLimits) -> Connection<Pipe> {
-        let remote = SocketAddr::from(([127, 0, 0, last], 1));
-        Connection::over(stream, Origin { peer: None, exporter: [0; EXPORTER_BYTES], remote }, limits)
-    }
+    impl Bench {
+        fn new(per_address: usize, anonymous: usize, per_identity: usize) -> Self {
+            let anonymous_lifetime = Duration::from_secs(60);
+            let bounds = ConnectionBounds { anonymous, per_identity, anonymous_lifetime, anonymous_bytes: 1 << 18 };
+            let limits = ConnectionLimits::new(bounds, LimitMetrics::register(&mut runtime::telemetry::registry()));
+            let per_holder = Some(per_address);
+            let addresses = Places::new(PlaceLimits { per_holder, in_all: None, busy: Busy::Closed });
+            Self { limits, addresses, order: Arc::default() }
+        }
 
-    fn anonymous(stream: Pipe, limits: &ConnectionLimits) -> Connection<Pipe> {
-        from(1, stream, limits)
+        fn from(&self, last: u8, stream: Pipe) -> Connection<Pipe> {
+            let remote = SocketAddr::from(([127, 0, 0, last], 1));
+            let presence = Presence::new(&self.order);
+            let (place, _) = self.addresses.enter(remote.ip().into(), &presence);
+            Connection::over(stream, Origin { peer: None, exporter: [0; EXPORTER_BYTES], remote, presence, place }, &self.limits)
+        }
+
+        fn anonymous(&self, stream: Pipe) -> Connection<Pipe> {
+            self.from(1, stream)
+        }
     }
 
     /// Whether the connection was closed for a newer one.
@@ -307,9 +350,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_certificate_ends_after_its_time_even_if_silent() {
-        let limit = limits(1, 1, 1);
+        let bench = Bench::new(1, 1, 1);
         let (here, mut there) = tokio::io::duplex(64);
-        let mut connection = anonymous(here, &limit);
+        let mut connection = bench.anonymous(here);
         tokio::time::sleep(Duration::from_secs(59)).await;
         there.write_all(b"in time").await.unwrap();
         let mut bytes = [0; 7];
@@ -320,9 +363,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_certificate_ends_after_its_time_even_if_its_peer_takes_little() {
-        let limit = limits(1, 1, 1);
+        let bench = Bench::new(1, 1, 1);
         let (here, mut there) = tokio::io::duplex(64);
-        let mut connection = anonymous(here, &limit);
+        let mut connection = bench.anonymous(here);
         let writing = async { connection.write_all(&[0; 1 << 16]).await.unwrap_err().kind() };
         let taking = async {
             loop {
@@ -339,11 +382,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_too_many_of_an_address_closes_its_oldest_silent_one_and_never_the_newcomer() {
-        let limit = limits(2, 10, 1);
+        let bench = Bench::new(2, 10, 1);
         let (mut streams, mut peers) = (Vec::new(), Vec::new());
         for last in [2, 1, 1, 1] {
             let (here, there) = tokio::io::duplex(64);
-            streams.push(from(last, here, &limit));
+            streams.push(bench.from(last, here));
             peers.push(there);
             if streams.len() == 3 {
                 // The first of the two at the limit says something, so that the second is the silent one.
@@ -358,8 +401,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_connections_without_a_certificate_are_open_and_the_address_with_the_most_makes_room() {
-        let limit = limits(10, 3, 1);
-        let open = |last| from(last, tokio::io::duplex(64).0, &limit);
+        let bench = Bench::new(10, 3, 1);
+        let open = |last| bench.from(last, tokio::io::duplex(64).0);
         let (mut one, mut two, mut other) = (open(1), open(1), open(2));
         let mut newcomer = open(3);
         assert_eq!([&mut one, &mut two, &mut other, &mut newcomer].map(is_closed), [true, false, false, false]);
@@ -370,26 +413,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_showed_a_token_counts_with_its_identity_and_no_more_with_its_address() {
-        let limit = limits(1, 1, 2);
+        let bench = Bench::new(1, 1, 2);
         let web = SpiffeId::parse("spiffe://example.org/web").unwrap();
         let mut known = Vec::new();
         for _ in 0..3 {
-            let connection = anonymous(tokio::io::duplex(64).0, &limit);
+            let connection = bench.anonymous(tokio::io::duplex(64).0);
             connection.connect_info().vouched_for(&web);
             connection.connect_info().vouched_for(&SpiffeId::parse("spiffe://example.org/other").unwrap());
             known.push(connection);
         }
-        let mut newcomer = anonymous(tokio::io::duplex(64).0, &limit);
+        let mut newcomer = bench.anonymous(tokio::io::duplex(64).0);
         let closed: Vec<_> = known.iter_mut().map(is_closed).collect();
         assert_eq!((closed, is_closed(&mut newcomer)), (vec![true, false, false], false));
     }
 
     #[tokio::test]
     async fn replicas_that_share_an_identity_are_not_closed_in_the_middle_of_their_calls() {
-        let limit = limits(10, 10, 1);
+        let bench = Bench::new(10, 10, 1);
         let web = SpiffeId::parse("spiffe://example.org/web").unwrap();
         let open = || {
-            let connection = anonymous(tokio::io::duplex(64).0, &limit);
+            let connection = bench.anonymous(tokio::io::duplex(64).0);
             let call = connection.connect_info().begin_call();
             connection.connect_info().vouched_for(&web);
             (connection, call)
@@ -402,11 +445,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_time_is_over_ends_after_the_call_that_it_carries_or_a_minute_later() {
-        let limit = limits(2, 2, 1);
+        let bench = Bench::new(2, 2, 1);
         let mut bytes = [0; 1];
         for (call, seconds) in [(Duration::from_secs(70), 70), (Duration::from_secs(1000), 120)] {
             let (here, _there) = tokio::io::duplex(64);
-            let mut connection = anonymous(here, &limit);
+            let mut connection = bench.anonymous(here);
             let in_progress = connection.connect_info().begin_call();
             let ended = async {
                 let early = tokio::time::timeout(Duration::from_secs(seconds - 1), connection.read_exact(&mut bytes)).await;

@@ -38,5 +38,6 @@ pub(crate) fn bundle(bundle: &TrustBundle) -> v1::Bundle {
                 public_key: authority.public_key().spki_der().to_vec(),
             })
             .collect(),
+        tainted_keys: bundle.tainted_keys().iter().map(|key| key.to_vec()).collect(),
     }
 }

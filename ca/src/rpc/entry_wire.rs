@@ -23,16 +23,16 @@ const MIN_TTL: Duration = Duration::from_secs(2);
 
 /// What an entry must keep to.
 #[derive(Clone, Debug)]
-pub(crate) struct EntryLimits {
+pub struct EntryLimits {
     /// The trust domain that the CA issues for.
-    pub(crate) trust_domain: TrustDomain,
+    pub trust_domain: TrustDomain,
     /// The longest life of a leaf.
-    pub(crate) max_ttl: Duration,
+    pub max_ttl: Duration,
 }
 
 /// What is wrong with an entry that an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum EntryFault {
+pub enum EntryFault {
     /// The ID is malformed.
     #[error(transparent)]
     SpiffeId(#[from] SpiffeIdError),
@@ -117,11 +117,7 @@ pub(crate) enum EntryFault {
 ///
 /// # Errors
 /// All faults found; an end that is not after `now` is one.
-pub(crate) fn new_entry(
-    request: v1::CreateEntryRequest,
-    limits: &EntryLimits,
-    now: Timestamp,
-) -> Result<NewEntry, Vec<EntryFault>> {
+pub fn new_entry(request: v1::CreateEntryRequest, limits: &EntryLimits, now: Timestamp) -> Result<NewEntry, Vec<EntryFault>> {
     let entry = wanted_entry(request, limits)?;
     match entry.expires_at {
         Some(end) if end <= now => Err(vec![EntryFault::EndsInThePast { end, now }]),
@@ -153,17 +149,20 @@ pub(crate) fn wanted_entry(request: v1::CreateEntryRequest, limits: &EntryLimits
 }
 
 /// What an operator wants changed, with the id and the revision expected.
-pub(crate) struct Update {
-    pub(crate) id: String,
-    pub(crate) expected_revision: Option<u64>,
-    pub(crate) edit: EntryEdit,
+pub struct Update {
+    /// Which entry.
+    pub id: String,
+    /// The revision that it was made for; none: whichever.
+    pub expected_revision: Option<u64>,
+    /// What changes.
+    pub edit: EntryEdit,
 }
 
 /// Reads a change of an entry, whole: the change, or every fault of it.
 ///
 /// # Errors
 /// All faults found.
-pub(crate) fn update(request: v1::UpdateEntryRequest, limits: &EntryLimits, now: Timestamp) -> Result<Update, Vec<EntryFault>> {
+pub fn update(request: v1::UpdateEntryRequest, limits: &EntryLimits, now: Timestamp) -> Result<Update, Vec<EntryFault>> {
     let v1::UpdateEntryRequest { id, expected_revision, selectors, ttl_seconds, dns_names, hint, expires_at, never_expires } =
         request;
     let mut faults = Vec::new();
@@ -268,7 +267,8 @@ pub(crate) fn entry(entry: &Entry) -> v1::Entry {
 }
 
 /// An entry that has no id yet.
-pub(crate) fn described(spec: &NewEntry) -> v1::Entry {
+#[must_use]
+pub fn described(spec: &NewEntry) -> v1::Entry {
     let NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at } = spec;
     let (parent_node, parent_alias) = match parent {
         Parent::Node(node) => (node.to_string(), String::new()),

@@ -8,7 +8,8 @@ use proto::v1;
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Features of protocol 1 that this CA understands. A peer may require these and no others.
-const FEATURES: [&str; 6] = ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid", AUDIT_CHECKPOINTS];
+const FEATURES: [&str; 7] =
+    ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid", AUDIT_CHECKPOINTS, "bundle-progress"];
 
 /// The feature of agents that keep checkpoints of the audit chain.
 pub(crate) const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
@@ -18,7 +19,7 @@ const MAX_FEATURES: usize = 64;
 
 /// Why a peer's hello is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HelloError {
+pub enum HelloError {
     /// It did not come, or not first.
     #[error("the first message must be a hello; this CA speaks protocol {}", v1::PROTOCOL_VERSION)]
     Missing,
@@ -27,14 +28,26 @@ pub(crate) enum HelloError {
         "the peer (build {build:?}) speaks protocol {theirs}, this CA (build {BUILD}) speaks {}: run the same release on both sides",
         v1::PROTOCOL_VERSION
     )]
-    ProtocolMismatch { theirs: u32, build: String },
+    ProtocolMismatch {
+        /// Theirs.
+        theirs: u32,
+        /// Their program, cut to 64 characters.
+        build: String,
+    },
     /// It cannot go on without something that this CA does not know.
     #[error(
         "the peer (build {build:?}, protocol {theirs}) requires the feature {feature:?}, which this CA (build {BUILD}, protocol {}) \
          does not know: upgrade the CA first",
         v1::PROTOCOL_VERSION
     )]
-    UnknownRequiredFeature { feature: String, theirs: u32, build: String },
+    UnknownRequiredFeature {
+        /// What it requires, cut to 64 characters.
+        feature: String,
+        /// Their protocol.
+        theirs: u32,
+        /// Their program, cut to 64 characters.
+        build: String,
+    },
 }
 
 /// What this CA says of itself.
@@ -53,7 +66,7 @@ pub(crate) fn ours(now: Timestamp) -> v1::Hello {
 ///
 /// # Errors
 /// [`HelloError`] naming both versions.
-pub(crate) fn check(hello: Option<v1::Hello>, trust_domain: &TrustDomain, now: Timestamp) -> Result<(), HelloError> {
+pub fn check(hello: Option<v1::Hello>, trust_domain: &TrustDomain, now: Timestamp) -> Result<(), HelloError> {
     let v1::Hello { protocol, build, features: _, required_features, wall_clock, audit_checkpoint: _ } =
         hello.ok_or(HelloError::Missing)?;
     let build: String = build.chars().take(64).collect();

@@ -10,6 +10,7 @@ use proto::istio::istio_ca_service_server::IstioCaServiceServer;
 use proto::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use proto::v1;
 use proto::v1::admin_server::AdminServer;
+use proto::v1::authority_admin_server::AuthorityAdminServer;
 use proto::v1::node_attestation_server::NodeAttestationServer;
 use proto::v1::node_server::NodeServer;
 use runtime::shutdown::Shutdown;
@@ -23,7 +24,9 @@ use crate::config::LimitsConfig;
 use crate::metrics::{ConnectionOutcome, Metrics};
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{AttestService, SharedAttestService};
-use crate::rpc::connection::{Connection, ConnectionCounts, ConnectionLimits};
+use crate::rpc::authority_admin::AuthorityAdminService;
+use crate::rpc::connection::{Connection, ConnectionBounds, ConnectionLimits};
+use crate::rpc::intake::OpenToAll;
 use crate::rpc::istio::{IstioService, SharedIstioService};
 use crate::rpc::message_limit::{Explained, MessageLimit};
 use crate::rpc::node::{NodeService, SharedNodeService};
@@ -51,6 +54,9 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest message of an operator's program: a document of entries.
 const MAX_ADMIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Largest question about authorities: the names of all nodes that an operator gives up.
+const MAX_AUTHORITY_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// What agents may call.
 pub(crate) struct AgentServices {
     pub(crate) attest: Arc<AttestService>,
@@ -65,6 +71,13 @@ pub(crate) struct IstioServices {
     pub(crate) service: Arc<IstioService>,
     pub(crate) create_certificate: bool,
     pub(crate) handle_csr: bool,
+}
+
+/// What operators may call.
+pub(crate) struct OperatorServices {
+    pub(crate) admin: AdminService,
+    pub(crate) authorities: AuthorityAdminService,
+    pub(crate) limits: LimitsConfig,
 }
 
 /// Why a server ended.
@@ -96,7 +109,7 @@ pub(crate) async fn agents(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?
         .max_decoding_message_size(MAX_QUESTION_BYTES);
-    let health = health.max_decoding_message_size(MAX_QUESTION_BYTES);
+    let health = OpenToAll { service: health.max_decoding_message_size(MAX_QUESTION_BYTES), message_bytes: MAX_QUESTION_BYTES };
     // Reflection tells how to speak to a service, so it is for those who may. `Node` checks each message by itself; that who may not
     // speak is refused before the first one is taken in keeps large ones for callers with a name.
     let callers = node.callers.clone();
@@ -107,6 +120,7 @@ pub(crate) async fn agents(
             .max_encoding_message_size(MAX_ANSWER_BYTES),
         limit: message_limit("attestation_bytes", attestation_bytes),
     };
+    let attest = OpenToAll { service: attest, message_bytes: attestation_bytes };
     let node = Explained {
         service: NodeServer::new(SharedNodeService(node))
             .max_decoding_message_size(sync_message_bytes)
@@ -117,13 +131,14 @@ pub(crate) async fn agents(
     let IstioServices { service, create_certificate, handle_csr } = istio;
     let service = SharedIstioService(service);
     let limit = message_limit("create_certificate_bytes", create_certificate_bytes);
-    let create_certificate = create_certificate.then(|| Explained {
-        service: IstioCertificateServiceServer::new(service.clone()).max_decoding_message_size(create_certificate_bytes),
-        limit: limit.clone(),
+    let message_bytes = create_certificate_bytes;
+    let create_certificate = create_certificate.then(|| {
+        let service = IstioCertificateServiceServer::new(service.clone()).max_decoding_message_size(message_bytes);
+        OpenToAll { service: Explained { service, limit: limit.clone() }, message_bytes }
     });
-    let handle_csr = handle_csr.then(|| Explained {
-        service: IstioCaServiceServer::new(service).max_decoding_message_size(create_certificate_bytes),
-        limit,
+    let handle_csr = handle_csr.then(|| {
+        let service = IstioCaServiceServer::new(service).max_decoding_message_size(message_bytes);
+        OpenToAll { service: Explained { service, limit }, message_bytes }
     });
     bounded(&limits)
         .add_service(attest)
@@ -141,18 +156,19 @@ pub(crate) async fn agents(
 ///
 /// # Errors
 /// [`ListenError`].
-pub(crate) async fn operators(
-    socket: BoundSocket,
-    admin: AdminService,
-    limits: LimitsConfig,
-    shutdown: Shutdown,
-) -> Result<(), ListenError> {
+pub(crate) async fn operators(socket: BoundSocket, services: OperatorServices, shutdown: Shutdown) -> Result<(), ListenError> {
+    let OperatorServices { admin, authorities, limits } = services;
     let admin = AdminServer::new(admin).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
+    let authorities = AuthorityAdminServer::new(authorities).max_decoding_message_size(MAX_AUTHORITY_MESSAGE_BYTES);
     let incoming = stream::unfold(socket, |socket| async move {
         let accepted: io::Result<UnixStream> = socket.accept().await;
         Some((accepted, socket))
     });
-    bounded(&limits).add_service(admin).serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await }).await?;
+    bounded(&limits)
+        .add_service(admin)
+        .add_service(authorities)
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await })
+        .await?;
     Ok(())
 }
 
@@ -183,13 +199,14 @@ fn connections(
         concurrent: COMPUTING_HANDSHAKES,
         deadline: limits.handshake_deadline,
     };
-    let counts = ConnectionCounts {
-        per_address: limits.connections_per_address,
+    let bounds = ConnectionBounds {
         anonymous: limits.anonymous_connections,
         per_identity: limits.connections_per_identity,
+        anonymous_lifetime: ANONYMOUS_LIFETIME,
+        anonymous_bytes: limits.anonymous_bytes,
     };
     let listener = MtlsListener::new(listener, tls, handshakes).reporting_to(Arc::new(metrics.clone()));
-    let limits = ConnectionLimits::new(counts, ANONYMOUS_LIFETIME, metrics.limits.clone());
+    let limits = ConnectionLimits::new(bounds, metrics.limits.clone());
     stream::unfold((listener, limits, metrics), |(mut listener, limits, metrics)| async move {
         loop {
             let accepted = listener.next().await;

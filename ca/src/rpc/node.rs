@@ -1,11 +1,9 @@
 //! The service `Node`: what an attested agent may call. Every call begins with the question whether its caller still stands.
 
-use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
-use identity::AliasName;
 use pki::JwtSvid;
 use proto::v1;
 use proto::v1::node_server::Node;
@@ -18,7 +16,7 @@ use crate::issuing::{Desk, IssuedSvid, IssuingError};
 use crate::jwt::desk::{JwtDesk, JwtIssuingError};
 use crate::metrics::{Limit, LimitMetrics};
 use crate::rate::Limiter;
-use crate::records::{Entry, Held, NodeEntries, NodeRecord};
+use crate::records::{Held, NodeEntries, NodeRecord};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::credential;
@@ -64,14 +62,13 @@ impl NodeService {
     async fn issue_item(
         &self,
         caller: &NodeRecord,
-        aliases: &BTreeSet<AliasName>,
-        entry: Option<&Entry>,
+        known: &NodeEntries,
         held: Option<Held>,
         item: v1::batch_issue_request::Item,
     ) -> Result<IssuedSvid, IssuingError> {
         let v1::batch_issue_request::Item { entry_id, csr } = item;
-        match entry {
-            Some(entry) => self.desk.issue_entry(caller, aliases, entry, &csr, held).await,
+        match known.entry(&entry_id) {
+            Some(entry) => self.desk.issue_entry(caller, known.aliases(), entry, &csr, held).await,
             None => Err(not_found(&entry_id, caller)),
         }
     }
@@ -82,21 +79,20 @@ impl NodeService {
         caller: &NodeRecord,
         items: Vec<v1::batch_issue_request::Item>,
     ) -> Result<Vec<Result<IssuedSvid, IssuingError>>, IssuingError> {
-        let NodeEntries { aliases, entries } = self.store.node_entries(caller.node.clone()).await?;
-        let entries: HashMap<_, _> = entries.into_iter().map(|entry| (entry.id.as_str().to_owned(), entry)).collect();
-        let known = items.iter().filter_map(|item| entries.get(&item.entry_id)).map(|entry| entry.id.clone()).collect();
-        let held = self.desk.held_for(caller, known).await?;
+        let known = self.store.node_entries(caller.node.clone()).await?;
+        let asked = items.iter().filter_map(|item| known.entry(&item.entry_id)).map(|entry| entry.id.clone()).collect();
+        let held = self.desk.held_for(caller, asked).await?;
         let mut items: Vec<_> = items
             .into_iter()
             .enumerate()
             .map(|(position, item)| {
-                let held = entries.get(&item.entry_id).and_then(|entry| held.get(&entry.id).copied());
+                let held = held.get(item.entry_id.as_str()).copied();
                 (position, item, held)
             })
             .collect();
         items.sort_by_key(|(_, _, held)| self.desk.urgency(*held));
         let issue = |(position, item, held): (usize, v1::batch_issue_request::Item, Option<Held>)| {
-            let issued = self.issue_item(caller, &aliases, entries.get(&item.entry_id), held, item);
+            let issued = self.issue_item(caller, &known, held, item);
             async move { (position, issued.await) }
         };
         let mut outcomes: Vec<_> = stream::iter(items).map(issue).buffer_unordered(BATCH_CONCURRENCY).collect().await;
@@ -116,9 +112,9 @@ impl NodeService {
     async fn issue_jwt(&self, caller: &NodeRecord, request: v1::IssueJwtSvidRequest) -> Result<JwtSvid, JwtIssuingError> {
         let v1::IssueJwtSvidRequest { entry_id, audiences } = request;
         self.limits.charge(caller, 1)?;
-        let NodeEntries { aliases, entries } = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
-        let admitted = match entries.iter().find(|entry| entry.id.as_str() == entry_id) {
-            Some(entry) => self.desk.admit_jwt(caller, &aliases, entry),
+        let known = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
+        let admitted = match known.entry(&entry_id) {
+            Some(entry) => self.desk.admit_jwt(caller, known.aliases(), entry),
             None => Err(not_found(&entry_id, caller)),
         };
         self.jwt.issue(admitted, &audiences).await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::NodeName;
-use pki::TrustBundle;
+use pki::{Timestamp, TrustBundle};
 use proto::v1;
 use proto::v1::sync_response::Message;
 use runtime::shutdown::Shutdown;
@@ -23,7 +23,8 @@ use crate::rpc::connection::ConnectInfo;
 use crate::rpc::message_limit::MessageLimit;
 use crate::rpc::status::told;
 use crate::rpc::sync_checkpoints::CheckpointFeed;
-use crate::rpc::{checkpoint_wire, credential, entry_wire, hello};
+use crate::rpc::sync_heard::Heard;
+use crate::rpc::{checkpoint_wire, credential, entry_wire, hello, wire};
 use crate::serving::Credentials;
 use crate::store::Store;
 use crate::sync::{OpenStream, SyncHub};
@@ -61,6 +62,7 @@ struct Live {
     /// Entries that the agent was told of, and the bundle; `None` before the first update.
     sent: Option<Sent>,
     view: View,
+    heard: Heard,
     /// `None` for an agent that knows no checkpoints.
     checkpoints: Option<CheckpointFeed>,
 }
@@ -135,7 +137,7 @@ impl SyncStream {
             .map_err(|status| self.shared.message_limit.explain(status))?;
         let theirs = match message.and_then(|message| message.message) {
             Some(v1::sync_request::Message::Hello(theirs)) => Some(theirs),
-            Some(v1::sync_request::Message::Ack(_)) | None => None,
+            Some(v1::sync_request::Message::Ack(_) | v1::sync_request::Message::Progress(_)) | None => None,
         };
         let credentials = &self.shared.credentials;
         let (knows_checkpoints, kept) = theirs.as_ref().map_or((false, None), |theirs| {
@@ -149,6 +151,7 @@ impl SyncStream {
             bundle: credentials.bundle_changes(),
             sent: None,
             view: View::Stale,
+            heard: Heard::new(Arc::clone(&self.shared.store), self.node.clone()),
             checkpoints,
         })
     }
@@ -205,7 +208,7 @@ impl SyncStream {
                     Ok(None) => return Ok(None),
                     Ok(Some(message)) => {
                         self.shared.callers.check(&self.info).await?;
-                        acknowledged(&live, message)?;
+                        take_word(&mut live, message, self.shared.credentials.now()).await?;
                         if live.view == View::WaitingForRoom {
                             live.view = View::Stale;
                         }
@@ -232,7 +235,7 @@ impl SyncStream {
             in_force.iter().filter(|entry| is_new(entry)).map(|entry| entry_wire::entry_for(&self.node, entry)).collect();
         let now_there: BTreeMap<_, _> = in_force.iter().map(|entry| (entry.id.clone(), entry.revision)).collect();
         let gone = |sent: &Sent| {
-            sent.entries.keys().filter(|id| !now_there.contains_key(id)).map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+            sent.entries.keys().filter(|id| !now_there.contains_key(*id)).map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
         };
         let removed = known.map(gone).unwrap_or_default();
         let new_bundle = known.is_none_or(|sent| sent.bundle_sequence != bundle.sequence());
@@ -267,11 +270,17 @@ async fn next_checkpoints(live: &mut Live) -> Result<Option<v1::AuditCheckpoints
     }
 }
 
-fn acknowledged(live: &Live, message: v1::SyncRequest) -> Result<(), Status> {
+async fn take_word(live: &mut Live, message: v1::SyncRequest, now: Timestamp) -> Result<(), Status> {
     let v1::SyncRequest { message } = message;
+    let Live { open, sent, heard, .. } = live;
+    let sent = sent.as_ref().map_or(0, |sent| sent.bundle_sequence);
     match message {
-        Some(v1::sync_request::Message::Ack(v1::sync_request::Ack { sequence, bundle_sequence })) => {
-            live.open.acknowledge(sequence, bundle_sequence).map_err(|error| Status::invalid_argument(error.to_string()))
+        Some(v1::sync_request::Message::Ack(ack)) => {
+            heard.acknowledge(open, ack, sent).await.map_err(|error| Status::invalid_argument(error.to_string()))
+        }
+        Some(v1::sync_request::Message::Progress(progress)) => {
+            heard.progress(open, wire::progress(progress), sent, now).await;
+            Ok(())
         }
         Some(v1::sync_request::Message::Hello(_)) => Err(Status::invalid_argument("a second hello on one stream")),
         None => Err(Status::invalid_argument("a message without content")),

@@ -7,10 +7,16 @@ use proto::v1;
 
 use crate::audit::AuditRecord;
 use crate::records::{NodeRecord, NodeState};
-use crate::rpc::admin_sources::{CaStatus, CertificateFacts, NodeConnection};
+use crate::rpc::admin_sources::{CaStatus, CertificateFacts, NodeConnection, Progress};
 use crate::rpc::checkpoint_wire;
 
-pub(crate) fn node(record: &NodeRecord, trust_domain: &TrustDomain, connection: Option<NodeConnection>) -> v1::NodeRecord {
+/// `acknowledged` is what is kept of a node that is not connected.
+pub(crate) fn node(
+    record: &NodeRecord,
+    trust_domain: &TrustDomain,
+    connection: Option<NodeConnection>,
+    acknowledged: u64,
+) -> v1::NodeRecord {
     let NodeRecord { node, node_key_spki, state, current, previous: _, attested_at } = record;
     let state = match state {
         NodeState::Attested => v1::node_record::State::Attested,
@@ -25,8 +31,13 @@ pub(crate) fn node(record: &NodeRecord, trust_domain: &TrustDomain, connection: 
         // A name banned before it attested has no key, and never attested.
         attested_at: node_key_spki.as_ref().map(|_| timestamp(*attested_at)),
         connected: connection.is_some(),
-        bundle_sequence: connection.map_or(0, |NodeConnection { bundle_sequence }| bundle_sequence),
+        bundle_sequence: connection.map_or(acknowledged, |connection| connection.bundle_sequence),
     }
+}
+
+pub(crate) fn progress(progress: v1::sync_request::Progress) -> Progress {
+    let v1::sync_request::Progress { bundle_sequence, streams_behind, streams, files_behind, files, svids_tainted } = progress;
+    Progress { bundle_sequence, streams_behind, streams, files_behind, files, svids_tainted }
 }
 
 pub(crate) fn audit_event(record: AuditRecord) -> v1::AuditEvent {

@@ -13,6 +13,7 @@ use crate::issuance_clock::ClockFault;
 use crate::keystore::KeystoreError;
 use crate::oidc::OidcStartError;
 use crate::provisioning::ProvisioningRootsError;
+use crate::rotation::AdoptionError;
 use crate::store::{OpenError, StoreError};
 
 /// Why the CA does not start. Each names the file, key or address, and what to do.
@@ -30,6 +31,9 @@ pub enum StartError {
     /// The authority.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The issuing CA or the JWT key.
+    #[error(transparent)]
+    Authorities(#[from] AdoptionError),
     /// The roots of a provisioning authority.
     #[error(transparent)]
     Provisioning(#[from] ProvisioningRootsError),

@@ -14,10 +14,11 @@ use crate::rate::{Limiter, RateLimit};
 use crate::revocation::NothingRevoked;
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{AttestLimits, AttestService};
+use crate::rpc::authority_admin::AuthorityAdminService;
 use crate::rpc::callers::Callers;
 use crate::rpc::entry_wire::EntryLimits;
 use crate::rpc::istio::IstioService;
-use crate::rpc::listen::IstioServices;
+use crate::rpc::listen::{IstioServices, OperatorServices};
 use crate::rpc::message_limit::MessageLimit;
 use crate::rpc::node::{NodeLimits, NodeService};
 use crate::rpc::sync_stream::SyncParts;
@@ -109,9 +110,9 @@ impl Parts {
         IstioServices { service: Arc::new(service), create_certificate, handle_csr }
     }
 
-    pub(super) fn admin_service(&self, shutdown: &Shutdown) -> AdminService {
+    pub(super) fn operator_services(&self, shutdown: &Shutdown) -> OperatorServices {
         let Ground { config, clock, entropy, issuance_clock: _, store, provisioning: _ } = &self.ground;
-        AdminService {
+        let admin = AdminService {
             store: Arc::clone(store),
             fleet: self.hub.clone(),
             status: self.report.clone(),
@@ -120,7 +121,14 @@ impl Parts {
             limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
             token_ttl: config.token_ttl,
             shutdown: shutdown.clone(),
-        }
+        };
+        let authorities = AuthorityAdminService {
+            rotation: self.rotation.clone(),
+            automatic: config.rotation.automatic.then_some(config.rotation.policy),
+            clock: Arc::clone(clock),
+            shutdown: shutdown.clone(),
+        };
+        OperatorServices { admin, authorities, limits: config.limits }
     }
 }
 

@@ -164,7 +164,7 @@ async fn at_whichever_read_the_clock_leaps_a_certificate_is_of_one_moment_that_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn near_the_issuers_end_no_leap_makes_a_certificate_that_outlives_it() {
-    let ca = TestCa::start().await;
+    let ca = TestCa::start_without_rotation().await;
     let entry = ca.entry("/web", "n1").await;
     let end = end_of(&ca, "issuer").await;
     ca.clock.advance(end.minus(62 * MINUTE).since(ca.clock_now()));

@@ -19,7 +19,7 @@ pub(crate) async fn end_of(ca: &TestCa, role: &str) -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn below_half_a_default_ttl_issuance_is_refused_naming_both_dates_and_a_renewed_issuer_heals_it() {
-    let ca = TestCa::start().await;
+    let ca = TestCa::start_without_rotation().await;
     let entry = ca.entry("/web", "n1").await;
     let end = end_of(&ca, "issuer").await;
     // 45 minutes are left of leaves of an hour, of which at least 30 minutes must be.

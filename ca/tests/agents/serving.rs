@@ -34,7 +34,7 @@ async fn a_restarted_ca_has_the_same_root_bundle_sequence_nodes_and_entries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_tells_readiness_and_what_it_stands_on() {
-    let ca = TestCa::start().await;
+    let ca = TestCa::start_without_rotation().await;
     eventually("ready", async || ca.status().await.ready).await;
     let status = ca.status().await;
     let roles: Vec<_> = status.certificates.iter().map(|certificate| certificate.role.as_str()).collect();
@@ -43,8 +43,8 @@ async fn the_status_tells_readiness_and_what_it_stands_on() {
     assert_eq!(status.warnings, Vec::<String>::new());
     assert!(ca.http("/readyz").await.ends_with("\r\n\r\nready\n"));
     assert!(ca.http("/metrics").await.contains("\nsignet_ca_issuer_past_half_life 0\n"));
-    // Past half of the issuing CA's year it warns and is ready; with less than it needs it is not.
-    ca.clock.advance(Duration::from_secs(200 * 86_400));
+    // Past half of the issuing CA's 30 days it warns and is ready; with less than it needs it is not.
+    ca.clock.advance(Duration::from_secs(20 * 86_400));
     eventually("a warning while still ready", async || {
         let status = ca.status().await;
         status.ready && status.warnings.iter().any(|warning| warning.contains("signet ca issuer renew"))
@@ -56,7 +56,7 @@ async fn the_status_tells_readiness_and_what_it_stands_on() {
         readyz.starts_with("HTTP/1.1 200") && warned && metrics.contains("\nsignet_ca_issuer_past_half_life 1\n")
     })
     .await;
-    ca.clock.advance(Duration::from_secs(165 * 86_400 - 2 * 3600));
+    ca.clock.advance(Duration::from_secs(10 * 86_400 - 2 * 3600));
     eventually("not ready with two hours left and leaves of an hour", async || !ca.status().await.ready).await;
 }
 

@@ -21,6 +21,9 @@ use crate::clock_leap::LeapingClock;
 
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
+/// For tests of what happens when nobody replaces an authority.
+pub(crate) const WITHOUT_ROTATION: &str = "[rotation]\nautomatic = false\n";
+
 /// Asks again until the answer is yes, for 5 s.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let polling = async {
@@ -47,6 +50,11 @@ impl TestCa {
     /// A fresh CA with leaves of an hour.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| String::new()).await
+    }
+
+    /// One that replaces none of its authorities by itself.
+    pub(crate) async fn start_without_rotation() -> Self {
+        Self::start_with(|_| WITHOUT_ROTATION.to_owned()).await
     }
 
     /// The same with more configuration, made where its directory is known.
@@ -139,11 +147,13 @@ impl TestCa {
     }
 
     pub(crate) async fn operator(&self) -> AdminClient<Channel> {
-        let channel = Endpoint::from_static("http://admin.signet")
-            .connect_with_connector(UnixConnector(self.config.admin_socket.clone()))
-            .await
-            .unwrap();
-        AdminClient::new(channel)
+        AdminClient::new(self.admin_channel().await)
+    }
+
+    /// A connection to the operators' socket.
+    pub(crate) async fn admin_channel(&self) -> Channel {
+        let endpoint = Endpoint::from_static("http://admin.signet");
+        endpoint.connect_with_connector(UnixConnector(self.config.admin_socket.clone())).await.unwrap()
     }
 
     pub(crate) async fn token(&self, node: &str) -> String {

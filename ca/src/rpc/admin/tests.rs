@@ -29,7 +29,7 @@ struct OneConnected(NodeName);
 
 impl Fleet for OneConnected {
     fn connection(&self, node: &NodeName) -> Option<NodeConnection> {
-        (*node == self.0).then_some(NodeConnection { bundle_sequence: 4 })
+        (*node == self.0).then_some(NodeConnection { bundle_sequence: 4, progress: None })
     }
 }
 

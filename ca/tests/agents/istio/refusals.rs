@@ -10,7 +10,7 @@ use super::caller::{WEB, WEB_ID, csr, retry_delay};
 use super::{Caller, Issuer};
 use crate::issuer_end::end_of;
 use crate::test_agent::{connect, key, reason};
-use crate::test_ca::{TestCa, eventually};
+use crate::test_ca::{TestCa, WITHOUT_ROTATION, eventually};
 
 async fn start(more: &str) -> (TestCa, Issuer) {
     let mut issuer = None;
@@ -189,7 +189,7 @@ async fn a_ca_that_cannot_judge_or_cannot_issue_says_when_to_come_back() {
     caller(&ca, &issuer).await.ask().await.unwrap();
     issuer.withdraw();
     let (directory, clock) = ca.stop().await;
-    let ca = TestCa::over_with(&issuer.rule(""), directory, clock).await;
+    let ca = TestCa::over_with(&format!("{}{WITHOUT_ROTATION}", issuer.rule("")), directory, clock).await;
     let refused = caller(&ca, &issuer).await.ask().await.unwrap_err();
     assert_eq!(told(&refused), (Code::Unavailable, "KEYS_UNAVAILABLE".to_owned()));
     assert!(retry_delay(&refused).unwrap() >= Duration::from_secs(1));

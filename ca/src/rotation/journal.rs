@@ -1,0 +1,57 @@
+//! The lifecycle as it is stored: nothing is done about an event before the store has what the event makes of it.
+
+use std::sync::Arc;
+
+use pki::Timestamp;
+
+use super::CommandError;
+use super::steps::{Step, Steps};
+use crate::authority::lifecycle::{Effect, Event, Lifecycle, Transition, apply};
+use crate::store::{Actor, Store, StoreError};
+
+/// The stored lifecycle, and the only hand that changes it.
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    steps: Steps,
+    state: Arc<Lifecycle>,
+}
+
+impl Journal {
+    /// As it was stored last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn open(store: Arc<dyn Store>, steps: Steps) -> Result<Self, StoreError> {
+        let state = Arc::new(store.lifecycle().await?);
+        Ok(Self { store, steps, state })
+    }
+
+    /// What is stored.
+    pub(crate) fn state(&self) -> &Arc<Lifecycle> {
+        &self.state
+    }
+
+    /// Reads it again: after an error of the store nobody knows whether the change is there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn reload(&mut self) -> Result<(), StoreError> {
+        self.state = Arc::new(self.store.lifecycle().await?);
+        Ok(())
+    }
+
+    /// Stores what an event makes of the lifecycle; says what is to be done about it.
+    ///
+    /// # Errors
+    /// [`CommandError::Refused`], and [`CommandError::Store`]: nothing may be done then.
+    pub(crate) async fn happen(&mut self, event: Event, actor: Actor, now: Timestamp) -> Result<Vec<Effect>, CommandError> {
+        let Transition { state, effects } = apply(&self.state, event, now)?;
+        if state != *self.state {
+            let (before, after) = (Arc::clone(&self.state), Arc::new(state));
+            let stored = self.store.store_lifecycle(before, Arc::clone(&after), actor, now);
+            self.steps.run(Step::StoreLifecycle, stored).await?;
+            self.state = after;
+        }
+        Ok(effects)
+    }
+}

@@ -1,0 +1,140 @@
+//! The one list of everything that moves an authority: each write that must last, sync, rename, signature and publication of this module
+//! goes through [`Steps::run`]. A process may end before and after each of them, and the rotation goes on at the next start; tests end it
+//! at each.
+
+use std::sync::Arc;
+
+use futures_util::future::{self, BoxFuture};
+
+/// What is done, one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// The new state is stored, with its audit events.
+    StoreLifecycle,
+    /// The goal of a rotation is stored.
+    StoreRotation,
+    /// A rotation is over, and its goal forgotten.
+    EndRotation,
+    /// The intent to sign a CA certificate is recorded.
+    RecordCertificate,
+    /// A CA certificate is signed.
+    SignCertificate,
+    /// The signed CA certificate is recorded.
+    RecordSigned,
+    /// The directory is made in which places of authorities lie.
+    MakeParent,
+    /// What a run that was cut short left is removed.
+    ClearUnfinished,
+    /// The directory is made in which a place is written before it has its name.
+    MakeUnfinished,
+    /// A private key is written.
+    WriteKey,
+    /// A CA certificate is written.
+    WriteCertificate,
+    /// The root above it is written.
+    WriteRoot,
+    /// The certificates between are written: none.
+    WriteChain,
+    /// The directory is synced.
+    SyncUnfinished,
+    /// The directory gets its name.
+    Rename,
+    /// The name is synced.
+    SyncParent,
+    /// A JWT key is written, whole and with its name.
+    WriteJwtKey,
+    /// The bundle gets its sequence.
+    NumberBundle,
+    /// The bundle is shown to everybody.
+    PublishBundle,
+    /// Another issuing CA signs from now on.
+    SwitchIssuer,
+    /// Another JWT key signs from now on.
+    SwitchJwtKey,
+    /// The CA's own serving certificate is replaced by one under the issuing CA that signs.
+    RenewServing,
+    /// A private key is removed.
+    DestroyKey,
+    /// Its removal is synced.
+    SyncDestroyed,
+}
+
+impl Step {
+    /// All, in the order in which a rotation comes to them first.
+    pub const ALL: [Self; 24] = [
+        Self::StoreRotation,
+        Self::StoreLifecycle,
+        Self::RecordCertificate,
+        Self::SignCertificate,
+        Self::RecordSigned,
+        Self::MakeParent,
+        Self::ClearUnfinished,
+        Self::MakeUnfinished,
+        Self::WriteKey,
+        Self::WriteCertificate,
+        Self::WriteRoot,
+        Self::WriteChain,
+        Self::SyncUnfinished,
+        Self::Rename,
+        Self::SyncParent,
+        Self::WriteJwtKey,
+        Self::NumberBundle,
+        Self::PublishBundle,
+        Self::SwitchIssuer,
+        Self::SwitchJwtKey,
+        Self::RenewServing,
+        Self::DestroyKey,
+        Self::SyncDestroyed,
+        Self::EndRotation,
+    ];
+}
+
+/// A point at which the process might end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moment {
+    /// Nothing of the step was done.
+    Before(Step),
+    /// All of it was done, and nobody was told.
+    After(Step),
+}
+
+/// What is told of each moment.
+pub trait StepSeam: Send + Sync + 'static {
+    /// The next thing is done when this resolves.
+    fn reached(&self, moment: Moment) -> BoxFuture<'_, ()>;
+}
+
+/// What a service does: each moment is in its log, at the level debug.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LoggedSteps;
+
+impl StepSeam for LoggedSteps {
+    fn reached(&self, moment: Moment) -> BoxFuture<'_, ()> {
+        tracing::debug!(?moment, "a step of an authority");
+        Box::pin(future::ready(()))
+    }
+}
+
+/// Where steps are taken. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Steps(Arc<dyn StepSeam>);
+
+impl Steps {
+    /// Under this seam.
+    pub(crate) fn new(seam: Arc<dyn StepSeam>) -> Self {
+        Self(seam)
+    }
+
+    /// As a service takes them.
+    pub(crate) fn logged() -> Self {
+        Self(Arc::new(LoggedSteps))
+    }
+
+    /// Takes one.
+    pub(crate) async fn run<T>(&self, step: Step, work: impl Future<Output = T>) -> T {
+        self.0.reached(Moment::Before(step)).await;
+        let outcome = work.await;
+        self.0.reached(Moment::After(step)).await;
+        outcome
+    }
+}
