@@ -6,6 +6,7 @@
 //! * `bearer`: identities by tokens that streams bring. `file_secrets`: secrets from files, for callers that could read them.
 //! * [`files`]: identities on disk, for programs that read nothing else.
 //! * [`workload`]: who is calling, proven by the kernel; the socket that workloads use. `workload_api`: the SPIFFE Workload API on it.
+//! * `progress`: how far the node is with what the CA sent.
 //! * `admin`: the operator's socket. [`Server`] binds and runs the whole.
 
 mod admin;
@@ -23,6 +24,7 @@ pub mod files;
 mod identities;
 mod key_file;
 mod metrics;
+mod progress;
 mod sds_source;
 mod secrets;
 mod server;

@@ -81,6 +81,7 @@ pub(crate) struct AgentMetrics {
     renewals_due: Gauge,
     renewals_late: Gauge,
     first_loss: Gauge,
+    svids_tainted: Gauge,
     svids_cached: Gauge,
     alarms: Family<OneLabel, Counter>,
 }
@@ -115,6 +116,7 @@ impl AgentMetrics {
             "Time until the first workload loses its identity if nothing renews it; -1 when none is held",
             metrics.first_loss.clone(),
         );
+        registry.register("svids_tainted", "SVIDs held that rest on a tainted key", metrics.svids_tainted.clone());
         registry.register(
             "svid_cache_identities",
             "SVIDs in the sealed cache as it was written last; -1 when none was",
@@ -165,6 +167,7 @@ impl AgentMetrics {
         self.renewals_late.set(gauge(overdue.late));
         let loss = held.first_end().map_or(-1, |end| telemetry::seconds_until(SystemTime::from(end), now.into()));
         self.first_loss.set(loss);
+        self.svids_tainted.set(gauge(held.tainted()));
     }
 
     pub(crate) fn attestation(&self, method: AttestationMethod, outcome: AttestationOutcome) {

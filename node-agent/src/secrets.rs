@@ -142,7 +142,7 @@ impl CallerSecrets {
         Arc::clone(&self.lock().held)
     }
 
-    /// Entries that a listening caller matches and that have no SVID: they go first.
+    /// Entries that a listening caller matches and that have no SVID, or one that rests on a tainted key: they go first.
     pub(crate) fn waiting(&self) -> BTreeSet<EntryId> {
         let inner = self.lock();
         let callers: Vec<_> = inner.subscribers.iter().filter(|subscriber| !subscriber.listener.is_closed()).collect();
@@ -150,7 +150,7 @@ impl CallerSecrets {
             .held
             .identities
             .iter()
-            .filter(|identity| identity.state.svid().is_none())
+            .filter(|identity| identity.state.svid().is_none() || identity.tainted)
             .filter(|identity| callers.iter().any(|caller| caller.facts.match_entry(&identity.entry)))
             .map(|identity| identity.entry.id.clone())
             .collect()

@@ -29,6 +29,7 @@ use crate::files::{FileBoard, FileKeeper};
 use crate::identities::IdentityWorker;
 use crate::key_file;
 use crate::metrics::{AgentMetrics, Alarm};
+use crate::progress::ProgressSources;
 use crate::sds_source::SdsSource;
 use crate::secrets::CallerSecrets;
 use crate::state::{StateDir, StateError};
@@ -45,6 +46,7 @@ pub struct Server;
 /// An agent that has its sockets and its state directory, and does nothing yet.
 pub struct BoundServer {
     provider: Box<dyn CaProvider>,
+    progress: ProgressSources,
     worker: IdentityWorker,
     file_secrets: Option<FileSecretWorker>,
     bearer: Option<BearerWorker>,
@@ -149,6 +151,7 @@ impl Server {
         } else {
             (None, None)
         };
+        let in_use = bearer.as_ref().map(BearerIdentities::in_use);
         let source = Arc::new(SdsSource { secrets: Arc::clone(&secrets), files: file_secrets.clone(), bearer });
         let sds = SdsService::new(source, validation_context, Arc::clone(&clock), sds_metrics);
         let (cache, cache_state) =
@@ -164,6 +167,13 @@ impl Server {
         let jwt_svids =
             provider.jwt_issuer().map(|issuer| JwtSvids::new(issuer, Arc::clone(&clock), workload_api_metrics.clone()));
         let workload_api = WorkloadApi::new(Arc::clone(&secrets), jwt_svids.clone(), Arc::clone(&clock), workload_api_metrics);
+        let progress = ProgressSources {
+            secrets: Arc::clone(&secrets),
+            sds: sds.progress(),
+            workload_api: workload_api.streams(),
+            files: board.clone(),
+            bearer: in_use,
+        };
         let workload_services = workload_api.add_to(Routes::new(sds.into_server()));
         let admin = AdminService::new(
             BoundSocket::bind(&config.admin_socket, 0o600)?,
@@ -199,6 +209,7 @@ impl Server {
             IdentityWorker::new(issuer, views.clone(), channels, secrets, Arc::clone(&clock), entropy, metrics).with_cache(cache);
         Ok(BoundServer {
             provider,
+            progress,
             worker,
             file_secrets,
             bearer: bearer_worker,
@@ -285,7 +296,9 @@ impl BoundServer {
         tracing::info!(trust_domain = %self.trust_domain, api_socket = %self.addresses.api_socket.display(), "the agent runs");
         let mut tasks = TaskGroup::new(shutdown);
         let verdict = Arc::new(Mutex::new(None));
-        let (provider, ended, told) = (self.provider, tasks.shutdown(), Arc::clone(&verdict));
+        let (mut provider, ended, told) = (self.provider, tasks.shutdown(), Arc::clone(&verdict));
+        let (report, reports) = watch::channel(None);
+        provider.report(reports);
         tasks.spawn("node", async move {
             provider.run(ended).await.map_err(|failure| {
                 // The group knows only text; the caller reacts to what it was.
@@ -296,6 +309,7 @@ impl BoundServer {
         });
         let worker = self.worker.opened().await;
         tasks.spawn("identities", worker.run(tasks.shutdown()));
+        tasks.spawn("progress", self.progress.watch(report, tasks.shutdown()));
         if let Some(file_secrets) = self.file_secrets {
             tasks.spawn("file secrets", file_secrets.run(tasks.shutdown()));
         }

@@ -9,7 +9,7 @@
 //! | `svids.sealed` | the SVIDs of the node's workloads, encrypted; only where that is configured |
 //! | `audit-checkpoint.json` | the newest checkpoint of the CA's audit chain |
 //! | `audit-alarm.json` | a checkpoint that contradicted it; for an operator to take away |
-//! | `bundle.json` | the newest trust bundle with its sequence, a SPIFFE JWKS document |
+//! | `bundle.json` | the newest trust bundle with its sequence and its tainted keys, a SPIFFE JWKS document |
 //!
 //! Facts that must agree lie in one file, and each file is replaced whole, so that no crash leaves a key beside another key's
 //! certificate or a bundle under another's sequence. An agent before JWT-SVIDs kept the bundle as PEM in `bundle.pem`, which is read
@@ -196,12 +196,12 @@ impl StateDir {
         read(trust_domain, &bytes).map(Some).map_err(|cause| StateError::Damaged { path, cause })
     }
 
-    /// Stores a bundle and its sequence.
+    /// Stores a bundle, its sequence and its tainted keys: an agent that starts while the CA is away knows what to replace.
     ///
     /// # Errors
     /// [`StateError::File`] when the disk refuses.
     pub fn store_bundle(&self, bundle: &TrustBundle) -> Result<(), StateError> {
-        let text = bundle.to_jwks(JwksContent::All);
+        let text = bundle.to_jwks(JwksContent::Kept);
         private_files::write_public(&self.path.join(BUNDLE), text.as_bytes(), Overwrite::Replace)?;
         // What is left of it is never read again beside the newer file.
         if let Err(error) = std::fs::remove_file(self.path.join(FORMER_BUNDLE))

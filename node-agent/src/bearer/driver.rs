@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Tools;
 use super::admission::Place;
+use super::in_use::PlaceInUse;
 use crate::ca_client::CallFault;
 use crate::ca_client::istio::IstioCredential;
 use crate::metrics::IssuanceOutcome;
@@ -25,6 +26,7 @@ pub(super) struct Driver {
     pub(super) tools: Tools,
     pub(super) token: BearerToken,
     pub(super) state: watch::Sender<Arc<SecretState>>,
+    pub(super) in_use: PlaceInUse,
     pub(super) _place: Place,
 }
 
@@ -50,8 +52,14 @@ impl Driver {
                 Ok(fresh) => {
                     tracing::info!(id = %fresh.svid.id(), serial = %fresh.svid.leaf().serial(), "identity fetched for a token");
                     self.tools.metrics.issuance(IssuanceOutcome::Issued);
-                    backoff.reset();
-                    let until = fresh.svid.renew_at();
+                    self.in_use.hold(&fresh.svid);
+                    let mut until = fresh.svid.renew_at();
+                    if self.is_tainted(&fresh) {
+                        // Signed before the taint: without a pause the CA would be asked in a circle.
+                        until = until.min(self.now().plus(backoff.next_delay(self.random())));
+                    } else {
+                        backoff.reset();
+                    }
                     held = Some(fresh);
                     until
                 }
@@ -62,8 +70,7 @@ impl Driver {
                         self.refuse(&fault);
                         return;
                     }
-                    let [random] = entropy::bytes(self.tools.entropy.as_ref());
-                    let wait = backoff.next_delay(random).max(fault.pause().unwrap_or_default());
+                    let wait = backoff.next_delay(self.random()).max(fault.pause().unwrap_or_default());
                     tracing::warn!(why = %fault, ?wait, "no certificate for a token; what is held for it stays");
                     self.now().plus(wait)
                 }
@@ -86,13 +93,18 @@ impl Driver {
         Ok(Held { svid, bundle })
     }
 
-    /// Publishes what is held, again with each new bundle of the node, until that time. `false`: nobody listens any more.
+    /// Publishes what is held, again with each new bundle of the node, until that time, or until it rests on a key that has become
+    /// tainted. `false`: nobody listens any more.
     async fn serve_until(&self, until: Timestamp, held: Option<&Held>) -> bool {
         let mut views = self.tools.views.clone();
+        let was_tainted = held.is_some_and(|held| self.is_tainted(held));
         loop {
             views.mark_unchanged();
             if let Some(held) = held {
                 self.publish(held);
+                if !was_tainted && self.is_tainted(held) {
+                    return true;
+                }
             }
             let now = self.now();
             if now >= until {
@@ -120,6 +132,16 @@ impl Driver {
             }
             !same
         });
+    }
+
+    fn is_tainted(&self, held: &Held) -> bool {
+        let bundle = self.tools.views.borrow().bundle.clone();
+        bundle.is_some_and(|bundle| held.svid.rests_on(bundle.tainted_keys(), &bundle))
+    }
+
+    fn random(&self) -> u8 {
+        let [random] = entropy::bytes(self.tools.entropy.as_ref());
+        random
     }
 
     /// The words for the stream: those of the CA, which never repeats a token.

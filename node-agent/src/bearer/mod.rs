@@ -6,6 +6,7 @@
 
 mod admission;
 mod driver;
+mod in_use;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,7 @@ use crate::metrics::AgentMetrics;
 use crate::workload::Caller;
 use admission::Admission;
 use driver::Driver;
+pub(crate) use in_use::InUse;
 
 /// What drivers work with.
 #[derive(Clone)]
@@ -35,6 +37,7 @@ struct Tools {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: AgentMetrics,
+    in_use: InUse,
 }
 
 /// Takes tokens.
@@ -59,8 +62,13 @@ impl BearerIdentities {
         metrics: AgentMetrics,
     ) -> (Self, BearerWorker) {
         let (drivers, receiver) = mpsc::unbounded_channel();
-        let tools = Tools { ca, trust_domain, views, clock, entropy, metrics };
+        let tools = Tools { ca, trust_domain, views, clock, entropy, metrics, in_use: InUse::default() };
         (Self { tools, admission: Arc::default(), drivers }, BearerWorker { drivers: receiver })
+    }
+
+    /// What is held for tokens.
+    pub(crate) fn in_use(&self) -> InUse {
+        self.tools.in_use.clone()
     }
 
     /// The state of whoever `token` stands for. Nobody else is given it, and it ends with its receivers.
@@ -77,7 +85,8 @@ impl BearerIdentities {
         let place = admission.take(caller.uid, boot).ok_or(BearerRefusal::TooMany)?;
         drop(admission);
         let (state, receiver) = watch::channel(Arc::default());
-        let driver = Driver { tools: self.tools.clone(), token, state, _place: place };
+        let in_use = self.tools.in_use.place();
+        let driver = Driver { tools: self.tools.clone(), token, state, in_use, _place: place };
         // The worker is gone only when the agent ends: then the streams end too.
         self.drivers.send(driver).map_err(|_ended| BearerRefusal::TooMany)?;
         Ok(receiver)

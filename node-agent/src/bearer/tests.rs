@@ -151,3 +151,36 @@ async fn one_users_tokens_are_bounded() {
     drop(held);
     bed.end().await;
 }
+
+#[tokio::test]
+async fn what_rests_on_a_tainted_key_is_replaced_at_once_and_counts_until_then() {
+    use crate::fakes::FakeAuthority;
+
+    let bed = Bed::new().await;
+    let mut state = bed.bring("one.a.a");
+    let first = until(&mut state, |state| !state.svids.is_empty()).await;
+    let (old, new) = (&bed.ca.authority, Arc::new(FakeAuthority::new(bed.clock.now().into())));
+    let in_use = bed.identities.in_use();
+    let publish = |tainted: &[pki::Sha256Digest], sequence| {
+        let bundle = Arc::new(FakeAuthority::bundle_of(&[old, &new], tainted, sequence));
+        let told = Some(Arc::clone(&bundle));
+        bed.views.send_modify(|view| *view = Arc::new(NodeView { bundle: told, ..NodeView::clone(view) }));
+        bundle
+    };
+    publish(&[], 2);
+    until(&mut state, |state| state.bundle.as_ref().is_some_and(|bundle| bundle.sequence() == 2)).await;
+    assert_eq!(bed.ca.seen().certificates.len(), 1, "a new root alone makes nothing due");
+
+    // The CA signs with the old authority once more: what comes is used, and replaced after a pause, not in a circle.
+    let bundle = publish(&[old.root_key()], 3);
+    assert_eq!(in_use.count(&bundle), (1, 1));
+    let second = until(&mut state, |state| !Arc::ptr_eq(&state.svids[0], &first.svids[0])).await;
+    assert_eq!((in_use.count(&bundle), bed.ca.seen().certificates.len()), ((1, 1), 2));
+    bed.ca.answer(|answers| answers.successor = Some(Arc::clone(&new)));
+    bed.clock.advance(Duration::from_secs(2));
+    until(&mut state, |state| !Arc::ptr_eq(&state.svids[0], &second.svids[0])).await;
+    assert_eq!((in_use.count(&bundle), bed.ca.seen().certificates.len()), ((1, 0), 3));
+    drop(state);
+    bed.end().await;
+    assert_eq!(in_use.count(&bundle), (0, 0));
+}

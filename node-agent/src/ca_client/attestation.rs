@@ -13,6 +13,7 @@ use tokio_stream::StreamExt;
 
 use super::connection::CaConnection;
 use super::fault::{CallFault, call};
+use super::view::{self, BundleChange};
 use super::wire::{self, AnswerFault};
 use crate::certificate_directory::CertificateDirectory;
 use crate::token::JoinToken;
@@ -182,10 +183,8 @@ impl Attestor<'_> {
             return Err(AttestationFault::OtherNode { found: node, ours: ours.clone() });
         }
         let bundle = wire::bundle(bundle.ok_or(AnswerFault::Missing("bundle"))?, self.trust_domain)?;
-        if let Some(held) = self.bundle
-            && (bundle.sequence() < held.sequence() || bundle.sequence() == held.sequence() && !bundle.same_content(held))
-        {
-            return Err(AttestationFault::Bundle { found: bundle.sequence(), held: held.sequence() });
+        if let Some(BundleChange::Refused { found, held }) = self.bundle.map(|held| view::compare(held, &bundle)) {
+            return Err(AttestationFault::Bundle { found, held });
         }
         let asked = SystemIdentity::Agent(node.clone()).id(self.trust_domain);
         let svid = svid.ok_or(AnswerFault::Missing("svid"))?;

@@ -19,11 +19,11 @@ const MAX_AT_ONCE: usize = 1024;
 
 /// A checkpoint that contradicts what is kept, or is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RefusedCheckpoint {
+pub struct RefusedCheckpoint {
     /// What came, when it is a checkpoint at all.
-    pub(crate) checkpoint: Option<Box<SignedCheckpoint>>,
+    pub checkpoint: Option<Box<SignedCheckpoint>>,
     /// What is wrong with it.
-    pub(crate) why: String,
+    pub why: String,
 }
 
 impl RefusedCheckpoint {
@@ -41,7 +41,7 @@ impl RefusedCheckpoint {
 ///
 /// # Errors
 /// [`RefusedCheckpoint`]: nothing of what came is taken.
-pub(crate) fn judge(
+pub fn judge(
     kept: Option<&SignedCheckpoint>,
     offered: Vec<v1::AuditCheckpoint>,
     trust_domain: &TrustDomain,
@@ -108,7 +108,8 @@ fn read(message: v1::AuditCheckpoint) -> Result<SignedCheckpoint, String> {
 }
 
 /// As it goes over the wire.
-pub(crate) fn to_wire(signed: &SignedCheckpoint) -> v1::AuditCheckpoint {
+#[must_use]
+pub fn to_wire(signed: &SignedCheckpoint) -> v1::AuditCheckpoint {
     let Checkpoint { trust_domain, sequence, head, time, previous } = signed.checkpoint();
     v1::AuditCheckpoint {
         trust_domain: trust_domain.to_string(),

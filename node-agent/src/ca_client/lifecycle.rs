@@ -67,6 +67,8 @@ pub(crate) struct Lifecycle {
     refused: Backoff,
     renewal: Backoff,
     renewal_not_before: Duration,
+    /// Whether the SVID rests on a tainted key: then it is to be renewed whatever its age.
+    tainted: bool,
 }
 
 impl Validity {
@@ -84,7 +86,21 @@ impl Lifecycle {
             refused: Backoff::new(REFUSED.0, REFUSED.1),
             renewal: Backoff::new(RENEWAL.0, RENEWAL.1),
             renewal_not_before: Duration::ZERO,
+            tainted: false,
         }
+    }
+
+    /// Whether the SVID held rests on a tainted key. One that begins to is renewed at once.
+    pub(crate) fn taint(&mut self, tainted: bool) {
+        if tainted && !self.tainted {
+            self.renewal.reset();
+            self.renewal_not_before = Duration::ZERO;
+        }
+        self.tainted = tainted;
+    }
+
+    pub(crate) fn is_tainted(&self) -> bool {
+        self.tainted
     }
 
     pub(crate) fn standing(&self) -> &Standing {
@@ -108,27 +124,29 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the SVID is to be renewed now: its time has come, or the wall clock was set to before its first second, so that this
-    /// node cannot tell any more when its time comes.
+    /// Whether the SVID is to be renewed now: its time has come, or it rests on a tainted key, or the wall clock was set to before its
+    /// first second, so that this node cannot tell any more when its time comes.
     pub(crate) fn renewal_due(&self, now: Timestamp, boot: Duration) -> bool {
         match self.standing {
             Standing::Attested(validity) => {
-                (now >= validity.renew_at || now < validity.not_before) && boot >= self.renewal_not_before
+                let due = self.tainted || now >= validity.renew_at || now < validity.not_before;
+                due && boot >= self.renewal_not_before
             }
             Standing::Unattested | Standing::Lapsed(_) => false,
         }
     }
 
-    /// A new SVID is held.
+    /// A new SVID is held, and [`Self::taint`] was told of it.
     pub(crate) fn attested(&mut self, validity: Validity, now: Timestamp, boot: Duration, random: u8) {
         self.standing = Standing::Attested(validity);
         self.not_before = Duration::ZERO;
         self.away.reset();
-        if validity.renew_at > now {
+        if validity.renew_at > now && !self.tainted {
             self.renewal.reset();
             self.renewal_not_before = Duration::ZERO;
         } else {
-            // Clocks far apart make a new SVID due at once: without a pause the two would renew in a circle.
+            // Clocks far apart, or a CA that still signs with what it tainted, make a new SVID due at once: without a pause the two would
+            // renew in a circle.
             self.renewal_not_before = boot.saturating_add(self.renewal.next_delay(random));
         }
     }
@@ -253,6 +271,26 @@ mod tests {
         node.attested(validity(), at(1060), boot(0), 128);
         assert!(!node.renewal_due(at(1060), boot(0)));
         assert!(node.renewal_due(at(1063), boot(3)));
+    }
+
+    #[test]
+    fn an_svid_that_rests_on_a_tainted_key_is_renewed_at_once_and_never_in_a_circle() {
+        let mut node = Lifecycle::new(Standing::Attested(validity()));
+        node.renewal_failed(boot(1), 128);
+        assert!(!node.renewal_due(at(1000), boot(1)), "it is young");
+        node.taint(true);
+        assert!(node.renewal_due(at(1000), boot(1)), "what failed for another reason does not hold it up");
+        node.renewal_failed(boot(1), 128);
+        node.taint(true);
+        assert!(!node.renewal_due(at(1000), boot(1)), "the same news again ends no wait");
+        assert!(node.renewal_due(at(1000), boot(3)));
+        node.attested(validity(), at(1000), boot(3), 128);
+        assert!(!node.renewal_due(at(1000), boot(3)), "the CA still signs with it");
+        assert!(node.renewal_due(at(1000), boot(10)));
+        node.taint(false);
+        node.attested(validity(), at(1000), boot(10), 128);
+        assert!(!node.renewal_due(at(1049), boot(59)) && node.renewal_due(at(1050), boot(60)));
+        assert_eq!(node.next(at(1050), boot(60)), Action::Connect, "it counts all the while");
     }
 
     #[test]

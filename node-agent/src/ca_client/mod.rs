@@ -6,7 +6,7 @@
 //! bytes and persists.
 
 mod attestation;
-pub(crate) mod checkpoints;
+pub mod checkpoints;
 mod connection;
 mod fault;
 mod issuer;
@@ -14,19 +14,20 @@ pub(crate) mod istio;
 mod joining;
 pub(crate) mod lifecycle;
 mod node;
+mod progress;
 mod provider;
 mod session;
 mod storing;
 mod told;
 mod trust;
-pub(crate) mod view;
-pub(crate) mod wire;
+pub mod view;
+pub mod wire;
 
 pub(crate) use checkpoints::RefusedCheckpoint;
 pub use fault::{CallFault, LONGEST_PAUSE, RefusalReason};
 pub(crate) use issuer::JwtIssuer;
-pub use istio::CredentialSource;
 pub(crate) use istio::IstioProvider;
+pub use istio::{CredentialSource, IstioAnswer};
 pub use node::NodeFailure;
 pub(crate) use node::{NodeClient, NodeSettings, NodeStatus, read_bundle_file};
 pub(crate) use provider::CaProvider;

@@ -23,6 +23,7 @@ use super::connection::{self, CaConnection};
 use super::fault::CallFault;
 use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
+use super::progress::ProgressTeller;
 use super::trust::warn_of_lapses;
 use super::view::{EntryKnowledge, NodeView};
 use crate::config::{FirstProof, FirstTrust};
@@ -162,6 +163,7 @@ pub(crate) struct NodeClient {
     pub(super) entries_unstored_since: Option<Duration>,
     /// Time since boot when the node was last in step with the CA.
     pub(super) in_step_at: Duration,
+    pub(super) progress: ProgressTeller,
 }
 
 impl NodeClient {
@@ -207,7 +209,7 @@ impl NodeClient {
         let (refusals_in, refusals) = mpsc::channel(4);
         let (checkpoint, refused_checkpoint) = stored_checkpoint(&state);
         let status = NodeStatus { svid: svid.clone(), checkpoint, refused_checkpoint, ..NodeStatus::default() };
-        Ok(Self {
+        let mut prepared = Self {
             settings,
             state: Arc::new(state),
             node_key,
@@ -225,7 +227,10 @@ impl NodeClient {
             store_again_at: None,
             entries_unstored_since: None,
             in_step_at: boot,
-        })
+            progress: ProgressTeller::default(),
+        };
+        prepared.note_taint();
+        Ok(prepared)
     }
 
     /// What the node knows, whenever it changes.

@@ -10,8 +10,10 @@ use tonic::transport::Channel;
 use super::issuer::JwtIssuer;
 use super::istio::{CaTrust, IstioCa};
 use super::node::{NodeClient, NodeFailure, NodeStatus};
+use super::progress::ProgressTeller;
 use super::view::NodeView;
 use crate::identities::SvidIssuer;
+use crate::progress::Reports;
 
 /// What a CA can do for this node beyond issuing X.509-SVIDs. What it cannot is told as absent, and never made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub(crate) trait CaProvider: Send + 'static {
     /// Its door for certificates by a caller's own credential.
     fn istio_ca(&self) -> IstioCa;
 
+    /// Tells it how far the node is with what was sent, where that is spoken.
+    fn report(&mut self, reports: Reports);
+
     /// Keeps it up until the end.
     ///
     /// # Errors
@@ -100,6 +105,10 @@ impl CaProvider for NodeClient {
     fn istio_ca(&self) -> IstioCa {
         let Self { settings, .. } = self;
         IstioCa::new(settings.ca_address.clone(), CaTrust::Node(Self::views(self)), Arc::clone(&settings.clock))
+    }
+
+    fn report(&mut self, reports: Reports) {
+        self.progress = ProgressTeller::new(reports);
     }
 
     fn run(self: Box<Self>, shutdown: Shutdown) -> BoxFuture<'static, Result<(), NodeFailure>> {

@@ -60,7 +60,7 @@ impl NodeClient {
     }
 
     /// Sends our hello, and checks the CA's, which comes first.
-    async fn open_stream(&self, channel: Channel) -> Result<(Requests, tonic::Streaming<v1::SyncResponse>), CallFault> {
+    async fn open_stream(&mut self, channel: Channel) -> Result<(Requests, tonic::Streaming<v1::SyncResponse>), CallFault> {
         use v1::sync_request::Message as Ask;
         let (requests, outgoing) = mpsc::channel(16);
         let hello =
@@ -73,6 +73,7 @@ impl NodeClient {
             .map_err(|_| CallFault::Deadline(super::connection::CALL_DEADLINE))??;
         match first {
             Some(v1::sync_response::Message::Hello(hello)) => {
+                self.progress.begin(hello.features.iter().any(|feature| feature == wire::BUNDLE_PROGRESS));
                 wire::check_hello(Some(hello)).map_err(|fault| CallFault::Answer(fault.to_string()))?;
             }
             Some(v1::sync_response::Message::Update(_) | v1::sync_response::Message::Checkpoints(_)) | None => {
@@ -132,6 +133,7 @@ impl NodeClient {
                     }
                     self.store_again().await;
                     self.publish_health();
+                    self.tell_progress(&requests);
                 },
                 Some(outcome) = &mut renewal => {
                     renewing = false;
@@ -171,7 +173,7 @@ impl NodeClient {
             self.settings.metrics.alarm(Alarm::EntryRefused);
             tracing::error!(entry, %error, "an entry from the CA is refused: nobody gets an identity by it");
         }
-        match bundle {
+        match &bundle {
             BundleChange::Same => {}
             BundleChange::Newer => {
                 if let Some(bundle) = &view.bundle {
@@ -187,6 +189,7 @@ impl NodeClient {
         }
         let entries = EntryChange::between(&held, &view);
         self.view.send_replace(Arc::new(view));
+        self.note_taint();
         self.note_entries(entries).await;
         self.lifecycle.connected();
         self.status.send_modify(|status| {
@@ -194,8 +197,21 @@ impl NodeClient {
             status.trouble = None;
         });
         self.publish_health();
+        // Before the acknowledgement: of a new bundle nobody here has taken anything yet.
+        if let Some(progress) = self.next_progress(bundle == BundleChange::Newer) {
+            let progress = v1::SyncRequest { message: Some(v1::sync_request::Message::Progress(progress)) };
+            requests.send(progress).await.map_err(|_| CallFault::Unavailable("the sync stream ended".to_owned()))?;
+        }
         let ack = v1::SyncRequest { message: Some(v1::sync_request::Message::Ack(ack)) };
         requests.send(ack).await.map_err(|_| CallFault::Unavailable("the sync stream ended".to_owned()))
+    }
+
+    /// Tells what changed since the last word. A CA that does not listen at the moment is told later, as is one that has gone.
+    fn tell_progress(&mut self, requests: &Requests) {
+        let Ok(place) = requests.try_reserve() else { return };
+        if let Some(progress) = self.next_progress(false) {
+            place.send(v1::SyncRequest { message: Some(v1::sync_request::Message::Progress(progress)) });
+        }
     }
 
     /// A new agent SVID for a fresh key, over the connection that is live.

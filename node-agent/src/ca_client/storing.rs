@@ -67,13 +67,27 @@ impl NodeClient {
     pub(super) async fn hold(&mut self, svid: Arc<X509Svid>) {
         self.store_svid(Arc::clone(&svid)).await;
         let (now, boot, random) = (self.now(), self.boot(), self.random());
-        self.lifecycle.attested(Validity::of(&svid), now, boot, random);
         self.svid = Some(Arc::clone(&svid));
+        self.note_taint();
+        self.lifecycle.attested(Validity::of(&svid), now, boot, random);
         self.status.send_modify(|status| {
             status.svid = Some(svid);
             status.trouble = None;
         });
         self.publish_health();
+    }
+
+    /// Whether the agent SVID rests on a key that the bundle of now names as tainted.
+    pub(super) fn note_taint(&mut self) {
+        let bundle = self.view.borrow().bundle.clone();
+        let tainted = match (&self.svid, &bundle) {
+            (Some(svid), Some(bundle)) => svid.rests_on(bundle.tainted_keys(), bundle),
+            (Some(_) | None, _) => false,
+        };
+        if tainted && !self.lifecycle.is_tainted() {
+            tracing::warn!("the agent SVID rests on a tainted key: it is renewed at once");
+        }
+        self.lifecycle.taint(tainted);
     }
 
     async fn store_svid(&mut self, svid: Arc<X509Svid>) {

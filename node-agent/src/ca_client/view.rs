@@ -1,5 +1,6 @@
 //! What the node knows from the CA, and what an update changes in it. Pure.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ const MAX_ENTRIES: usize = 20_000;
 
 /// How well the entries of the node are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum EntryKnowledge {
+pub enum EntryKnowledge {
     /// Not at all: nobody can be told that it has no identity.
     #[default]
     None,
@@ -27,57 +28,66 @@ pub(crate) enum EntryKnowledge {
 
 impl EntryKnowledge {
     /// Whether they are known by whatever means.
-    pub(crate) fn is_any(self) -> bool {
+    pub fn is_any(self) -> bool {
         self != Self::None
     }
 }
 
 /// The node's name, its entries and the newest bundle.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NodeView {
+pub struct NodeView {
     /// The name that the operator gave the node; `None` before the first attestation.
-    pub(crate) node: Option<NodeName>,
+    pub node: Option<NodeName>,
     /// How well `entries` are known.
-    pub(crate) knowledge: EntryKnowledge,
-    pub(crate) entries: BTreeMap<EntryId, Arc<Entry>>,
-    pub(crate) bundle: Option<Arc<TrustBundle>>,
+    pub knowledge: EntryKnowledge,
+    /// What the node may hold, by name.
+    pub entries: BTreeMap<EntryId, Arc<Entry>>,
+    /// The newest that was taken.
+    pub bundle: Option<Arc<TrustBundle>>,
 }
 
 /// The view of now, whenever it changes.
-pub(crate) type NodeViews = tokio::sync::watch::Receiver<Arc<NodeView>>;
+pub type NodeViews = tokio::sync::watch::Receiver<Arc<NodeView>>;
 
 /// The place in one stream of updates.
 #[derive(Debug, Default)]
-pub(crate) struct StreamPosition {
+pub struct StreamPosition {
     /// The highest sequence applied; zero before the first.
     sequence: u64,
 }
 
 /// What an update did.
 #[derive(Debug)]
-pub(crate) struct Applied {
-    pub(crate) view: NodeView,
-    pub(crate) ack: v1::sync_request::Ack,
+pub struct Applied {
+    /// What the node knows from here on.
+    pub view: NodeView,
+    /// What the CA is told.
+    pub ack: v1::sync_request::Ack,
     /// Entries that were refused, with why: nobody gets an identity by them.
-    pub(crate) refused: Vec<(String, EntryError)>,
+    pub refused: Vec<(String, EntryError)>,
     /// What became of the bundle in it.
-    pub(crate) bundle: BundleChange,
+    pub bundle: BundleChange,
 }
 
 /// What an update said of the bundle.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum BundleChange {
+pub enum BundleChange {
     /// Nothing new.
     Same,
     /// A newer one, to be stored.
     Newer,
     /// One that was refused: older than ours, or other content under our sequence.
-    Refused { found: u64, held: u64 },
+    Refused {
+        /// Its sequence.
+        found: u64,
+        /// That of ours.
+        held: u64,
+    },
 }
 
 /// Why a stream of updates cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UpdateFault {
+pub enum UpdateFault {
     /// Sequences must count up.
     #[error("update {found} came after {last}")]
     Order {
@@ -108,7 +118,7 @@ impl StreamPosition {
     ///
     /// # Errors
     /// [`UpdateFault`]: nothing of the update was taken and the stream must be opened anew.
-    pub(crate) fn apply(
+    pub fn apply(
         &mut self,
         view: &NodeView,
         trust_domain: &TrustDomain,
@@ -162,24 +172,24 @@ fn remove(view: &mut NodeView, id: &str) {
     }
 }
 
-/// Takes a newer bundle. A sequence never goes back, and one sequence never means two contents.
-fn take_bundle(view: &mut NodeView, bundle: TrustBundle) -> BundleChange {
-    match &view.bundle {
-        Some(held) if bundle.sequence() < held.sequence() => {
-            BundleChange::Refused { found: bundle.sequence(), held: held.sequence() }
-        }
-        Some(held) if bundle.sequence() == held.sequence() => {
-            if bundle.same_content(held) {
-                BundleChange::Same
-            } else {
-                BundleChange::Refused { found: bundle.sequence(), held: held.sequence() }
-            }
-        }
-        Some(_) | None => {
-            view.bundle = Some(Arc::new(bundle));
-            BundleChange::Newer
-        }
+/// What a bundle that came is to one that is held. A sequence never goes back, and one sequence never means two contents. Under one
+/// sequence keys may only become tainted: an agent from before taints kept none with its bundle.
+pub(super) fn compare(held: &TrustBundle, came: &TrustBundle) -> BundleChange {
+    let refused = BundleChange::Refused { found: came.sequence(), held: held.sequence() };
+    match came.sequence().cmp(&held.sequence()) {
+        Ordering::Less => refused,
+        Ordering::Equal if !came.same_content(held) || !came.tainted_keys().is_superset(held.tainted_keys()) => refused,
+        Ordering::Equal if came.tainted_keys() == held.tainted_keys() => BundleChange::Same,
+        Ordering::Equal | Ordering::Greater => BundleChange::Newer,
     }
+}
+
+fn take_bundle(view: &mut NodeView, bundle: TrustBundle) -> BundleChange {
+    let change = view.bundle.as_ref().map_or(BundleChange::Newer, |held| compare(held, &bundle));
+    if change == BundleChange::Newer {
+        view.bundle = Some(Arc::new(bundle));
+    }
+    change
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use identity::{SpiffeId, TrustDomain};
 use pki::{
-    AudienceSet, Certificate, JWT_CLOCK_SKEW, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, PrivateKey, PublicKey,
-    SvidError, Timestamp, TrustBundle, X509Svid,
+    AudienceSet, Certificate, JWT_CLOCK_SKEW, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, MAX_TAINTED_KEYS, PrivateKey,
+    PublicKey, Sha256Digest, SvidError, Timestamp, TrustBundle, X509Svid,
 };
 use proto::v1;
 
@@ -14,12 +14,21 @@ const MAX_CHAIN: usize = 8;
 
 /// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerFault {
+pub enum AnswerFault {
     /// A part is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
+    /// A tainted key of the bundle is no digest.
+    #[error("its bundle names a tainted key that is no SHA-256 digest")]
+    TaintedKey,
+    /// More tainted keys than are kept.
+    #[error("its bundle names {found} tainted keys, at most {MAX_TAINTED_KEYS} are taken")]
+    TaintedKeys {
+        /// How many.
+        found: usize,
+    },
     /// The peer speaks another protocol.
-    #[error("it speaks protocol {found} (build {build}), this agent {ours} (build {our_build}): upgrade the older of the two")]
+    #[error("it speaks protocol {found} (build {build:?}), this agent {ours} (build {our_build}): upgrade the older of the two")]
     Protocol {
         /// Theirs.
         found: u32,
@@ -32,7 +41,7 @@ pub(crate) enum AnswerFault {
     },
     /// The peer requires what we do not know.
     #[error(
-        "it requires the feature {feature:?} (build {build}), which this agent (build {our_build}) does not know: upgrade the agent"
+        "it requires the feature {feature:?} (build {build:?}), which this agent (build {our_build}) does not know: upgrade the agent"
     )]
     Feature {
         /// What it requires.
@@ -128,23 +137,24 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
     }
 }
 
-/// The same at the beginning of a sync stream: with what is kept of the CA's audit chain.
+/// The same at the beginning of a sync stream: with what is kept of the CA's audit chain, and the promise to tell progress.
 pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditCheckpoint>) -> v1::Hello {
-    v1::Hello { features: vec![AUDIT_CHECKPOINTS.to_owned()], audit_checkpoint, ..hello(now) }
+    v1::Hello { features: [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS].map(str::to_owned).to_vec(), audit_checkpoint, ..hello(now) }
 }
 
 /// Checks what the CA says of itself. No feature is defined yet, so any that it requires is unknown.
 ///
 /// # Errors
 /// [`AnswerFault::Protocol`] or [`AnswerFault::Feature`].
-pub(crate) fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
+pub fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
     let v1::Hello { protocol, build, features: _, required_features, wall_clock: _, audit_checkpoint: _ } =
         hello.ok_or(AnswerFault::Missing("hello"))?;
     if protocol != v1::PROTOCOL_VERSION {
+        let build = beginning(&build);
         return Err(AnswerFault::Protocol { found: protocol, build, ours: v1::PROTOCOL_VERSION, our_build: BUILD });
     }
     match required_features.into_iter().next() {
-        Some(feature) => Err(AnswerFault::Feature { feature, build, our_build: BUILD }),
+        Some(feature) => Err(AnswerFault::Feature { feature: beginning(&feature), build: beginning(&build), our_build: BUILD }),
         None => Ok(()),
     }
 }
@@ -153,14 +163,20 @@ pub(crate) fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
 ///
 /// # Errors
 /// [`AnswerFault`] when it is another's or does not hold.
-pub(crate) fn bundle(bundle: v1::Bundle, ours: &TrustDomain) -> Result<TrustBundle, AnswerFault> {
-    let v1::Bundle { trust_domain, x509_authorities, sequence, jwt_authorities } = bundle;
+pub fn bundle(bundle: v1::Bundle, ours: &TrustDomain) -> Result<TrustBundle, AnswerFault> {
+    let v1::Bundle { trust_domain, x509_authorities, sequence, jwt_authorities, tainted_keys } = bundle;
     if trust_domain != ours.as_str() {
-        return Err(AnswerFault::OtherTrustDomain { found: trust_domain, ours: ours.clone() });
+        return Err(AnswerFault::OtherTrustDomain { found: beginning(&trust_domain), ours: ours.clone() });
     }
     let authorities = x509_authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
     let jwt_authorities = jwt_authorities.into_iter().map(jwt_authority).collect::<Result<Vec<_>, _>>()?;
-    Ok(TrustBundle::new(ours.clone(), authorities, sequence)?.with_jwt_authorities(jwt_authorities)?)
+    if tainted_keys.len() > MAX_TAINTED_KEYS {
+        return Err(AnswerFault::TaintedKeys { found: tainted_keys.len() });
+    }
+    let tainted_keys = tainted_keys.into_iter().map(|key| Sha256Digest::try_from(key).map_err(|_| AnswerFault::TaintedKey));
+    let tainted_keys = tainted_keys.collect::<Result<_, _>>()?;
+    let bundle = TrustBundle::new(ours.clone(), authorities, sequence)?.with_jwt_authorities(jwt_authorities)?;
+    Ok(bundle.with_tainted_keys(tainted_keys))
 }
 
 fn jwt_authority(authority: v1::JwtAuthority) -> Result<JwtAuthority, AnswerFault> {
@@ -179,7 +195,7 @@ fn jwt_authority(authority: v1::JwtAuthority) -> Result<JwtAuthority, AnswerFaul
 ///
 /// # Errors
 /// [`AnswerFault`] naming what does not agree.
-pub(crate) fn svid(
+pub fn svid(
     answer: v1::X509Svid,
     asked: &SpiffeId,
     key: PrivateKey,
@@ -208,7 +224,7 @@ pub(crate) fn svid(
 ///
 /// # Errors
 /// [`AnswerFault`] naming what does not agree.
-pub(crate) fn jwt_svid(
+pub fn jwt_svid(
     answer: v1::IssueJwtSvidResponse,
     asked: &SpiffeId,
     audiences: &AudienceSet,
@@ -232,6 +248,11 @@ pub(crate) fn jwt_svid(
     Ok(svid)
 }
 
+/// As much of a foreign text as is repeated in an error.
+fn beginning(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
 fn time(time: Option<prost_types::Timestamp>, what: &'static str) -> Result<Timestamp, AnswerFault> {
     let time = time.ok_or(AnswerFault::Missing(what))?;
     Ok(Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)))
@@ -239,4 +260,6 @@ fn time(time: Option<prost_types::Timestamp>, what: &'static str) -> Result<Time
 
 /// The feature of agents that keep checkpoints of the audit chain.
 const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
+/// The feature of agents that tell how far their node is with what they were sent, and of CAs that listen.
+pub(super) const BUNDLE_PROGRESS: &str = "bundle-progress";
 const BUILD: &str = env!("CARGO_PKG_VERSION");

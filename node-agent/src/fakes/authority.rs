@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use identity::{SpiffeId, TrustDomain};
 use pki::{
-    AudienceSet, AuthorityRole, AuthoritySpec, Certificate, JwtKey, JwtSvid, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey,
-    PublicKey, ReplicaByte, SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_jwt_svid, prepare_leaf,
+    AudienceSet, AuthorityRole, AuthoritySpec, Certificate, JwtAuthority, JwtKey, JwtSvid, KeyAlgorithm, LeafProfile,
+    LeafRequest, PrivateKey, PublicKey, ReplicaByte, SerialNumber, Sha256Digest, Timestamp, TrustBundle, X509Svid,
+    prepare_authority, prepare_jwt_svid, prepare_leaf,
 };
 use proto::v1;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+#[derive(Debug)]
 pub(crate) struct FakeAuthority {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) root: Certificate,
@@ -55,17 +57,46 @@ impl FakeAuthority {
         bundle.with_jwt_authorities(vec![self.jwt_key.authority().clone()]).unwrap()
     }
 
+    /// The bundle of several generations of a trust domain, of which nothing should rest on these keys any more.
+    pub(crate) fn bundle_of(generations: &[&Self], tainted: &[Sha256Digest], sequence: u64) -> TrustBundle {
+        let (roots, keys): (Vec<_>, Vec<_>) =
+            generations.iter().map(|authority| (authority.root.clone(), authority.jwt_key.authority().clone())).unzip();
+        let bundle = TrustBundle::new(generations[0].trust_domain.clone(), roots, sequence).unwrap();
+        bundle.with_jwt_authorities(keys).unwrap().with_tainted_keys(tainted.iter().copied().collect())
+    }
+
+    /// What a taint of the root names.
+    pub(crate) fn root_key(&self) -> Sha256Digest {
+        self.root.public_key().fingerprint()
+    }
+
+    /// What a taint of the issuing CA names.
+    pub(crate) fn issuer_key(&self) -> Sha256Digest {
+        self.issuer.public_key().fingerprint()
+    }
+
+    /// What a taint of the JWT key names.
+    pub(crate) fn token_key(&self) -> Sha256Digest {
+        self.jwt_key.authority().public_key().fingerprint()
+    }
+
     /// The bundle as it travels.
     pub(crate) fn wire_bundle(&self, sequence: u64) -> v1::Bundle {
-        let authority = self.jwt_key.authority();
+        Self::wire_of(&self.bundle(sequence))
+    }
+
+    /// Any bundle as it travels.
+    pub(crate) fn wire_of(bundle: &TrustBundle) -> v1::Bundle {
+        let jwt_authority = |authority: &JwtAuthority| v1::JwtAuthority {
+            key_id: authority.key_id().to_string(),
+            public_key: authority.public_key().spki_der().to_vec(),
+        };
         v1::Bundle {
-            trust_domain: self.trust_domain.to_string(),
-            x509_authorities: vec![self.root.der().to_vec()],
-            sequence,
-            jwt_authorities: vec![v1::JwtAuthority {
-                key_id: authority.key_id().to_string(),
-                public_key: authority.public_key().spki_der().to_vec(),
-            }],
+            trust_domain: bundle.trust_domain().to_string(),
+            x509_authorities: bundle.authorities().iter().map(|root| root.der().to_vec()).collect(),
+            sequence: bundle.sequence(),
+            jwt_authorities: bundle.jwt_authorities().iter().map(jwt_authority).collect(),
+            tainted_keys: bundle.tainted_keys().iter().map(|key| key.to_vec()).collect(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mtls::{ClientAuthentication, HandshakeLimits, MtlsListener, ServerTls, TlsStream};
-use pki::Timestamp;
+use pki::{Timestamp, TrustBundle, X509Svid};
 use proto::istio::istio_certificate_service_server;
 use proto::v1;
 use runtime::clock::Clock;
@@ -53,6 +53,8 @@ pub(crate) struct Answers {
     /// Waits so long before it answers a batch or a request for a JWT-SVID.
     pub(crate) slow_batch: Duration,
     pub(crate) protocol: u32,
+    /// What the CA says in its hello that it understands.
+    pub(crate) features: &'static [&'static str],
     pub(crate) ttl: Duration,
     /// Whom a bearer token proves, by path.
     pub(crate) bearer_is: &'static str,
@@ -60,6 +62,10 @@ pub(crate) struct Answers {
     pub(crate) refuse_certificate: Option<tonic::Status>,
     /// Leaves out all but the first so many elements of an answer.
     pub(crate) elements: usize,
+    /// Signs in the place of the authority that the CA began with.
+    pub(crate) successor: Option<Arc<FakeAuthority>>,
+    /// Is sent in the place of that authority's.
+    pub(crate) bundle: Option<TrustBundle>,
 }
 
 impl Default for Answers {
@@ -80,10 +86,13 @@ impl Default for Answers {
             lose_replies: 0,
             slow_batch: Duration::ZERO,
             protocol: v1::PROTOCOL_VERSION,
+            features: &["bundle-progress"],
             ttl: Duration::from_secs(600),
             bearer_is: "/web",
             refuse_certificate: None,
             elements: usize::MAX,
+            successor: None,
+            bundle: None,
         }
     }
 }
@@ -101,6 +110,10 @@ pub(crate) struct Seen {
     pub(crate) tokens_asked: Vec<(String, Vec<String>)>,
     pub(crate) streams: usize,
     pub(crate) acks: Vec<(u64, u64)>,
+    /// What agents say in their hello that they understand.
+    pub(crate) features: Vec<String>,
+    /// How many acknowledgements had come, and what the agent then said of its node.
+    pub(crate) progress: Vec<(usize, v1::sync_request::Progress)>,
     pub(crate) certificates: Vec<IstioCall>,
     /// Leaves that nodes attested by.
     pub(crate) provisioned: Vec<pki::Sha256Digest>,
@@ -112,6 +125,8 @@ pub(crate) struct FakeCa {
     pub(crate) answers: watch::Sender<Answers>,
     pub(crate) entries: watch::Sender<Vec<v1::Entry>>,
     seen: Arc<Mutex<Seen>>,
+    serving: watch::Sender<Arc<X509Svid>>,
+    trusted: watch::Sender<Arc<TrustBundle>>,
     /// Ends every stream and connection.
     hang_up: broadcast::Sender<()>,
     _trigger: ShutdownTrigger,
@@ -127,10 +142,15 @@ impl FakeCa {
         let now = Timestamp::from(clock.now());
         let authority = Arc::new(FakeAuthority::new(now));
         let serving = watch::Sender::new(authority.serving(path, now));
-        let bundle = watch::Sender::new(Arc::new(authority.bundle(1)));
-        let tls =
-            ServerTls::new(serving.subscribe(), bundle.subscribe(), ClientAuthentication::Optional, &[b"h2"], Arc::clone(&clock))
-                .sending_root();
+        let trusted = watch::Sender::new(Arc::new(authority.bundle(1)));
+        let tls = ServerTls::new(
+            serving.subscribe(),
+            trusted.subscribe(),
+            ClientAuthentication::Optional,
+            &[b"h2"],
+            Arc::clone(&clock),
+        )
+        .sending_root();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let limits = HandshakeLimits { pending: 64, per_address: 64, concurrent: 8, deadline: Duration::from_secs(5) };
@@ -142,6 +162,8 @@ impl FakeCa {
             answers: watch::Sender::new(Answers::default()),
             entries: watch::Sender::new(Vec::new()),
             seen: Arc::default(),
+            serving,
+            trusted,
             hang_up: broadcast::Sender::new(1),
             _trigger: trigger,
         };
@@ -179,6 +201,16 @@ impl FakeCa {
 
     pub(crate) fn answer(&self, change: impl FnOnce(&mut Answers)) {
         self.answers.send_modify(change);
+    }
+
+    /// From now on `signer` signs, this bundle counts and is told, and the CA shows a certificate of `server`.
+    pub(crate) fn rotate(&self, signer: &Arc<FakeAuthority>, server: &FakeAuthority, bundle: &TrustBundle, now: Timestamp) {
+        self.trusted.send_replace(Arc::new(bundle.clone()));
+        self.serving.send_replace(server.serving("/signet/ca/ca-1", now));
+        self.answer(|answers| {
+            answers.successor = Some(Arc::clone(signer));
+            answers.bundle = Some(bundle.clone());
+        });
     }
 
     pub(crate) fn hang_up(&self) {

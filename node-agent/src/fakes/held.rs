@@ -31,12 +31,13 @@ pub(crate) fn entry(id: &str, selectors: &[&str], age: i64, hint: &str) -> Entry
 pub(crate) fn available(authority: &FakeAuthority, entry: Entry) -> HeldIdentity {
     let now = Timestamp::from_unix_seconds(1_800_000_000);
     let svid = authority.svid(&entry.spiffe_id, Duration::from_secs(600), now);
-    HeldIdentity { entry: Arc::new(entry), state: IdentityState::Available(Arc::new(svid)), last_error: None }
+    HeldIdentity { entry: Arc::new(entry), state: IdentityState::Available(Arc::new(svid)), last_error: None, tainted: false }
 }
 
 /// That entry without one, and why the last try failed.
 pub(crate) fn missing(entry: Entry, last_error: Option<&str>) -> HeldIdentity {
-    HeldIdentity { entry: Arc::new(entry), state: IdentityState::Initializing, last_error: last_error.map(str::to_owned) }
+    let last_error = last_error.map(str::to_owned);
+    HeldIdentity { entry: Arc::new(entry), state: IdentityState::Initializing, last_error, tainted: false }
 }
 
 /// A caller with these selectors.

@@ -45,7 +45,7 @@ impl IstioCertificateService for Fake {
         let svid = self.svid(&id, &csr_der(&csr));
         let pem = |der: &[u8]| certificates_to_pem(&[Certificate::from_der(der).unwrap()]);
         let mut cert_chain: Vec<_> = svid.chain.iter().map(|der| pem(der)).collect();
-        let roots = if answers.strange_bundle { &self.stranger } else { &self.authority };
+        let roots = if answers.strange_bundle { &self.stranger } else { answers.successor.as_ref().unwrap_or(&self.authority) };
         cert_chain.push(roots.bundle(1).to_pem());
         cert_chain.truncate(answers.elements);
         Ok(Response::new(IstioCertificateResponse { cert_chain }))

@@ -42,12 +42,24 @@ impl Fake {
     }
 
     fn hello(&self) -> v1::Hello {
-        v1::Hello { protocol: self.answers().protocol, build: "fake".into(), ..v1::Hello::default() }
+        let Answers { protocol, features, .. } = self.answers();
+        let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+        v1::Hello { protocol, build: "fake".into(), features, ..v1::Hello::default() }
     }
 
     fn bundle(&self) -> v1::Bundle {
-        let authority = if self.answers().strange_bundle { &self.stranger } else { &self.authority };
-        authority.wire_bundle(self.answers().bundle_sequence)
+        let answers = self.answers();
+        if let Some(bundle) = &answers.bundle {
+            return FakeAuthority::wire_of(bundle);
+        }
+        let authority = if answers.strange_bundle { &self.stranger } else { &self.authority };
+        authority.wire_bundle(answers.bundle_sequence)
+    }
+
+    /// Who signs.
+    fn signer(&self) -> Arc<FakeAuthority> {
+        let Answers { stranger, successor, .. } = self.answers();
+        if stranger { Arc::clone(&self.stranger) } else { successor.unwrap_or_else(|| Arc::clone(&self.authority)) }
     }
 
     pub(super) fn svid(&self, id: &SpiffeId, csr: &[u8]) -> v1::X509Svid {
@@ -56,9 +68,8 @@ impl Fake {
         let own = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let key: &PublicKey = if answers.wrong_key { own.public_key() } else { request.public_key() };
         let id = answers.wrong_name.as_deref().map_or_else(|| id.clone(), |name| SpiffeId::parse(name).unwrap());
-        let authority = if answers.stranger { &self.stranger } else { &self.authority };
         let now = self.clock.now();
-        let chain = authority.chain(&id, key, answers.ttl, now.into());
+        let chain = self.signer().chain(&id, key, answers.ttl, now.into());
         v1::X509Svid {
             spiffe_id: id.to_string(),
             chain: chain.iter().map(|certificate| certificate.der().to_vec()).collect(),
@@ -220,7 +231,15 @@ impl v1::node_server::Node for Fake {
                             Ok(Some(v1::SyncRequest { message: Some(v1::sync_request::Message::Ack(ack)) })) => {
                                 fake.seen.lock().unwrap().acks.push((ack.sequence, ack.bundle_sequence));
                             }
-                            Ok(Some(_)) => {}
+                            Ok(Some(v1::SyncRequest { message: Some(v1::sync_request::Message::Progress(progress)) })) => {
+                                let mut seen = fake.seen.lock().unwrap();
+                                let acks = seen.acks.len();
+                                seen.progress.push((acks, progress));
+                            }
+                            Ok(Some(v1::SyncRequest { message: Some(v1::sync_request::Message::Hello(hello)) })) => {
+                                fake.seen.lock().unwrap().features = hello.features;
+                            }
+                            Ok(Some(v1::SyncRequest { message: None })) => panic!("a message without content"),
                             Ok(None) | Err(_) => return,
                         },
                         Ok(()) = entries.changed() => break,
@@ -255,9 +274,8 @@ impl v1::node_server::Node for Fake {
         let id = SpiffeId::parse(answers.wrong_name.as_deref().unwrap_or(&entry.spiffe_id)).unwrap();
         let audiences = answers.wrong_audience.map_or(audiences, |audience| vec![audience.to_owned()]);
         let audiences = AudienceSet::parse(&audiences).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let authority = if answers.stranger { &self.stranger } else { &self.authority };
         let now = self.clock.now();
-        let svid = authority.jwt_svid(&id, &audiences, answers.ttl.min(pki::MAX_JWT_TTL), now.into());
+        let svid = self.signer().jwt_svid(&id, &audiences, answers.ttl.min(pki::MAX_JWT_TTL), now.into());
         Ok(Response::new(v1::IssueJwtSvidResponse {
             token: svid.token().to_owned(),
             issued_at: Some(now.into()),

@@ -1,5 +1,6 @@
 //! What people see of the files: one status per set, and `signet_files_*`. docs/metrics.md is the list for people.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,8 +11,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use runtime::telemetry;
+use sds::SecretState;
+use tokio::sync::watch;
 
 use super::config::FileSetConfig;
+use crate::progress::Taken;
 
 type OneLabel = [(&'static str, &'static str); 1];
 
@@ -58,6 +62,8 @@ pub(crate) struct FileBoard(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     sets: Mutex<Vec<FileSetStatus>>,
+    /// What each set has taken, by its name.
+    taken: Mutex<BTreeMap<String, Arc<Taken<SecretState>>>>,
     states: Family<OneLabel, Gauge>,
     writes: Family<OneLabel, Counter>,
     reloads: Family<OneLabel, Counter>,
@@ -98,6 +104,21 @@ impl FileBoard {
     /// Every set, in the order of the configuration.
     pub(crate) fn sets(&self) -> Vec<FileSetStatus> {
         self.0.sets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the keeper of a set, to be told what is written and read back.
+    pub(super) fn follow(&self, name: &str, states: &watch::Receiver<Arc<SecretState>>) -> Arc<Taken<SecretState>> {
+        let taken = Arc::new(Taken::of(states));
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&taken));
+        taken
+    }
+
+    /// How many sets there are, and how many of them are not what the node holds now.
+    pub(crate) fn progress(&self) -> (usize, usize) {
+        let sets = self.sets();
+        let taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = |set: &&FileSetStatus| taken.get(&set.name).is_none_or(|taken| taken.is_behind());
+        (sets.len(), sets.iter().filter(behind).count())
     }
 
     /// Changes the status of one set.

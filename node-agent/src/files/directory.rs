@@ -13,7 +13,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, geteuid, symlinkat, unlinkat};
+use zeroize::Zeroizing;
 
 use super::contents::{NAMES, SetFile};
 
@@ -65,6 +66,12 @@ pub(super) enum DirectoryError {
         /// What is there.
         path: PathBuf,
     },
+    /// What was written is not what can be read.
+    #[error("{} was written, and does not read back as it was; look after the disk, or whoever else writes there", path.display())]
+    NotReadBack {
+        /// Which file or link.
+        path: PathBuf,
+    },
     /// No such user or group.
     #[error("the {what} {name} cannot be used: {why}")]
     Account {
@@ -90,7 +97,7 @@ pub(super) enum Step<'a> {
     Sweep,
     /// Makes the directory of the new set.
     Make,
-    /// Writes one file of it, whole, with its owner and mode.
+    /// Writes one file of it, whole, with its owner and mode, and reads it back.
     Write(&'a SetFile),
     /// Lets others into the set, and syncs it.
     Seal,
@@ -220,6 +227,20 @@ impl Switch<'_> {
         self.directory.current().is_ok_and(|current| current.is_some_and(|current| current == *self.set))
     }
 
+    /// Whether the new set counts, under every name by which a program reads it. What is in the files was read when they were written.
+    pub(super) fn check(&self, files: &[SetFile]) -> Result<(), DirectoryError> {
+        let SetDirectory { path, .. } = self.directory;
+        if !self.is_done() {
+            return Err(DirectoryError::NotReadBack { path: path.join(DATA) });
+        }
+        for file in files {
+            if !self.directory.has_link(file.name)? {
+                return Err(DirectoryError::NotReadBack { path: path.join(file.name) });
+            }
+        }
+        Ok(())
+    }
+
     /// Does one step. They are meant in the order of [`SetDirectory::steps`].
     pub(super) fn perform(&self, step: &Step<'_>) -> Result<(), DirectoryError> {
         let SetDirectory { path, fd } = self.directory;
@@ -271,7 +292,7 @@ impl Switch<'_> {
     fn write(&self, file: &SetFile) -> Result<(), DirectoryError> {
         let (set, place) = self.opened()?;
         let path = place.join(file.name);
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let opened = openat(&set, file.name, flags, Mode::from_bits_truncate(0o600)).map_err(failed("make", &path))?;
         let mut opened = File::from(opened);
         opened.write_all(&file.bytes).map_err(io_failed("write", &path))?;
@@ -280,7 +301,13 @@ impl Switch<'_> {
             fchown(&opened, owner, group).map_err(failed("change the owner of", &path))?;
         }
         fchmod(&opened, Mode::from_bits_truncate(file.mode)).map_err(failed("set the mode of", &path))?;
-        opened.sync_all().map_err(io_failed("sync", &path))
+        opened.sync_all().map_err(io_failed("sync", &path))?;
+        // By the descriptor: the file may be for somebody else alone by now.
+        let mut found = Zeroizing::new(vec![0; file.bytes.len()]);
+        let mut rest = [0];
+        opened.seek(SeekFrom::Start(0)).and_then(|_| opened.read_exact(&mut found)).map_err(io_failed("read back", &path))?;
+        let is_whole = found == file.bytes && opened.read(&mut rest).map_err(io_failed("read back", &path))? == 0;
+        if is_whole { Ok(()) } else { Err(DirectoryError::NotReadBack { path }) }
     }
 }
 

@@ -22,6 +22,7 @@ use super::contents;
 use super::directory::{DirectoryError, SetDirectory};
 use super::reload::reload;
 use crate::identities::IdentityState;
+use crate::progress::Taken;
 use crate::secrets::{CallerSecrets, Facts};
 
 /// Keeps one set.
@@ -33,6 +34,8 @@ pub(crate) struct FileKeeper {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     written: Option<Written>,
+    /// The state that the files were brought to last.
+    taken: Arc<Taken<SecretState>>,
     /// Whether the program is still to be told of what is written.
     untold: bool,
     backoff: Backoff,
@@ -55,6 +58,7 @@ impl FileKeeper {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let states = secrets.secrets_of(Facts { selectors: [config.selector.clone()].into(), unreadable: Vec::new() }, || true);
+        let taken = board.follow(&config.name, &states);
         Self {
             config: Arc::new(config),
             secrets,
@@ -63,6 +67,7 @@ impl FileKeeper {
             clock,
             entropy,
             written: None,
+            taken,
             untold: false,
             backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
         }
@@ -129,12 +134,31 @@ impl FileKeeper {
             self.show(FileSetState::NotReloaded, Some(why));
             return false;
         }
+        if wanted.is_ok() || !self.counts_without(&state) {
+            self.taken.take(&state);
+        }
         match wanted {
             Ok(_) => self.show(FileSetState::Current, None),
             Err(why) if self.written.is_some() => self.show(FileSetState::Withdrawn, Some(why)),
             Err(why) => self.show(FileSetState::Waiting, Some(why)),
         }
         true
+    }
+
+    /// Whether files that get no successor lie there under other authorities than the node trusts now: whoever reads them would meet
+    /// what these do not vouch for. It ends with the certificate in them.
+    fn counts_without(&self, state: &SecretState) -> bool {
+        let now = Timestamp::from(self.clock.now());
+        match (&self.written, &state.bundle) {
+            (Some(written), Some(bundle)) if written.bundle.authorities() == bundle.authorities() => false,
+            (Some(written), _) => now <= written.svid.leaf().not_after(),
+            // Of before the start: under which authorities is not known.
+            (None, _) => {
+                let sets = self.board.sets();
+                let set = sets.iter().find(|set| set.name == self.config.name);
+                set.and_then(|set| set.written.as_ref()).is_some_and(|(_, end)| now <= *end)
+            }
+        }
     }
 
     /// What belongs on disk now, or why nothing new does.
@@ -223,18 +247,24 @@ impl FileKeeper {
     }
 }
 
-/// Switches to a new set; with why the old one could not be removed.
+/// Switches to a new set and reads it back; with why the old one could not be removed.
 fn put(config: &FileSetConfig, set: &Written, seconds: u64, random: u64) -> Result<Option<DirectoryError>, DirectoryError> {
     let owner = config.ownership.resolve()?;
     let directory = SetDirectory::prepare(&config.directory)?;
     let files = contents::files(config, &set.svid, &set.bundle);
     let switch = directory.switch(seconds, random, owner);
+    let mut left = None;
     for step in directory.steps(&files) {
         if let Err(error) = switch.perform(&step) {
-            return if switch.is_done() { Ok(Some(error)) } else { Err(error) };
+            if !switch.is_done() {
+                return Err(error);
+            }
+            left = Some(error);
+            break;
         }
     }
-    Ok(None)
+    switch.check(&files)?;
+    Ok(left)
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(5);

@@ -28,6 +28,8 @@ pub(crate) struct HeldIdentity {
     pub(crate) state: IdentityState,
     /// Why the last try failed; `None` after a success.
     pub(crate) last_error: Option<String>,
+    /// Whether the SVID rests on a key that the bundle names as tainted.
+    pub(crate) tainted: bool,
 }
 
 /// Everything held, in the order of [`Entry::order`].
@@ -59,6 +61,16 @@ impl IdentityState {
 }
 
 impl Held {
+    /// How many SVIDs are held.
+    pub(crate) fn svids(&self) -> usize {
+        self.identities.iter().filter(|identity| identity.state.svid().is_some()).count()
+    }
+
+    /// How many of them rest on a tainted key.
+    pub(crate) fn tainted(&self) -> usize {
+        self.identities.iter().filter(|identity| identity.tainted).count()
+    }
+
     /// When the first identity that is held now ends, if nothing renews it.
     pub(crate) fn first_end(&self) -> Option<Timestamp> {
         self.identities.iter().filter_map(|identity| identity.state.svid()).map(|svid| svid.leaf().not_after()).min()

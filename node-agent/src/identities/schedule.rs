@@ -19,6 +19,9 @@ use crate::entry::{Entry, EntryId};
 pub(crate) const MAX_BATCH: usize = 500;
 /// Between tries for one identity.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
+/// The most SVIDs in one call that are replaced for a tainted key alone: all of a node's become due in one moment, as those of every
+/// other node do, and what is due for its age goes beside them.
+const MAX_TAINTED: usize = 64;
 /// A renewal is late when it has been due for longer than this part of the certificate's life.
 const LATE_PART: u32 = 10;
 
@@ -58,6 +61,8 @@ struct Record {
     state: IdentityState,
     /// Fetch at once, whatever the SVID held says.
     stale: bool,
+    /// The SVID held rests on a tainted key: fetch at once.
+    tainted: bool,
     in_flight: Option<Lane>,
     retry_not_before: Duration,
     backoff: Backoff,
@@ -69,6 +74,8 @@ struct Record {
 pub(crate) struct Schedule {
     records: BTreeMap<EntryId, Record>,
     revisions: u64,
+    /// The bundle whose tainted keys count.
+    bundle: Option<Arc<TrustBundle>>,
 }
 
 impl Record {
@@ -78,6 +85,7 @@ impl Record {
             revision,
             state: IdentityState::Initializing,
             stale: false,
+            tainted: false,
             in_flight: None,
             retry_not_before: Duration::ZERO,
             backoff: Backoff::new(RETRY.0, RETRY.1),
@@ -92,7 +100,7 @@ impl Record {
             IdentityState::Available(svid) => {
                 // With the clock set to before its first second this node cannot tell any more when its time comes.
                 let time_has_come = now >= svid.renew_at() || now < svid.leaf().not_before();
-                self.stale || (time_has_come && !self.entry.ends_with(svid.leaf().not_after()))
+                self.stale || self.tainted || (time_has_come && !self.entry.ends_with(svid.leaf().not_after()))
             }
         }
     }
@@ -137,10 +145,12 @@ impl Schedule {
     /// Takes an SVID from before a restart for an entry that has none. Whether it still holds was checked. One with other DNS
     /// names than the entry has now serves until the next is there, as when an entry is changed.
     pub(crate) fn restore(&mut self, entry: &EntryId, svid: X509Svid) -> bool {
+        let tainted = self.rests_on_tainted(&svid);
         match self.records.get_mut(entry) {
             Some(record) if matches!(record.state, IdentityState::Initializing) && record.entry.spiffe_id == *svid.id() => {
                 let asked: BTreeSet<_> = record.entry.dns_names.iter().map(ToString::to_string).collect();
                 record.stale = asked != svid.leaf().dns_sans().iter().cloned().collect();
+                record.tainted = tainted;
                 record.state = IdentityState::Available(Arc::new(svid));
                 true
             }
@@ -152,6 +162,30 @@ impl Schedule {
     /// fetches it anew. Says whether anything was withdrawn.
     pub(crate) fn withdraw_invalid(&mut self, bundle: &TrustBundle, now: Timestamp) -> bool {
         self.withdraw(|svid| svid.verify(bundle, now).map_err(|error| error.to_string()))
+    }
+
+    /// Has what rests on a tainted key of the bundle of now fetched anew at once; it serves until then.
+    pub(crate) fn note_taints(&mut self, bundle: &Arc<TrustBundle>) {
+        self.bundle = Some(Arc::clone(bundle));
+        let (mut found, mut all) = (0_usize, 0_usize);
+        for record in self.records.values_mut() {
+            let before = record.tainted;
+            let svid = record.state.svid();
+            record.tainted = svid.is_some_and(|svid| svid.rests_on(bundle.tainted_keys(), bundle));
+            if record.tainted && !before {
+                found += 1;
+                record.retry_not_before = Duration::ZERO;
+                record.backoff.reset();
+            }
+            all += usize::from(svid.is_some());
+        }
+        if found > 0 {
+            tracing::warn!(found, all, "SVIDs rest on a tainted key: they are replaced at once, and serve until then");
+        }
+    }
+
+    fn rests_on_tainted(&self, svid: &X509Svid) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| svid.rests_on(bundle.tainted_keys(), bundle))
     }
 
     /// Withdraws what has ended. Says whether anything was withdrawn.
@@ -170,6 +204,7 @@ impl Schedule {
             {
                 tracing::error!(id = %record.entry.spiffe_id, why, "an identity is withdrawn from its workloads");
                 record.state = IdentityState::Unavailable(why);
+                record.tainted = false;
                 withdrawn = true;
             }
         }
@@ -178,7 +213,8 @@ impl Schedule {
 
     /// The next batch of a lane, at most [`MAX_BATCH`], marked as under way; empty when nothing is due or one is under way.
     ///
-    /// In the background what has no SVID comes first, then what ends first.
+    /// In the background what has no SVID comes first; then at most [`MAX_TAINTED`] of what rests on a tainted key, before all what a
+    /// workload that is `waiting` is connected for; then what ends first.
     pub(crate) fn next_batch(&mut self, lane: Lane, waiting: &BTreeSet<EntryId>, now: Timestamp, boot: Duration) -> Vec<Order> {
         if self.records.values().any(|record| record.in_flight == Some(lane)) {
             return Vec::new();
@@ -193,7 +229,15 @@ impl Schedule {
             .filter(|record| record.in_flight.is_none() && boot >= record.retry_not_before && record.due(now))
             .filter(|record| lane_of(record) == lane)
             .collect();
-        due.sort_by_key(|record| record.state.svid().map(|svid| svid.leaf().not_after()));
+        due.sort_by_key(|record| {
+            let rank = (record.state.svid().is_some(), !record.tainted, record.tainted && !waiting.contains(&record.entry.id));
+            (rank, record.state.svid().map(|svid| svid.leaf().not_after()))
+        });
+        let mut tainted = 0;
+        due.retain(|record| {
+            tainted += usize::from(record.tainted);
+            !record.tainted || tainted <= MAX_TAINTED
+        });
         due.truncate(MAX_BATCH);
         let order = |record: &mut Record| {
             record.in_flight = Some(lane);
@@ -204,15 +248,18 @@ impl Schedule {
 
     /// An SVID that was checked takes the place of the one held.
     pub(crate) fn issued(&mut self, order: &Order, svid: X509Svid, now: Timestamp, boot: Duration, random: u8) {
+        let tainted = self.rests_on_tainted(&svid);
         let Some(record) = self.current(order) else { return };
         record.in_flight = None;
         record.last_error = None;
         record.stale = false;
-        if svid.renew_at() > now {
+        record.tainted = tainted;
+        if svid.renew_at() > now && !tainted {
             record.backoff.reset();
             record.retry_not_before = Duration::ZERO;
         } else {
-            // Clocks far apart make a new SVID due at once: without a pause node and CA would renew in a circle.
+            // Clocks far apart, or an answer that was signed before the taint, make a new SVID due at once: without a pause node and CA
+            // would renew in a circle.
             record.retry_not_before = boot.saturating_add(record.backoff.next_delay(random));
         }
         record.state = IdentityState::Available(Arc::new(svid));
@@ -251,6 +298,7 @@ impl Schedule {
                 entry: Arc::clone(&record.entry),
                 state: record.state.clone(),
                 last_error: record.last_error.clone(),
+                tainted: record.tainted,
             })
             .collect();
         identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
@@ -271,5 +319,7 @@ impl Schedule {
     }
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

@@ -215,6 +215,7 @@ impl IdentityWorker {
             && !self.checked_under.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, bundle))
         {
             self.schedule.withdraw_invalid(bundle, now);
+            self.schedule.note_taints(bundle);
             self.checked_under = Some(Arc::clone(bundle));
         }
         self.publish();

@@ -159,6 +159,77 @@ async fn from_the_sockets_to_a_served_identity_and_its_explanation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_told_which_streams_have_taken_a_new_bundle_and_when_nothing_rests_on_a_tainted_key() {
+    use crate::fakes::FakeAuthority;
+    use proto::workload::X509BundlesRequest;
+    use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+    use runtime::clock::Clock;
+
+    let bed = Bed::new().await;
+    bed.ca.entries.send_replace(vec![bed.ca.entry("mine", "/web", &format!("unix:uid:{}", nix::unistd::getuid()))]);
+    let server = bed.bind().await.unwrap();
+    let socket = server.addresses().api_socket.clone();
+    let (trigger, shutdown) = shutdown::channel();
+    #[expect(clippy::disallowed_methods, reason = "joined below")]
+    let running = tokio::spawn(server.run(shutdown));
+    // Bundle, streams, of them behind, SVIDs that rest on a tainted key: as told last.
+    let told = || bed.ca.seen().progress.last().map(|(_, p)| (p.bundle_sequence, p.streams, p.streams_behind, p.svids_tainted));
+    let until = async |what: &str, expected: (u64, u32, u32, u32)| {
+        for _ in 0..600 {
+            if told() == Some(expected) {
+                return;
+            }
+            bed.clock.advance(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what} never came true: {:?}", bed.ca.seen().progress);
+    };
+
+    let (say, asked) = tokio::sync::mpsc::unbounded_channel();
+    let ask = |last: Option<&DiscoveryResponse>| DiscoveryRequest {
+        resource_names: vec!["ROOTCA".to_owned()],
+        version_info: last.map(|last| last.version_info.clone()).unwrap_or_default(),
+        response_nonce: last.map(|last| last.nonce.clone()).unwrap_or_default(),
+        ..DiscoveryRequest::default()
+    };
+    say.send(ask(None)).unwrap();
+    let mut sds = SecretDiscoveryServiceClient::new(channel(socket.clone()).await);
+    let asked = tokio_stream::wrappers::UnboundedReceiverStream::new(asked);
+    let mut answers = sds.stream_secrets(asked).await.unwrap().into_inner();
+    let first = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap().unwrap().unwrap();
+    until("the stream without an answer", (5, 1, 1, 0)).await;
+    say.send(ask(Some(&first))).unwrap();
+    until("the answer", (5, 1, 0, 0)).await;
+    let mut bundles = tonic::Request::new(X509BundlesRequest {});
+    bundles.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
+    let mut workload = SpiffeWorkloadApiClient::new(channel(socket).await);
+    let mut bundles = workload.fetch_x509_bundles(bundles).await.unwrap().into_inner();
+    assert!(bundles.message().await.unwrap().is_some());
+    until("both have all", (5, 2, 0, 0)).await;
+
+    // A second root: the stream of SDS has it when it says so.
+    let (old, new) = (Arc::clone(&bed.ca.authority), Arc::new(FakeAuthority::new(bed.clock.now().into())));
+    bed.ca.answer(|answers| answers.bundle = Some(FakeAuthority::bundle_of(&[&old, &new], &[], 6)));
+    until("one of two has the bundle", (6, 2, 1, 0)).await;
+    assert!(bundles.message().await.unwrap().is_some());
+    let second = answers.message().await.unwrap().unwrap();
+    say.send(ask(Some(&second))).unwrap();
+    until("both have it", (6, 2, 0, 0)).await;
+
+    // The taint: the agent's SVID and the workload's are replaced, without a message on these streams.
+    bed.ca.rotate(&new, &new, &FakeAuthority::bundle_of(&[&old, &new], &[old.root_key()], 7), bed.clock.now().into());
+    until("nothing rests on the old root", (7, 2, 0, 0)).await;
+    let words = bed.ca.seen().progress;
+    assert!(words.iter().any(|(_, word)| word.bundle_sequence == 7 && word.svids_tainted > 0), "{words:?}");
+    bed.ca.rotate(&new, &new, &FakeAuthority::bundle_of(&[&new], &[old.root_key()], 8), bed.clock.now().into());
+    let third = answers.message().await.unwrap().unwrap();
+    say.send(ask(Some(&third))).unwrap();
+    until("all have the new root alone", (8, 2, 0, 0)).await;
+    trigger.fire();
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("ends in time").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_cannot_be_helped_ends_with_the_reason_and_its_twin_runs() {
     let bed = Bed::new().await;
     bed.ca.answer(|answers| answers.refuse_attestation = Some("TOKEN_EXPIRED"));

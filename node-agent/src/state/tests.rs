@@ -153,3 +153,16 @@ fn keys_under_a_passphrase_are_read_under_it_alone() {
     assert!(matches!(state.node_key(), Err(StateError::Protection { .. })));
     assert!(matches!(state.svid(), StoredSvid::Damaged(_)));
 }
+
+#[test]
+fn the_tainted_keys_are_kept_with_the_bundle() {
+    let bed = Bed::new();
+    let state = StateDir::open(&bed.path()).unwrap();
+    let bundle = FakeAuthority::bundle_of(&[&bed.authority], &[bed.authority.root_key(), bed.authority.token_key()], 9);
+    state.store_bundle(&bundle).unwrap();
+    assert_eq!(state.bundle(&bed.authority.trust_domain).unwrap().unwrap(), bundle);
+    // A file whose tainted keys cannot be read must not pass for one without any.
+    let text = std::fs::read_to_string(bed.file(BUNDLE)).unwrap();
+    std::fs::write(bed.file(BUNDLE), text.replace("signet_tainted_keys\":[\"", "signet_tainted_keys\":[\"=")).unwrap();
+    assert!(matches!(state.bundle(&bed.authority.trust_domain), Err(StateError::Damaged { .. })));
+}

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use proto::framing::Framing;
 use sds::SdsConnection;
 use tonic::Status;
 use tonic::body::Body;
@@ -112,8 +113,8 @@ impl HttpBody for HeldAnswer {
     }
 }
 
-/// A request that takes room for the largest of its messages, as soon as that is announced: the decoder behind it makes the room then,
-/// and keeps it.
+/// A request that takes room for the largest of its messages, as soon as that is announced: whatever reads behind it may make the room
+/// then, and tonic's decoder keeps it.
 struct MeteredRequest {
     body: Body,
     framing: Framing,
@@ -134,7 +135,7 @@ impl HttpBody for MeteredRequest {
         };
         if let Some(data) = frame.data_ref() {
             self.framing.read(data);
-            let largest = self.framing.largest;
+            let largest = self.framing.largest();
             if !self.room.widen(largest) {
                 let status = too_much(self.uid, self.room.share());
                 self.refusals.say("call", &status.message());
@@ -151,74 +152,5 @@ impl HttpBody for MeteredRequest {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Follows the length-prefixed messages of gRPC: a flag, four bytes of length, the message.
-#[derive(Debug, Default)]
-struct Framing {
-    /// Of the prefix that is being read.
-    prefix: usize,
-    length: u32,
-    /// Of the message that is being read.
-    left: usize,
-    /// Of the messages announced so far, prefix included.
-    largest: usize,
-}
-
-impl Framing {
-    fn read(&mut self, mut bytes: &[u8]) {
-        loop {
-            let of_message = self.left.min(bytes.len());
-            self.left -= of_message;
-            bytes = bytes.get(of_message..).unwrap_or_default();
-            let Some((first, rest)) = bytes.split_first() else { return };
-            bytes = rest;
-            self.prefix += 1;
-            if self.prefix > 1 {
-                self.length = self.length << 8 | u32::from(*first);
-            }
-            if self.prefix == PREFIX_BYTES {
-                self.left = usize::try_from(self.length).unwrap_or(usize::MAX);
-                self.largest = self.largest.max(self.left.saturating_add(PREFIX_BYTES));
-                (self.prefix, self.length) = (0, 0);
-            }
-        }
-    }
-}
-
-const PREFIX_BYTES: usize = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_are_found_however_the_bytes_are_cut() {
-        let mut stream = Vec::new();
-        for length in [3_u32, 0, 300, 7] {
-            stream.push(0);
-            stream.extend(length.to_be_bytes());
-            stream.extend(std::iter::repeat_n(0xff, usize::try_from(length).unwrap()));
-        }
-        for piece in [1, 2, 4, 5, 6, 7, 100, 1000] {
-            let mut framing = Framing::default();
-            stream.chunks(piece).for_each(|bytes| framing.read(bytes));
-            assert_eq!((framing.largest, framing.left, framing.prefix), (305, 0, 0), "in pieces of {piece}");
-        }
-    }
-
-    #[test]
-    fn a_message_counts_as_soon_as_it_is_announced() {
-        let mut framing = Framing::default();
-        framing.read(&[0, 0, 4, 0]);
-        assert_eq!(framing.largest, 0, "the length is not whole yet");
-        framing.read(&[0]);
-        assert_eq!(framing.largest, 0x0004_0005);
-        framing.read(&[0; 1000]);
-        assert_eq!((framing.largest, framing.left), (0x0004_0005, 0x0004_0000 - 1000));
-        let mut longest = Framing::default();
-        longest.read(&[1, 255, 255, 255, 255]);
-        assert_eq!(longest.largest, 0xffff_ffff + 5);
     }
 }

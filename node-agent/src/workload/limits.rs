@@ -13,7 +13,7 @@ pub struct WorkloadLimits {
     /// Calls and streams of one user, over all its connections.
     pub streams_per_uid: usize,
     /// Bytes that the requests of one user may take, over all its streams: for each stream, its largest message so far, also when it
-    /// was only announced, since the room that it took stays the stream's.
+    /// was only announced. An upper bound: services that read by tonic keep that room, SDS gives it back.
     pub request_bytes_per_uid: usize,
 }
 

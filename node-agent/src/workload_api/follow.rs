@@ -13,6 +13,7 @@ use super::content::{Content, Found};
 use super::metrics::{Call, WorkloadApiMetrics};
 use super::open_streams::OpenStream;
 use super::standing;
+use crate::progress::Taken;
 use crate::secrets::CallerState;
 use crate::workload::Caller;
 
@@ -27,6 +28,8 @@ struct Following<C> {
     states: watch::Receiver<Arc<CallerState>>,
     caller: Caller,
     sent: Option<C>,
+    /// The state whose message was handed out, or that needed none.
+    taken: Arc<Taken<CallerState>>,
     /// Runs while the caller waits.
     patience: Option<Pin<Box<Sleep>>>,
     call: Call,
@@ -53,7 +56,8 @@ pub(super) fn follow<C: Content>(
     metrics: WorkloadApiMetrics,
     open: OpenStream,
 ) -> Messages<C::Message> {
-    let following = Following::<C> { states, caller, sent: None, patience: None, call, metrics, _open: open };
+    let taken = open.follow(&states);
+    let following = Following::<C> { states, caller, sent: None, taken, patience: None, call, metrics, _open: open };
     Box::pin(stream::unfold(Some(following), |following| async {
         let mut following = following?;
         let next = following.next().await;
@@ -69,10 +73,11 @@ impl<C: Content> Following<C> {
         loop {
             let state = Arc::clone(&self.states.borrow_and_update());
             let (late, part) = match self.step(&state) {
-                Step::Send(content) => return Ok(self.send(content)),
+                Step::Send(content) => return Ok(self.send(&state, content)),
                 Step::End(status) => return Err(status),
                 Step::Wait(None) => {
                     self.patience = None;
+                    self.taken.take(&state);
                     (None, None)
                 }
                 Step::Wait(Some(status)) => (Some(status), None),
@@ -93,7 +98,7 @@ impl<C: Content> Following<C> {
                 biased;
                 changed = self.states.changed() => changed.map_err(|_| ended())?,
                 () = over => match (part, late) {
-                    (Some(content), _) => return Ok(self.send(content)),
+                    (Some(content), _) => return Ok(self.send(&state, content)),
                     (None, Some(status)) => return Err(status),
                     (None, None) => {}
                 },
@@ -114,8 +119,9 @@ impl<C: Content> Following<C> {
         }
     }
 
-    fn send(&mut self, content: C) -> C::Message {
+    fn send(&mut self, state: &Arc<CallerState>, content: C) -> C::Message {
         self.patience = None;
+        self.taken.take(state);
         let message = content.message();
         self.sent = Some(content);
         message

@@ -17,4 +17,5 @@ mod standing;
 
 pub(crate) use jwt_svids::JwtSvids;
 pub(crate) use metrics::WorkloadApiMetrics;
+pub(crate) use open_streams::OpenStreams;
 pub(crate) use service::WorkloadApi;

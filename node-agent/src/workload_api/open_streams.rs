@@ -1,11 +1,14 @@
-//! How many streams of the Workload API a connection may have open.
+//! How many streams of the Workload API a connection may have open, and how far the open ones are.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::metrics::WorkloadApiMetrics;
+use crate::progress::Taken;
+use crate::secrets::CallerState;
 use crate::workload::{Caller, Process};
 
 /// Most streams of one connection: a client needs one or two of each kind.
@@ -16,8 +19,10 @@ pub(super) const MAX_STREAMS: usize = 32;
 /// A connection is told by its handle of the process, which is made anew for each. An open stream holds the handle, so that its
 /// address cannot become another's.
 #[derive(Clone, Default)]
-pub(super) struct OpenStreams {
+pub(crate) struct OpenStreams {
     of_connections: Arc<Mutex<HashMap<usize, usize>>>,
+    /// What each of them has taken.
+    taken: Arc<Mutex<Vec<Weak<Taken<CallerState>>>>>,
     metrics: WorkloadApiMetrics,
 }
 
@@ -29,7 +34,7 @@ pub(super) struct OpenStream {
 
 impl OpenStreams {
     pub(super) fn new(metrics: WorkloadApiMetrics) -> Self {
-        Self { of_connections: Arc::default(), metrics }
+        Self { metrics, ..Self::default() }
     }
 
     /// Takes a place.
@@ -51,8 +56,30 @@ impl OpenStreams {
         Ok(OpenStream { streams: self.clone(), connection })
     }
 
+    /// For a stream of these states, to be told what it has taken. It counts as open for as long as this is kept.
+    pub(super) fn follow(&self, states: &watch::Receiver<Arc<CallerState>>) -> Arc<Taken<CallerState>> {
+        let taken = Arc::new(Taken::of(states));
+        let mut all = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|taken| taken.strong_count() > 0);
+        all.push(Arc::downgrade(&taken));
+        taken
+    }
+
+    /// How many streams are open, and how many of them were not sent what their caller has now.
+    pub(crate) fn progress(&self) -> (usize, usize) {
+        let all: Vec<_> = self.taken.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        (all.len(), all.iter().filter(|taken| taken.is_behind()).count())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, usize>> {
         self.of_connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenStream {
+    /// See [`OpenStreams::follow`].
+    pub(super) fn follow(&self, states: &watch::Receiver<Arc<CallerState>>) -> Arc<Taken<CallerState>> {
+        self.streams.follow(states)
     }
 }
 

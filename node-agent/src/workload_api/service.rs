@@ -44,6 +44,11 @@ impl WorkloadApi {
         Self { secrets, jwt, streams: OpenStreams::new(metrics.clone()), metrics }
     }
 
+    /// The streams that are open.
+    pub(crate) fn streams(&self) -> OpenStreams {
+        self.streams.clone()
+    }
+
     /// Adds the service to others of the socket. The header is asked for here alone, and before anything else is looked at.
     pub(crate) fn add_to(self, routes: Routes) -> Routes {
         let metrics = self.metrics.clone();

@@ -13,7 +13,7 @@ const MAX_ELEMENTS: usize = 16;
 
 /// An answer whose roots are ones that this node was told to trust. Whom its chain names is not checked yet.
 #[derive(Debug)]
-pub(crate) struct IstioAnswer {
+pub struct IstioAnswer {
     /// Leaf first, without the roots.
     chain: Vec<Certificate>,
     roots: Vec<Certificate>,
@@ -24,11 +24,7 @@ impl IstioAnswer {
     ///
     /// # Errors
     /// [`AnswerFault`]; [`AnswerFault::ForeignRoot`] when it brings an authority that `trusted` does not vouch for.
-    pub(super) fn parse(
-        answer: &istio::IstioCertificateResponse,
-        trusted: &TrustedRoots,
-        now: Timestamp,
-    ) -> Result<Self, AnswerFault> {
+    pub fn parse(answer: &istio::IstioCertificateResponse, trusted: &TrustedRoots, now: Timestamp) -> Result<Self, AnswerFault> {
         let istio::IstioCertificateResponse { cert_chain } = answer;
         if cert_chain.len() > MAX_ELEMENTS {
             return Err(AnswerFault::Elements { found: cert_chain.len() });
@@ -62,7 +58,7 @@ impl IstioAnswer {
     ///
     /// # Errors
     /// [`AnswerFault::Bundle`] when an authority in it is not fit for that trust domain.
-    pub(crate) fn bundle(&self, trust_domain: &TrustDomain, sequence: u64) -> Result<TrustBundle, AnswerFault> {
+    pub fn bundle(&self, trust_domain: &TrustDomain, sequence: u64) -> Result<TrustBundle, AnswerFault> {
         Ok(TrustBundle::new(trust_domain.clone(), self.roots.clone(), sequence)?)
     }
 
@@ -75,7 +71,7 @@ impl IstioAnswer {
     ///
     /// # Errors
     /// [`AnswerFault`] naming what does not agree.
-    pub(crate) fn into_svid(
+    pub fn into_svid(
         self,
         trust_domain: &TrustDomain,
         key: PrivateKey,

@@ -10,7 +10,7 @@ mod provider;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::IstioAnswer;
+pub use answer::IstioAnswer;
 pub(crate) use ca::{CaTrust, IstioCa, read_roots};
 pub use credential::CredentialSource;
 pub(crate) use credential::IstioCredential;

@@ -32,6 +32,7 @@ use crate::config::{IstioConfig, IstioIdentity};
 use crate::entry::{Entry, EntryId};
 use crate::identities::{IssueAnswer, IssueItem, SvidIssuer};
 use crate::metrics::AgentMetrics;
+use crate::progress::Reports;
 use crate::state::StateDir;
 
 /// Calls at the same time.
@@ -163,6 +164,9 @@ impl CaProvider for IstioProvider {
     fn istio_ca(&self) -> IstioCa {
         self.shared.ca.clone()
     }
+
+    /// Not spoken.
+    fn report(&mut self, _reports: Reports) {}
 
     fn run(self: Box<Self>, shutdown: Shutdown) -> BoxFuture<'static, Result<(), NodeFailure>> {
         Box::pin(async move {

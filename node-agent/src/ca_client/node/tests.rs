@@ -14,6 +14,8 @@ use crate::config::TokenSource;
 use crate::fakes::FakeCa;
 
 mod jwt;
+mod progress;
+mod taint;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 

@@ -137,3 +137,32 @@ fn the_entries_are_known_with_the_first_update_and_not_before() {
     let applied = bed.apply(&mut position, &before, bed.full(5, Vec::new())).unwrap();
     assert_eq!(applied.view.knowledge, EntryKnowledge::Synced, "no entry is an answer too");
 }
+
+#[test]
+fn under_one_sequence_keys_may_become_tainted_and_never_sound_again() {
+    let bed = Bed::new();
+    let (one, two) = ([1; 32], [2; 32]);
+    let bundle = |sequence, tainted: &[pki::Sha256Digest]| FakeAuthority::bundle_of(&[&bed.authority], tainted, sequence);
+    let held = bundle(5, &[one]);
+    let refused = BundleChange::Refused { found: 5, held: 5 };
+    assert_eq!(compare(&held, &bundle(5, &[one])), BundleChange::Same);
+    assert_eq!(compare(&held, &bundle(5, &[one, two])), BundleChange::Newer);
+    assert_eq!(compare(&held, &bundle(5, &[])), refused);
+    assert_eq!(compare(&held, &bundle(5, &[two])), refused);
+    assert_eq!(compare(&held, &bundle(6, &[])), BundleChange::Newer);
+    assert_eq!(compare(&held, &bundle(4, &[one, two])), BundleChange::Refused { found: 4, held: 5 });
+    assert_eq!(compare(&held, &FakeAuthority::bundle_of(&[&bed.other], &[one, two], 5)), refused);
+}
+
+#[test]
+fn tainted_keys_are_digests_and_bounded() {
+    let bed = Bed::new();
+    let take = |tainted_keys: Vec<Vec<u8>>| {
+        wire::bundle(v1::Bundle { tainted_keys, ..bed.authority.wire_bundle(5) }, &bed.authority.trust_domain)
+    };
+    assert_eq!(take(vec![vec![1; 32]]).unwrap().tainted_keys().len(), 1);
+    assert!(matches!(take(vec![vec![1; 31]]), Err(AnswerFault::TaintedKey)));
+    let many = |count: usize| (0..count).map(|number| pki::sha256(&number.to_be_bytes()).to_vec()).collect();
+    assert!(take(many(pki::MAX_TAINTED_KEYS)).is_ok());
+    assert!(matches!(take(many(pki::MAX_TAINTED_KEYS + 1)), Err(AnswerFault::TaintedKeys { found: 1025 })));
+}

@@ -227,3 +227,24 @@ fn only_names_of_ours_are_swept() {
     put(&path, "new", 2);
     assert_eq!(entries(&path).len(), 10, "{:?}", entries(&path));
 }
+
+#[test]
+fn a_switch_that_is_not_seen_under_every_name_does_not_pass() {
+    let (_bed, path) = directory();
+    put(&path, "old", 0);
+    let directory = SetDirectory::prepare(&path).unwrap();
+    let (files, switch) = (set("new"), directory.switch(1_800_000_000, 7, (None, None)));
+    for step in directory.steps(&files) {
+        if matches!(step, Step::Switch) {
+            assert!(matches!(switch.check(&files), Err(DirectoryError::NotReadBack { .. })), "the old set counts");
+        }
+        switch.perform(&step).unwrap();
+    }
+    switch.check(&files).unwrap();
+    std::fs::remove_file(path.join("key.pem")).unwrap();
+    let error = switch.check(&files).unwrap_err();
+    assert!(matches!(&error, DirectoryError::NotReadBack { path } if path.ends_with("key.pem")), "{error}");
+    // Another switch took over: this one's set is not the one that is read.
+    put(&path, "newer", 8);
+    assert!(matches!(switch.check(&files), Err(DirectoryError::NotReadBack { .. })));
+}

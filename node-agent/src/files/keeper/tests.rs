@@ -72,7 +72,8 @@ impl Bed {
         let entry = self.entry(path, selector);
         let now = Timestamp::from(self.clock.now());
         let svid = Arc::new(self.authority.svid(&entry.spiffe_id, Duration::from_secs(600), now));
-        let identity = HeldIdentity { entry, state: IdentityState::Available(Arc::clone(&svid)), last_error: None };
+        let identity =
+            HeldIdentity { entry, state: IdentityState::Available(Arc::clone(&svid)), last_error: None, tainted: false };
         self.publish(vec![identity]);
         svid
     }
@@ -143,7 +144,7 @@ async fn an_entry_for_files_is_for_files_alone() {
     let entry = Entry { selectors: selectors.clone().into(), ..bed.entry("/web", "signet:file:web").as_ref().clone() };
     let svid = bed.authority.svid(&id, Duration::from_secs(600), bed.clock.now().into());
     let state = IdentityState::Available(Arc::new(svid));
-    bed.publish(vec![HeldIdentity { entry: Arc::new(entry), state, last_error: None }]);
+    bed.publish(vec![HeldIdentity { entry: Arc::new(entry), state, last_error: None, tainted: false }]);
     bed.keeper.settle().await;
     assert_eq!(bed.state().0, FileSetState::Waiting);
     let process = bed.secrets.secrets_of(Facts { selectors: [selectors[1].clone()].into(), unreadable: Vec::new() }, || true);
@@ -161,6 +162,7 @@ async fn files_stay_when_the_identity_goes_and_the_status_says_so() {
         entry: bed.entry("/web", "signet:file:web"),
         state: IdentityState::Unavailable("the CA cannot be reached".to_owned()),
         last_error: None,
+        tainted: false,
     };
     for (identities, why) in [(vec![gone], "the CA cannot be reached"), (Vec::new(), "signet entry create")] {
         bed.publish(identities);
@@ -247,4 +249,59 @@ async fn it_runs_until_the_shutdown_and_writes_what_comes() {
     };
     let (ended, ()) = tokio::join!(keeper.run(shutdown), watching);
     ended.unwrap();
+}
+
+#[tokio::test]
+async fn a_set_is_behind_until_it_is_written_and_read_back_and_its_program_was_told() {
+    let mut bed = Bed::new(true);
+    assert_eq!(bed.board.progress(), (1, 1), "nobody has looked yet");
+    bed.keeper.settle().await;
+    assert_eq!(bed.board.progress(), (1, 0), "nothing is to be written");
+    bed.hold("/web", "signet:file:web");
+    assert_eq!(bed.board.progress(), (1, 1));
+    assert!(!bed.keeper.settle().await);
+    assert_eq!((bed.state().0, bed.board.progress()), (FileSetState::NotReloaded, (1, 1)));
+    std::fs::write(format!("{}-may", bed.reloaded.display()), "").unwrap();
+    assert!(bed.keeper.settle().await);
+    assert_eq!(bed.board.progress(), (1, 0));
+
+    // A write that fails leaves the older set, and that is not the newest.
+    let data = bed.directory.join("..data");
+    let moved = bed.directory.join("moved");
+    std::fs::rename(&data, &moved).unwrap();
+    std::fs::write(&data, "").unwrap();
+    bed.hold("/web", "signet:file:web");
+    assert!(!bed.keeper.settle().await);
+    assert_eq!((bed.state().0, bed.board.progress()), (FileSetState::NotWritten, (1, 1)));
+    std::fs::rename(&moved, &data).unwrap();
+    assert!(bed.keeper.settle().await);
+    assert_eq!(bed.board.progress(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_set_without_a_successor_is_behind_while_it_is_good_and_lies_under_other_authorities() {
+    let mut bed = Bed::new(false);
+    bed.hold("/web", "signet:file:web");
+    assert!(bed.keeper.settle().await);
+    bed.publish(Vec::new());
+    assert!(bed.keeper.settle().await);
+    assert_eq!((bed.state().0, bed.board.progress()), (FileSetState::Withdrawn, (1, 0)), "the same authorities");
+
+    let other = FakeAuthority::new(Timestamp::from_unix_seconds(NOW));
+    let both = Arc::new(FakeAuthority::bundle_of(&[&bed.authority, &other], &[], 2));
+    let publish = |bed: &Bed| {
+        let bundle = Some(Arc::clone(&both));
+        bed.secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle, identities: Vec::new() });
+    };
+    publish(&bed);
+    assert!(bed.keeper.settle().await);
+    assert_eq!(bed.board.progress(), (1, 1));
+    // After a restart nobody knows under which authorities it was written.
+    bed.keeper.written = None;
+    bed.publish(Vec::new());
+    assert!(bed.keeper.settle().await);
+    assert_eq!((bed.state().0, bed.board.progress()), (FileSetState::Waiting, (1, 1)));
+    bed.clock.advance(Duration::from_secs(700));
+    assert!(bed.keeper.settle().await);
+    assert_eq!(bed.board.progress(), (1, 0), "it has ended");
 }

@@ -277,3 +277,111 @@ fn a_certificate_that_ends_with_its_entry_is_not_renewed_until_the_entry_gets_a_
     ca.issue_all(&mut lasting, 0);
     assert_eq!(lasting.next_batch(Lane::Background, &NOBODY, at(99), boot(99)).len(), 1);
 }
+
+fn tainted_by(ca: &Ca, keys: &[pki::Sha256Digest], sequence: u64) -> Arc<TrustBundle> {
+    Arc::new(FakeAuthority::bundle_of(&[&ca.0], keys, sequence))
+}
+
+fn tainted(schedule: &Schedule) -> usize {
+    schedule.held(EntryKnowledge::Synced, None).tainted()
+}
+
+#[test]
+fn what_rests_on_a_tainted_key_serves_on_and_is_replaced_at_once_by_what_does_not() {
+    for key in [FakeAuthority::issuer_key, FakeAuthority::root_key] {
+        let (old, new) = (Ca::new(), Ca::new());
+        let mut schedule = schedule([entry(1), entry(2)]);
+        old.issue_all(&mut schedule, 0);
+        let keys = |count: usize| [key(&old.0), [9; 32]][..count].to_vec();
+        let bundle = |count| Arc::new(FakeAuthority::bundle_of(&[&old.0, &new.0], &keys(count), 2));
+        schedule.note_taints(&bundle(0));
+        assert_eq!(tainted(&schedule), 0);
+        assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
+
+        schedule.note_taints(&bundle(1));
+        assert_eq!((tainted(&schedule), states(&schedule)), (2, vec!["available", "available"]));
+        let orders = schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1));
+        assert_eq!(ids(&orders), ["e0001", "e0002"]);
+        schedule.issued(&orders[0], new.svid(&orders[0], 1), at(1), boot(1), 128);
+        schedule.failed(&orders[1], "away".to_owned(), None, boot(1), 128);
+        assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available", "available"]));
+        assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty(), "the other one waits");
+        // A key that nothing rests on makes nothing due, and ends no wait.
+        schedule.note_taints(&bundle(2));
+        assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
+        let orders = schedule.next_batch(Lane::Background, &NOBODY, at(5), boot(5));
+        assert_eq!(ids(&orders), ["e0002"]);
+        schedule.issued(&orders[0], new.svid(&orders[0], 5), at(5), boot(5), 128);
+        assert_eq!(tainted(&schedule), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_rests_on_a_tainted_key_itself_is_taken_and_replaced_without_a_circle() {
+    let (ca, sound) = (Ca::new(), Ca::new());
+    let mut schedule = schedule([entry(1)]);
+    let orders = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0));
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.issuer_key()], 2));
+    schedule.issued(&orders[0], ca.svid(&orders[0], 0), at(0), boot(0), 128);
+    assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available"]));
+    let mut asked = Vec::new();
+    for now in 0..40 {
+        for order in schedule.next_batch(Lane::Background, &NOBODY, at(now), boot(now)) {
+            schedule.issued(&order, ca.svid(&order, now), at(now), boot(now), 128);
+            asked.push(now);
+        }
+    }
+    assert!(asked.len() >= 3 && asked.windows(2).all(|pair| pair[1] > pair[0]), "{asked:?}");
+    assert!(asked.len() < 10, "ever more rarely: {asked:?}");
+    let order = (40..300).find_map(|now| schedule.next_batch(Lane::Background, &NOBODY, at(now), boot(now)).pop()).unwrap();
+    schedule.issued(&order, sound.svid(&order, 0), at(1), boot(1), 128);
+    assert_eq!(tainted(&schedule), 0);
+}
+
+#[test]
+fn tainted_ones_go_in_small_batches_whoever_waits_first_and_hold_up_neither_what_is_missing_nor_what_ends() {
+    let ca = Ca::new();
+    let all = 1..=200;
+    let mut schedule = schedule(all.clone().map(entry));
+    ca.issue_all(&mut schedule, 0);
+    // One that nothing taints, and whose time has come; one that has nothing.
+    let late = 900;
+    let with = |more: &[u32]| map(all.clone().chain(more.iter().copied()).map(entry));
+    schedule.set_entries(&with(&[late]));
+    let order = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0)).pop().unwrap();
+    let sound = Ca::new();
+    schedule.issued(&order, sound.svid(&order, 0), at(0), boot(0), 128);
+    schedule.set_entries(&with(&[late, 901]));
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2));
+    assert_eq!(tainted(&schedule), 200);
+
+    let waiting: BTreeSet<_> = [150, 7].map(|number| entry(number).id.clone()).into();
+    let orders = schedule.next_batch(Lane::Background, &waiting, at(70), boot(70));
+    let ids = ids(&orders);
+    assert_eq!(&ids[..3], ["e0901", "e0007", "e0150"]);
+    assert_eq!((ids.len(), ids[ids.len() - 1]), (1 + MAX_TAINTED + 1, "e0900"));
+    assert!(schedule.next_batch(Lane::Background, &waiting, at(70), boot(70)).is_empty(), "one batch at a time");
+    let mut batches = vec![orders];
+    while let Some(orders) = batches.pop().filter(|orders| !orders.is_empty()) {
+        for order in &orders {
+            schedule.issued(order, sound.svid(order, 70), at(70), boot(70), 128);
+        }
+        let next = schedule.next_batch(Lane::Background, &NOBODY, at(70), boot(70));
+        assert!(next.len() <= MAX_TAINTED);
+        batches.push(next);
+    }
+    assert_eq!((tainted(&schedule), states(&schedule).len()), (0, 202));
+}
+
+#[test]
+fn one_from_before_a_restart_that_rests_on_a_tainted_key_serves_until_its_successor_is_there() {
+    let (ca, entry) = (Ca::new(), entry(1));
+    let mut schedule = schedule([Arc::clone(&entry)]);
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2));
+    assert!(schedule.restore(&entry.id, ca.0.svid(&entry.spiffe_id, Duration::from_secs(101), at(0))));
+    assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available"]));
+    assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).len(), 1);
+    // What is withdrawn rests on nothing any more.
+    schedule.withdraw_expired(at(500));
+    assert_eq!((tainted(&schedule), states(&schedule)), (0, vec!["unavailable"]));
+}

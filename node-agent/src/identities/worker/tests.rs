@@ -326,3 +326,37 @@ async fn what_the_cache_has_is_served_at_once_where_an_entry_grants_it_and_it_st
         assert!(ids(caller).is_empty(), "{why}");
     }
 }
+
+#[tokio::test]
+async fn a_taint_renews_what_rests_on_the_key_while_every_caller_keeps_what_it_has() {
+    let bed = Bed::new(How::Sound);
+    let (one, two) = (bed.caller(1), bed.caller(2));
+    bed.entries([1, 2, 3]);
+    bed.until("all are there", || ids(&one) == ["/w1"] && ids(&two) == ["/w2"] && bed.secrets.held().svids() == 3).await;
+    let (old, new) = (&bed.issuer.authority, &bed.issuer.stranger);
+    let publish = |keys: &[pki::Sha256Digest], sequence| {
+        let bundle = Some(Arc::new(FakeAuthority::bundle_of(&[old, new], keys, sequence)));
+        bed.view.send_modify(|view| *view = Arc::new(NodeView { bundle, ..NodeView::clone(view) }));
+    };
+    publish(&[], 2);
+    let sequence = || bed.secrets.held().bundle.as_ref().map(|bundle| bundle.sequence());
+    bed.until("the new root is told", || sequence() == Some(2)).await;
+    let asked = bed.asked().len();
+
+    bed.issuer.permits.forget_permits(1000);
+    *bed.issuer.how.lock().unwrap() = How::Stranger;
+    publish(&[old.root_key()], 3);
+    bed.until("they are asked for in one batch", || bed.asked().len() == asked + 1).await;
+    assert_eq!(bed.asked()[asked], ["w1", "w2", "w3"], "those whom a caller waits for first");
+    assert_eq!((bed.secrets.held().tainted(), ids(&one), ids(&two)), (3, vec!["/w1".to_owned()], vec!["/w2".to_owned()]));
+    bed.issuer.permits.add_permits(1000);
+    bed.until("nothing rests on it any more", || bed.secrets.held().tainted() == 0).await;
+    let bundle = bed.secrets.held().bundle.clone().unwrap();
+    for caller in [&one, &two] {
+        assert!(!caller.borrow().svids[0].rests_on(bundle.tainted_keys(), &bundle));
+    }
+    let asked = bed.asked().len();
+    publish(&[old.root_key(), old.issuer_key()], 4);
+    bed.until("the next bundle is there", || sequence() == Some(4)).await;
+    assert_eq!(bed.asked().len(), asked, "once is enough");
+}

@@ -8,7 +8,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::super::caller::{AttestError, Caller, Peer};
 use super::children::{
-    ControlGroup, Running, attest_pid, child, child_arguments, copy_of_sleep, possible, skipped, sleeper, wait_for_exec,
+    ControlGroup, Running, as_child, attest_pid, child, copy_of_sleep, possible, skipped, sleeper, wait_for_exec,
 };
 
 fn path_selector(path: &Path) -> Selector {
@@ -228,7 +228,7 @@ fn pid_0_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut inside = Command::new("unshare");
     inside.args(["-Urpf", "--kill-child", "--mount-proc"]).arg(std::env::current_exe().unwrap());
-    inside.args(child_arguments("says_who_connects_to_it"));
+    as_child(&mut inside, "says_who_connects_to_it");
     let mut said = Vec::new();
     for (name, mut command) in [("inside", inside), ("outside", child("says_who_connects_to_it"))] {
         let socket = directory.path().join(name);

@@ -111,7 +111,7 @@ async fn half_sent_requests_of_one_user_take_their_share_of_memory_and_no_more()
     served(&host.socket).await.unwrap();
 }
 
-/// What a stream's largest message took stays taken while the stream lives, since the decoder keeps the room.
+/// What a stream's largest message took stays taken while the stream lives, whether or not its reader keeps the room.
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_requests_count_while_their_stream_lives() {
     let host = with(|limits| limits.request_bytes_per_uid = 1 << 20);

@@ -101,14 +101,18 @@ pub(super) fn wait_for_exec(pid: i32, program: &Path) {
 /// This binary, running one function of this module.
 pub(super) fn child(function: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(child_arguments(function));
+    as_child(&mut command, function);
     command
 }
 
-pub(super) fn child_arguments(function: &str) -> [String; 4] {
+/// The same by a command that ends with the path of this binary.
+pub(super) fn as_child(command: &mut Command, function: &str) {
     let name = format!("workload::tests::children::{function}");
-    [name, "--exact".to_owned(), "--ignored".to_owned(), "--nocapture".to_owned()]
+    command.args([&name, "--exact", "--nocapture"]).env(CHILD, "1");
 }
+
+/// Set for children, and for nobody who runs all tests.
+const CHILD: &str = "SIGNET_TEST_CHILD";
 
 const SAYS: &str = "child says: ";
 
@@ -117,7 +121,12 @@ fn say(what: impl std::fmt::Display) {
     std::io::stdout().flush().unwrap();
 }
 
-/// The next line of standard input; empty when nobody started this as a child.
+/// What a child is first told; `None` when nobody started this as one.
+fn told() -> Option<String> {
+    variable(CHILD).map(|_| listen())
+}
+
+/// The next line of standard input.
 fn listen() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
@@ -125,12 +134,8 @@ fn listen() -> String {
 }
 
 #[test]
-#[ignore = "a child of other tests"]
 fn connects_and_hands_its_socket_to_a_child() {
-    let socket = listen();
-    if socket.is_empty() {
-        return;
-    }
+    let Some(socket) = told() else { return };
     let stream = StdUnixStream::connect(socket).unwrap();
     let heir = Command::new("/bin/sleep")
         .arg("60")
@@ -145,12 +150,8 @@ fn connects_and_hands_its_socket_to_a_child() {
 }
 
 #[test]
-#[ignore = "a child of other tests"]
 fn connects_and_becomes_another_user() {
-    let socket = listen();
-    if socket.is_empty() {
-        return;
-    }
+    let Some(socket) = told() else { return };
     let _connection = StdUnixStream::connect(socket).unwrap();
     say("connected");
     listen();
@@ -160,12 +161,8 @@ fn connects_and_becomes_another_user() {
 }
 
 #[test]
-#[ignore = "a child of other tests"]
 fn says_who_connects_to_it() {
-    let path = listen();
-    if path.is_empty() {
-        return;
-    }
+    let Some(path) = told() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::UnixListener::bind(path).unwrap();
@@ -179,9 +176,8 @@ fn says_who_connects_to_it() {
 }
 
 #[test]
-#[ignore = "a child of other tests"]
 fn attests_a_thousand_times_and_counts_its_descriptors() {
-    if listen().is_empty() {
+    if told().is_none() {
         return;
     }
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -224,7 +220,10 @@ pub(super) fn skipped(test: &str, need: &str) {
     eprintln!("{test} did not run: it needs {need}");
 }
 
-#[expect(clippy::disallowed_methods, reason = "`./test` tells its tests through the environment what it promised")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "`./test` and tests tell others through the environment what they promised or want"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -8,12 +8,12 @@ use proto::envoy::envoy::config::core::v3::data_source::Specifier;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
 use proto::envoy::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest};
 use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
-use sds::SecretState;
+use sds::{SecretState, StreamProgress};
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::socket::{Host, channel, state};
+use super::socket::{Host, Stream, channel, state};
 
 struct Incremental {
     requests: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
@@ -160,4 +160,43 @@ async fn streams_of_one_token_share_it_while_one_is_open_and_nobody_else_does() 
     assert!(host.source.tokens.lock().unwrap().values().flatten().all(watch::Sender::is_closed), "nothing is kept");
     drop(open(&first, "good.a.a").await);
     assert_eq!(brought("good.a.a"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_counts_the_streams_of_callers_and_of_tokens_until_their_answers_and_their_ends() {
+    let host = Host::start();
+    let connection = channel(&host.socket).await;
+    let until = async |streams: usize, behind: usize| {
+        for _ in 0..2000 {
+            if host.progress.now() == (StreamProgress { streams, behind }) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it is {:?}, not {streams} and {behind}", host.progress.now());
+    };
+    let mut own = Stream::open(&connection, &["default"]).await.unwrap();
+    until(1, 1).await;
+    own.next().await.unwrap();
+    until(1, 0).await;
+    let (requests, outgoing) = mpsc::unbounded_channel();
+    requests.send(DiscoveryRequest { resource_names: names(&["default"]), ..Default::default() }).unwrap();
+    let mut request = tonic::Request::new(tokio_stream::wrappers::UnboundedReceiverStream::new(outgoing));
+    request.metadata_mut().insert("authorization", "Bearer good.a.a".parse().unwrap());
+    let mut by_token = SecretDiscoveryServiceClient::new(connection.clone()).stream_secrets(request).await.unwrap().into_inner();
+    let sent = by_token.message().await.unwrap().unwrap();
+    until(2, 1).await;
+    let (version_info, response_nonce) = (sent.version_info, sent.nonce);
+    requests
+        .send(DiscoveryRequest { resource_names: names(&["default"]), version_info, response_nonce, ..Default::default() })
+        .unwrap();
+    until(2, 0).await;
+    host.source.push(state(&host.authority, &["web"]));
+    assert_eq!(host.progress.now(), StreamProgress { streams: 2, behind: 1 }, "what was published counts at once");
+    own.next().await.unwrap();
+    until(2, 0).await;
+    drop((requests, by_token));
+    until(1, 0).await;
+    drop((own, connection));
+    until(0, 0).await;
 }

@@ -14,7 +14,7 @@ use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryRes
 use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use runtime::clock::SystemClock;
 use runtime::shutdown::{self, ShutdownTrigger};
-use sds::{BearerRefusal, BearerToken, SdsMetrics, SdsService, SecretSource, SecretState, ValidationContextKind};
+use sds::{BearerRefusal, BearerToken, SdsMetrics, SdsProgress, SdsService, SecretSource, SecretState, ValidationContextKind};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -83,6 +83,7 @@ pub(super) struct Host {
     pub(super) authority: FakeAuthority,
     pub(super) source: Arc<FakeSource>,
     pub(super) socket: PathBuf,
+    pub(super) progress: SdsProgress,
     metrics: prometheus_client::registry::Registry,
     shutdown: ShutdownTrigger,
     wanted: watch::Sender<bool>,
@@ -106,6 +107,7 @@ impl Host {
         let clock = SystemClock::shared();
         let sds_metrics = SdsMetrics::register(&mut metrics);
         let service = SdsService::new(Arc::clone(&source), ValidationContextKind::SpiffeValidator, clock, sds_metrics);
+        let progress = service.progress();
         let server = WorkloadServer::bind(&socket, limits).unwrap();
         let (shutdown, listener) = shutdown::channel();
         let routes = tonic::service::Routes::new(service.into_server());
@@ -114,7 +116,7 @@ impl Host {
         let executables = ExecutableDemand::new(Arc::new(ExecutableHashes::new(SystemClock::shared())), demand);
         #[expect(clippy::disallowed_methods, reason = "a test owns its task")]
         let task = tokio::spawn(server.run(routes, workload_metrics, executables, SystemClock::shared(), listener));
-        Self { authority, source, socket, metrics, shutdown, wanted, task, _directory: directory }
+        Self { authority, source, socket, progress, metrics, shutdown, wanted, task, _directory: directory }
     }
 
     pub(super) fn metric(&self, line: &str) -> i64 {

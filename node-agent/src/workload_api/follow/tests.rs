@@ -169,3 +169,38 @@ async fn a_stream_ends_with_the_process() {
     assert_eq!(now(&mut stream), Some(Err(Code::Unavailable)));
     assert!(stream.next().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_behind_until_the_message_with_the_newest_was_handed_out_or_none_was_needed() {
+    let bed = Bed::new();
+    let streams = OpenStreams::default();
+    let open = || {
+        let (caller, states) = (own_caller(), bed.secrets.states_of(facts(UID), || true));
+        let open = streams.take(&caller).unwrap();
+        follow::<X509Svids>(states, caller, Call::X509Svid, WorkloadApiMetrics::default(), open)
+    };
+    let a = bed.held("a", 1);
+    bed.publish(vec![a.clone()]);
+    let (mut read, mut unread) = (open(), open());
+    assert_eq!(streams.progress(), (2, 2));
+    assert_eq!(now(&mut read), Some(ids(&["a"])));
+    assert_eq!(streams.progress(), (2, 1), "the other one's client does not read");
+    assert_eq!(now(&mut unread), Some(ids(&["a"])));
+    assert_eq!(streams.progress(), (2, 0));
+
+    // The same again under another bundle of the same roots: nothing to send, once somebody looked.
+    bed.publish(vec![a]);
+    assert_eq!(streams.progress(), (2, 2));
+    assert_eq!((now(&mut read), streams.progress()), (None, (2, 1)));
+    bed.publish(vec![bed.held("a", 1)]);
+    assert_eq!(now(&mut read), Some(ids(&["a"])));
+    assert_eq!(streams.progress(), (2, 1));
+    drop(unread);
+    assert_eq!(streams.progress(), (1, 0), "whoever went is not waited for");
+
+    // What has nothing newer keeps what it had, until its stream ends.
+    bed.publish(vec![missing(entry("a", UID, 1, ""), Some("the CA is away"))]);
+    assert_eq!((now(&mut read), streams.progress()), (None, (1, 1)));
+    assert_eq!(next(&mut read).await, Err(Code::Unavailable));
+    assert_eq!(streams.progress(), (0, 0));
+}

@@ -39,7 +39,7 @@ pub(super) enum Lookup {
 
 impl HeldTokens {
     /// What there is for an entry, valid under the bundle of now. What has ended, names another identity than the entry, or
-    /// whose key left the bundle is dropped.
+    /// whose key left the bundle or is tainted is dropped.
     pub(super) fn look_up(
         &mut self,
         entry: &Entry,
@@ -96,7 +96,10 @@ impl HeldToken {
             return false;
         }
         if !self.checked_under.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, bundle)) {
-            if JwtSvid::validated(self.svid.token(), self.svid.issued_at(), bundle, now).is_err() {
+            // Whoever else has a tainted key makes such tokens too: ours is not to be told from theirs, and a new one costs a call.
+            if self.svid.rests_on(bundle.tainted_keys(), bundle)
+                || JwtSvid::validated(self.svid.token(), self.svid.issued_at(), bundle, now).is_err()
+            {
                 return false;
             }
             self.checked_under = Some(Arc::clone(bundle));

@@ -157,3 +157,20 @@ async fn a_token_goes_with_its_key_and_with_its_identity() {
     let audiences = AudienceSet::parse(&["mail"]).unwrap();
     assert!(bed.svids.get(&renamed, &audiences, &bed.bundle).await.is_err(), "the entry names somebody else now");
 }
+
+#[tokio::test]
+async fn a_token_under_a_tainted_key_is_given_to_nobody_any_more() {
+    let mut bed = Bed::new(100);
+    let first = bed.get("a", "mail").await.unwrap();
+    let of =
+        |tainted: &[pki::Sha256Digest], sequence| Arc::new(FakeAuthority::bundle_of(&[&bed.issuer.authority], tainted, sequence));
+    let (others, own) = (of(&[bed.issuer.authority.root_key()], 2), of(&[bed.issuer.authority.token_key()], 3));
+    bed.bundle = others;
+    assert_eq!(bed.get("a", "mail").await.unwrap(), first, "the key of certificates signs no tokens");
+    bed.bundle = own;
+    let second = bed.get("a", "mail").await.unwrap();
+    assert_eq!(bed.issuer.calls(), 2);
+    bed.issuer.away();
+    assert!(bed.get("a", "mail").await.is_err(), "nor while the CA is away");
+    assert!(second.rests_on(bed.bundle.tainted_keys(), &bed.bundle), "this CA signs with it still");
+}
