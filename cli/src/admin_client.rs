@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::agent_admin_client::AgentAdminClient;
+use proto::v1::authority_admin_client::AuthorityAdminClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -23,8 +24,19 @@ pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// [`Failure`] of the unreachable kind, with what to do.
 pub(crate) async fn ca_admin(socket: &Path) -> Result<AdminClient<Channel>, Failure> {
-    let channel = connect(socket).await.map_err(|error| unreachable(socket, &error, "CA", "signet ca run --config FILE"))?;
-    Ok(AdminClient::new(channel))
+    Ok(AdminClient::new(ca_channel(socket).await?))
+}
+
+/// A client of the CA's authority service, which is at the same socket.
+///
+/// # Errors
+/// [`Failure`] of the unreachable kind, with what to do.
+pub(crate) async fn authority_admin(socket: &Path) -> Result<AuthorityAdminClient<Channel>, Failure> {
+    Ok(AuthorityAdminClient::new(ca_channel(socket).await?))
+}
+
+async fn ca_channel(socket: &Path) -> Result<Channel, Failure> {
+    connect(socket).await.map_err(|error| unreachable(socket, &error, "CA", "signet ca run --config FILE"))
 }
 
 /// A client of the agent's admin service.

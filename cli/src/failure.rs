@@ -21,6 +21,10 @@ pub(crate) enum FailureKind {
     Refused,
     /// The service could not be reached: exit code 4.
     Unreachable,
+    /// What was started goes on, and the command left before its end: exit code 5.
+    UnderWay,
+    /// What was started was undone, and not by this command: exit code 6.
+    RolledBack,
 }
 
 impl FailureKind {
@@ -31,6 +35,8 @@ impl FailureKind {
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Unreachable => 4,
+            Self::UnderWay => 5,
+            Self::RolledBack => 6,
         }
     }
 }
@@ -63,6 +69,16 @@ impl Failure {
     /// A service that cannot be reached.
     pub(crate) fn unreachable(what: impl Into<String>) -> Self {
         Self::new(FailureKind::Unreachable, what)
+    }
+
+    /// Work that goes on without this command.
+    pub(crate) fn under_way(what: impl Into<String>) -> Self {
+        Self::new(FailureKind::UnderWay, what)
+    }
+
+    /// Work that somebody undid.
+    pub(crate) fn rolled_back(what: impl Into<String>) -> Self {
+        Self::new(FailureKind::RolledBack, what)
     }
 
     fn new(kind: FailureKind, what: impl Into<String>) -> Self {
@@ -115,7 +131,7 @@ impl Failure {
         let verb = match kind {
             FailureKind::Unreachable => "the service did not answer",
             FailureKind::Refused => "the service refused",
-            FailureKind::Failed | FailureKind::Usage => "the service failed",
+            FailureKind::Failed | FailureKind::Usage | FailureKind::UnderWay | FailureKind::RolledBack => "the service failed",
         };
         let message = if status.message().is_empty() { status.code().description() } else { status.message() };
         let why = match reason {
@@ -191,8 +207,9 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_documented_exit_code() {
-        let codes = [FailureKind::Failed, FailureKind::Usage, FailureKind::Refused, FailureKind::Unreachable];
-        assert_eq!(codes.map(FailureKind::code), [1, 2, 3, 4]);
+        use FailureKind::{Failed, Refused, RolledBack, UnderWay, Unreachable, Usage};
+        let codes = [Failed, Usage, Refused, Unreachable, UnderWay, RolledBack];
+        assert_eq!(codes.map(FailureKind::code), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

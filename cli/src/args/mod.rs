@@ -3,6 +3,7 @@
 
 mod admin;
 mod audit;
+mod authority;
 mod bundle;
 mod dev;
 mod entry;
@@ -21,6 +22,9 @@ pub(crate) use admin::{
     AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, CreateTokenArgs, NodeArgs, NodeVerb, TokenVerb,
 };
 pub(crate) use audit::{AuditVerb, OrphansArgs, TailArgs, VerifyAuditArgs};
+pub(crate) use authority::{
+    AuthorityKindArgs, AuthorityLossArgs, AuthorityNameArgs, AuthorityVerb, DrillArgs, DrillVerb, LossArgs, ShowAuthoritiesArgs,
+};
 pub(crate) use bundle::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
 pub(crate) use entry::{
@@ -119,6 +123,12 @@ pub(crate) enum Command {
     /// The hash-chained record of what the CA did
     #[command(subcommand, after_help = audit::AUDIT_HELP)]
     Audit(AuditVerb),
+    /// The CA's own roots, issuing CAs and JWT keys
+    #[command(subcommand, after_help = authority::AUTHORITY_HELP)]
+    Authority(AuthorityVerb),
+    /// Rehearse: replace what the CA signs with, watched from start to end
+    #[command(subcommand, after_help = authority::DRILL_HELP)]
+    Drill(DrillVerb),
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),
@@ -189,7 +199,8 @@ Examples:
   signet ca run --config /etc/signet/ca.toml
   signet entry explain --pid 4711
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the service, 4 service not reachable.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the service, 4 service not reachable; of drills also
+5 it goes on without you, 6 it was rolled back.";
 
 const COMPLETIONS_HELP: &str = "\
 Example:

@@ -146,3 +146,36 @@ fn output_form_may_stand_anywhere() {
     }
     assert_eq!(refused("signet status -o xml"), ErrorKind::InvalidValue);
 }
+
+#[test]
+fn a_loss_is_named_and_forced_or_not_taken() {
+    for verb in ["authority activate root-2", "authority revoke root-1", "drill root", "drill issuer --natural"] {
+        let line = format!("signet {verb}");
+        parsed(&line);
+        assert_eq!(refused(&format!("{line} --force")), ErrorKind::MissingRequiredArgument, "{verb}");
+        for loss in ["--accept-node n1", "--accept-leaves 3", "--accept-tokens", "--accept-files"] {
+            assert_eq!(refused(&format!("{line} {loss}")), ErrorKind::MissingRequiredArgument, "{verb} {loss}");
+            parsed(&format!("{line} --force {loss}"));
+        }
+        parsed(&format!("{line} --force --accept-node n1 --accept-node n2 --accept-leaves 3 --accept-tokens --accept-files"));
+    }
+    assert_eq!(refused("signet drill root --force --accept-node a/b"), ErrorKind::ValueValidation);
+}
+
+#[test]
+fn authorities_are_named_as_they_are_shown_and_drills_do_one_thing() {
+    parsed("signet authority taint root-1");
+    for bad in ["root", "root-0", "root-01", "leaf-1", "Root-1"] {
+        assert_eq!(refused(&format!("signet authority taint {bad}")), ErrorKind::ValueValidation, "{bad}");
+    }
+    for kind in ["root", "issuer", "jwt"] {
+        parsed(&format!("signet authority prepare {kind}"));
+        parsed(&format!("signet drill {kind} --dry-run --natural"));
+    }
+    assert_eq!(refused("signet authority prepare leaf"), ErrorKind::ValueValidation);
+    for both in
+        ["--dry-run --abort", "--attach --abort", "--dry-run --attach", "--abort --natural", "--abort --force --accept-files"]
+    {
+        assert_eq!(refused(&format!("signet drill root {both}")), ErrorKind::ArgumentConflict, "{both}");
+    }
+}

@@ -22,7 +22,7 @@ pub(super) async fn run(verb: CaVerb, format: OutputFormat) -> Result<(), Failur
     match verb {
         CaVerb::Init(args) => init(&args).await?.print(format),
         CaVerb::Run(args) => serve(&args, format).await,
-        CaVerb::Check(args) => check(&args)?.print(format),
+        CaVerb::Check(args) => check(&args).await?.print(format),
         CaVerb::AcceptClock(args) => accept_clock(&args).await?.print(format),
         CaVerb::Issuer(IssuerVerb::Renew(args)) => renew(args).await?.print(format),
     }
@@ -133,9 +133,10 @@ async fn accept_clock(args: &ConfigArgs) -> Result<Answer, Failure> {
     Ok(Answer::facts(facts, json).with_text(&format!("next: signet ca run --config {}", args.config.display())))
 }
 
-fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
+async fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
     let config = load(args)?;
     let authority = ca::check(&config, SystemClock::shared().as_ref())
+        .await
         .map_err(|error| Failure::failed("the CA would not start").because(error))?;
     let fingerprint = HEXLOWER.encode(&authority.root_fingerprint);
     let warnings: Vec<_> = authority.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();

@@ -2,9 +2,11 @@
 
 mod agent;
 mod audit;
+mod authority;
 mod bundle;
 mod ca;
 mod completions;
+mod drill;
 mod entry;
 mod envoy;
 mod node;
@@ -32,6 +34,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(verb) => token::run(verb, format).await,
         Command::Node(verb) => node::run(verb, format).await,
         Command::Audit(verb) => audit::run(verb, format).await,
+        Command::Authority(verb) => authority::run(verb, format).await,
+        Command::Drill(verb) => drill::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
         Command::Svid(verb) => svid::run(verb, format).await,
         Command::Bundle(verb) => bundle::run(verb, format).await,

@@ -2,21 +2,31 @@
 
 use std::path::Path;
 
-use proto::v1::{AuditCheckpoint, CertificateStatus, StatusRequest, StatusResponse};
+use proto::v1::{AuditCheckpoint, Authorities, CertificateStatus, ShowAuthoritiesRequest, StatusRequest, StatusResponse};
 use serde_json::{Value, json};
+use tonic::Code;
 
-use crate::admin_client::{ca_admin, request};
+use super::{authority, drill};
+use crate::admin_client::{authority_admin, ca_admin, request};
 use crate::failure::Failure;
 use crate::output::{Answer, Tone, or_dash, printable, time_json, time_text, toned};
 use crate::output_format::OutputFormat;
 
 pub(super) async fn run(socket: &Path, format: OutputFormat) -> Result<(), Failure> {
     let answer = ca_admin(socket).await?.status(request(StatusRequest {})).await;
-    let status = answer.map_err(|status| Failure::from_status("status", &status))?.into_inner();
-    screen(&status).print(format)
+    let failed = |status| Failure::from_status("status", &status);
+    let status = answer.map_err(failed)?.into_inner();
+    let shown = authority_admin(socket).await?.show_authorities(request(ShowAuthoritiesRequest { revoked: false })).await;
+    let authorities = match shown {
+        Ok(told) => Some(told.into_inner()),
+        // A CA from before authorities had slots.
+        Err(status) if status.code() == Code::Unimplemented => None,
+        Err(status) => return Err(failed(status)),
+    };
+    screen(&status, authorities.as_ref()).print(format)
 }
 
-fn screen(status: &StatusResponse) -> Answer {
+fn screen(status: &StatusResponse, authorities: Option<&Authorities>) -> Answer {
     let facts = [
         ("trust domain", status.trust_domain.clone()),
         ("replica", format!("{} (signet {})", status.replica, status.build)),
@@ -36,10 +46,16 @@ fn screen(status: &StatusResponse) -> Answer {
     let warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
     // The colour stands outside the table: it would count as width within.
     let state = if status.ready { toned("ready", Tone::Good) } else { toned("not ready", Tone::Bad) };
-    Answer::text(format!(" {state}"), status_json(status))
+    let answer = Answer::text(format!(" {state}"), status_json(status, authorities))
         .with_text(&warnings.join("\n"))
         .with_text(Answer::facts(facts, Value::Null).as_text())
-        .with_text(certificates.as_text())
+        .with_text(certificates.as_text());
+    let Some(authorities) = authorities else { return answer };
+    let under_way: Vec<_> = authorities.rotations.iter().map(authority::under_way_text).collect();
+    answer
+        .with_text(authority::table(&authorities.authorities, Value::Null).as_text())
+        .with_text(&authority::plugged_in_text(authorities))
+        .with_text(&under_way.join("\n"))
 }
 
 fn checkpoint_text(checkpoint: &AuditCheckpoint) -> String {
@@ -56,7 +72,7 @@ fn row(certificate: &CertificateStatus) -> Vec<String> {
     ]
 }
 
-fn status_json(status: &StatusResponse) -> Value {
+fn status_json(status: &StatusResponse, authorities: Option<&Authorities>) -> Value {
     let certificates: Vec<_> = status
         .certificates
         .iter()
@@ -90,11 +106,15 @@ fn status_json(status: &StatusResponse) -> Value {
         "entries": status.entries,
         "certificates_issued": status.certificates_issued,
         "address": status.address,
+        "authorities": authorities.map(|told| authority::list_json(&told.authorities)),
+        "rotations": authorities.map(|told| told.rotations.iter().map(drill::report_json).collect::<Vec<_>>()),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::v1::{Authority, RotationReport};
+
     use super::*;
 
     #[test]
@@ -104,9 +124,30 @@ mod tests {
             warnings: vec!["issuer ends soon".into()],
             ..StatusResponse::default()
         };
-        let answer = screen(&status);
+        let answer = screen(&status, None);
         assert!(answer.as_text().starts_with(" not ready\n\n ! issuer ends soon\n\n"), "{}", answer.as_text());
         assert_eq!(answer.as_json()["warnings"][0], "issuer ends soon");
         assert_eq!(answer.as_json()["ready"], false);
+        assert_eq!(answer.as_json()["authorities"], Value::Null, "unknown is not empty");
+    }
+
+    #[test]
+    fn authorities_stand_below_with_what_comes_next_and_what_is_under_way() {
+        let told = Authorities {
+            authorities: vec![Authority {
+                name: "issuer-1".into(),
+                slot: "active".into(),
+                next_action: "is replaced by itself".into(),
+                ..Authority::default()
+            }],
+            rotations: vec![RotationReport { phase: "replace".into(), ..RotationReport::default() }],
+            ..Authorities::default()
+        };
+        let answer = screen(&StatusResponse::default(), Some(&told));
+        for part in ["issuer-1", "active", "is replaced by itself", "under way: replace"] {
+            assert!(answer.as_text().contains(part), "{part}: {}", answer.as_text());
+        }
+        assert_eq!(answer.as_json()["authorities"][0]["next_action"], "is replaced by itself");
+        assert_eq!(answer.as_json()["rotations"][0]["phase"], "replace");
     }
 }
