@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fuzz_targets::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
 use identity::{SpiffeId, TrustDomain};
+use pki::checkpoint::{Checkpoint, CheckpointKey};
 use pki::{
     AuthorityRole, AuthoritySpec, Certificate, JwksContent, JwtKey, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey,
     ReplicaByte, SerialNumber, Timestamp, TrustBundle, build_request, certificates_to_pem, prepare_authority, prepare_leaf,
@@ -88,6 +89,7 @@ fn main() -> Outcome<()> {
     requests()?;
     tokens(&ours.root)?;
     messages(&web)?;
+    conversations(&web, &ours.root)?;
     texts()
 }
 
@@ -209,6 +211,81 @@ fn messages(web: &[Certificate]) -> Outcome<()> {
         |kind: u8, bytes: &[u8]| Ok::<_, Box<dyn Error>>([&[0, kind, 4, 0, u8::try_from(bytes.len())?], bytes, &[9, 0]].concat());
     seed("sds", "raw", &raw(0, &state)?)?;
     seed("sds", "raw-delta", &raw(1, &delta)?)
+}
+
+/// What a CA and an agent say to each other.
+fn conversations(web: &[Certificate], root: &Certificate) -> Outcome<()> {
+    let hello = v1::Hello {
+        protocol: 1,
+        build: "0.1.0".to_owned(),
+        features: vec!["audit-checkpoints".to_owned()],
+        wall_clock: Some(prost_types::Timestamp { seconds: i64::try_from(NOW)?, nanos: 0 }),
+        ..Default::default()
+    };
+    seed("hello", "plain", &[&[0], hello.encode_to_vec().as_slice()].concat())?;
+    let demanding = v1::Hello { required_features: vec!["batch-issue".to_owned(), "warp".to_owned()], ..hello };
+    seed("hello", "demanding", &[&[0], demanding.encode_to_vec().as_slice()].concat())?;
+    let key = CheckpointKey::new(PrivateKey::from_pem(JWT_KEY_PEM)?)?;
+    let checkpoint = Checkpoint {
+        trust_domain: TrustDomain::parse(TRUST_DOMAIN)?,
+        sequence: 7,
+        head: [7; 32],
+        time: Timestamp::from_unix_seconds(NOW),
+        previous: [0; 32],
+    };
+    let signed = ca::rpc::checkpoint_wire::checkpoint(&key.sign(checkpoint)?);
+    seed("hello", "checkpoint", &[&[1], signed.encode_to_vec().as_slice()].concat())?;
+    // How far each goes, what is wrong with it, its head.
+    seed("hello", "chain", &[2, 1, 0, 7, 2, 0, 8, 3, 0, 9])?;
+    seed("hello", "chain-again", &[2, 1, 0, 7, 1, 8, 8, 1, 4, 9])?;
+
+    let chain = || web.iter().map(|certificate| certificate.der().to_vec()).collect();
+    let answer = v1::X509Svid { spiffe_id: "spiffe://example.org/web".to_owned(), chain: chain(), issued_at: None };
+    seed("answer", "svid", &[&[0], answer.encode_to_vec().as_slice()].concat())?;
+    // Issued now, looked at now, the leaf for the known key and its issuer; then with the root, and with a bit turned over.
+    seed("answer", "assembled", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1])?;
+    seed("answer", "assembled-root", &[1, 9, 0, 0, 0, 0, 0, 1, 0, 3, 0, 1, 2])?;
+    seed("answer", "assembled-bent", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 90, 0, 1])?;
+    let end = prost_types::Timestamp { seconds: i64::try_from(NOW + 300)?, nanos: 0 };
+    let token = v1::IssueJwtSvidResponse { token: "a.b.c".to_owned(), issued_at: Some(end), expires_at: Some(end) };
+    seed("answer", "token", &[&[2], token.encode_to_vec().as_slice()].concat())?;
+    seed("answer", "issued", &[3, 1, 1, 1, 0, 60, 0, 0, 0])?;
+    let x509_authorities = vec![root.der().to_vec()];
+    let (jwt_authorities, tainted_keys) = (Vec::new(), Vec::new());
+    let bundle =
+        v1::Bundle { trust_domain: TRUST_DOMAIN.to_owned(), x509_authorities, sequence: 3, jwt_authorities, tainted_keys };
+    seed("answer", "bundle", &[&[4], bundle.encode_to_vec().as_slice()].concat())?;
+    let cert_chain = vec![certificates_to_pem(web), certificates_to_pem([root])];
+    let istio = proto::istio::IstioCertificateResponse { cert_chain };
+    seed("answer", "istio", &[&[5], istio.encode_to_vec().as_slice()].concat())?;
+    // Three texts: the leaf, its issuer, the root.
+    seed("answer", "elements", &[6, 3, 1, 1, 0, 1, 1, 1, 1, 1, 2])?;
+
+    let entry = v1::Entry {
+        id: format!("{:032x}", 1),
+        spiffe_id: "spiffe://example.org/web".to_owned(),
+        selectors: vec!["unix:uid:1000".to_owned()],
+        parent_node: "n1".to_owned(),
+        ..Default::default()
+    };
+    let update =
+        v1::SyncUpdate { sequence: 1, replaces_entries: true, upserted: vec![entry], bundle: Some(bundle), ..Default::default() };
+    seed("sync", "update", &[&[0], update.encode_to_vec().as_slice()].concat())?;
+    seed("sync", "updates", &[1, 1, 0, 2, 1, 15, 2, 15, 0, 0, 3, 1, 9, 2, 3, 1, 3, 15, 1, 1, 0, 3, 2, 9])?;
+    let create = v1::CreateEntryRequest {
+        spiffe_id: "spiffe://example.org/web".to_owned(),
+        selectors: vec!["unix:uid:1000".to_owned(), "unix:path:/bin/web".to_owned()],
+        parent_node: "n1".to_owned(),
+        ttl_seconds: 60,
+        dns_names: vec!["web.example.org".to_owned()],
+        hint: "internal".to_owned(),
+        expires_at: Some(end),
+        ..Default::default()
+    };
+    seed("sync", "create", &[&[2], create.encode_to_vec().as_slice()].concat())?;
+    let selectors = Some(v1::TextList { texts: vec!["unix:gid:1".to_owned()] });
+    let change = v1::UpdateEntryRequest { id: "e1".to_owned(), selectors, never_expires: true, ..Default::default() };
+    seed("sync", "change", &[&[3], change.encode_to_vec().as_slice()].concat())
 }
 
 fn texts() -> Outcome<()> {

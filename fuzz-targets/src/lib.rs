@@ -4,10 +4,13 @@
 //! The bodies are ordinary functions, so that the same code runs under libFuzzer (`fuzz/`, docs/testing.md) and, over the committed
 //! corpora, in `cargo test`. Nothing here reads a clock or draws randomness that decides an outcome.
 
+mod answer;
 mod attest;
+mod authority;
 mod config;
 mod csr;
 mod fixture;
+mod hello;
 mod jwks;
 mod jwt;
 mod ledger;
@@ -15,6 +18,7 @@ mod pem;
 mod sds;
 mod spiffe_id;
 mod svid_verify;
+mod sync;
 
 pub use fixture::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
 
@@ -29,9 +33,11 @@ pub struct Target {
 
 /// Every target. `fuzz/Cargo.toml` has a binary for each; `tests/replay.rs` compares.
 pub const TARGETS: &[Target] = &[
+    Target { name: "answer", run: answer::run },
     Target { name: "attest", run: attest::run },
     Target { name: "config", run: config::run },
     Target { name: "csr", run: csr::run },
+    Target { name: "hello", run: hello::run },
     Target { name: "jwks", run: jwks::run },
     Target { name: "jwt", run: jwt::run },
     Target { name: "ledger", run: ledger::run },
@@ -39,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sds", run: sds::run },
     Target { name: "spiffe_id", run: spiffe_id::run },
     Target { name: "svid_verify", run: svid_verify::run },
+    Target { name: "sync", run: sync::run },
 ];
 
 /// The target of this name.

@@ -9,9 +9,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ca::config::CaConfig;
 use ca::records::RenewalGrounds;
+use ca::rpc::entry_wire::{EntryLimits, new_entry};
 use fuzz_targets::{NOW, TARGETS, TRUST_DOMAIN};
 use identity::{NodeName, TrustDomain};
 use node_agent::config::AgentConfig;
@@ -60,7 +62,7 @@ macro_rules! replayed {
     };
 }
 
-replayed!(attest, config, csr, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify);
+replayed!(answer, attest, config, csr, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync);
 
 #[test]
 fn every_target_has_a_binary_a_corpus_and_a_replay() {
@@ -95,6 +97,12 @@ fn the_good_seeds_are_accepted() {
     CaConfig::parse("ca.toml", &text("config", "ca-small")).unwrap();
     AgentConfig::parse("agent.toml", &text("config", "agent")).unwrap();
     RenewalGrounds::from_json(std::str::from_utf8(&seed("ledger", "grounds")).unwrap()).unwrap();
+    let hello = proto::v1::Hello::decode(&seed("hello", "plain")[1..]).unwrap();
+    assert!(ca::rpc::hello::check(Some(hello.clone()), &domain, now).is_ok());
+    assert!(node_agent::ca_client::wire::check_hello(Some(hello)).is_ok());
+    let create = proto::v1::CreateEntryRequest::decode(&seed("sync", "create")[1..]).unwrap();
+    let limits = EntryLimits { trust_domain: domain.clone(), max_ttl: Duration::from_secs(3600) };
+    assert_eq!(new_entry(create, &limits, now).unwrap().selectors.len(), 2);
     let entry = proto::v1::Entry::decode(&seed("attest", "entry")[1..]).unwrap();
     Entry::from_wire(entry, &domain, &NodeName::parse("n1").unwrap()).unwrap();
 }

@@ -3,16 +3,11 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use identity::SpiffeId;
-use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SerialNumber,
-    Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
-};
+use pki::{Certificate, Timestamp, TrustBundle, X509Svid};
 use sds::SecretState;
 
-use crate::fixture::{NOW, trust_domain};
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
+use crate::authority::{Authority, DAY, fresh_key, id};
+use crate::fixture::{NOW, now, trust_domain};
 
 pub(super) struct States {
     /// Any of these may come at any time.
@@ -23,95 +18,47 @@ pub(super) struct States {
     pub(super) after: Arc<SecretState>,
     /// Every bundle of all of them.
     pub(super) bundles: Vec<Arc<TrustBundle>>,
+    /// Every leaf of all of them that one of their bundles vouches for while the leaf lives: authorities outlive all inputs. Found out
+    /// once, apart from what an SVID remembers of its own verification.
+    pub(super) sound: Vec<Certificate>,
 }
 
 pub(super) static STATES: LazyLock<States> = LazyLock::new(|| {
     let (authority, other) = (Authority::new(1), Authority::new(2));
     let one = bundle(&[&authority]);
     let both = bundle(&[&authority, &other]);
-    let web = [1, 2, 3, 4].map(|number| authority.svid("web", number, DAY));
-    let [api, last_api] = [5, 6].map(|number| authority.svid("api", number, DAY));
-    let brief = authority.svid("web", 7, Duration::from_secs(60));
-    let foreign = other.svid("web", 8, DAY);
+    let web = [1, 2, 3, 4].map(|number| svid(&authority, "web", number, DAY));
+    let [api, last_api] = [5, 6].map(|number| svid(&authority, "api", number, DAY));
+    let brief = svid(&authority, "web", 7, Duration::from_secs(60));
+    let foreign = svid(&other, "web", 8, DAY);
     let [first, second, settled, after] = &web;
     let without_bundle = SecretState { known: true, svids: vec![Arc::clone(first)], ..SecretState::default() };
     let pending = SecretState { known: true, pending: vec![id("web")], bundle: Some(Arc::clone(&one)), ..SecretState::default() };
-    States {
-        any: vec![
-            state(&[first], &one),
-            Arc::new(SecretState::default()),
-            state(&[], &one),
-            state(&[second], &one),
-            state(&[first], &both),
-            state(&[second, &api], &both),
-            state(&[&api, first], &one),
-            state(&[&brief, &api], &one),
-            state(&[&foreign], &one),
-            state(&[&foreign, &api], &both),
-            Arc::new(without_bundle),
-            Arc::new(pending),
-        ],
-        settled: state(&[settled, &api], &both),
-        after: state(&[after, &last_api], &both),
-        bundles: vec![one, both],
-    }
+    let any = vec![
+        state(&[first], &one),
+        Arc::new(SecretState::default()),
+        state(&[], &one),
+        state(&[second], &one),
+        state(&[first], &both),
+        state(&[second, &api], &both),
+        state(&[&api, first], &one),
+        state(&[&brief, &api], &one),
+        state(&[&foreign], &one),
+        state(&[&foreign, &api], &both),
+        Arc::new(without_bundle),
+        Arc::new(pending),
+    ];
+    let (settled, after) = (state(&[settled, &api], &both), state(&[after, &last_api], &both));
+    let vouched = |svid: &&Arc<X509Svid>| [&one, &both].iter().any(|bundle| svid.verify(bundle, now()).is_ok());
+    let svids = any.iter().chain([&settled, &after]).flat_map(|state| &state.svids);
+    let sound = svids.filter(vouched).map(|svid| svid.leaf().clone()).collect();
+    States { any, settled, after, bundles: vec![one, both], sound }
 });
 
-struct Authority {
-    root: Certificate,
-    issuer: Certificate,
-    issuer_key: PrivateKey,
-}
-
-impl Authority {
-    fn new(number: u8) -> Self {
-        let keys = [0, 1].map(|_| PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("the system gives randomness"));
-        let mint = |role, key: &PrivateKey, serial, issuer: Option<&Certificate>| {
-            let (trust_domain, now) = (trust_domain(), Timestamp::from_unix_seconds(NOW - 3600));
-            let spec = AuthoritySpec {
-                role,
-                trust_domain: &trust_domain,
-                public_key: key.public_key(),
-                lifetime: 90 * DAY,
-                serial,
-                now,
-            };
-            let unsigned = prepare_authority(&spec, issuer).expect("an authority like any other");
-            let [root_key, _] = &keys;
-            unsigned.sign(root_key).expect("the root signs")
-        };
-        let [root_key, issuer_key] = &keys;
-        let root = mint(AuthorityRole::Root, root_key, serial(0x40 + number), None);
-        let issuer = mint(AuthorityRole::Issuer, issuer_key, serial(0x50 + number), Some(&root));
-        let [_, issuer_key] = keys;
-        Self { root, issuer, issuer_key }
-    }
-
-    fn svid(&self, name: &str, number: u8, ttl: Duration) -> Arc<X509Svid> {
-        let now = Timestamp::from_unix_seconds(NOW);
-        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("the system gives randomness");
-        let request = LeafRequest {
-            id: &id(name),
-            dns_names: &[],
-            ip_addresses: &[],
-            public_key: key.public_key(),
-            ttl: Some(ttl),
-            serial: serial(number),
-            now,
-        };
-        let profile = LeafProfile::new(DAY, DAY).expect("a day is in range");
-        let unsigned = prepare_leaf(&profile, &request, &self.issuer).expect("a leaf like any other");
-        let leaf = unsigned.sign(&self.issuer_key).expect("the issuer signs");
-        Arc::new(X509Svid::new(vec![leaf, self.issuer.clone()], key, now).expect("chain and key belong together"))
-    }
-}
-
-fn serial(number: u8) -> SerialNumber {
-    SerialNumber::new(ReplicaByte::new(1).expect("1 is in range"), [number; pki::SERIAL_RANDOM_BYTES])
-}
-
-fn id(name: &str) -> SpiffeId {
-    SpiffeId::parse(&format!("spiffe://example.org/{name}")).expect("it is an ID")
+fn svid(authority: &Authority, name: &str, number: u8, ttl: Duration) -> Arc<X509Svid> {
+    let key = fresh_key();
+    let chain = vec![authority.leaf(name, number, ttl, &key), authority.issuer.clone()];
+    Arc::new(X509Svid::new(chain, key, Timestamp::from_unix_seconds(NOW)).expect("chain and key belong together"))
 }
 
 fn bundle(authorities: &[&Authority]) -> Arc<TrustBundle> {
