@@ -11,12 +11,13 @@ use hyper_util::rt::TokioIo;
 use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
 use pki::{
-    Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, join_token_transcript,
-    reattestation_transcript, sha256,
+    Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, certificate_transcript,
+    join_token_transcript, reattestation_transcript, sha256,
 };
 use proto::v1;
 use proto::v1::node_attestation_client::NodeAttestationClient;
 use proto::v1::node_client::NodeClient;
+use proto::v1::{attest_certificate_request, attest_certificate_response};
 use runtime::clock::SystemClock;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -111,6 +112,43 @@ impl CaConnection {
         send(v1::reattest_request::Step::Proof(v1::reattest_request::Proof { csr, proof }));
         let result = answers.message().await?.and_then(|answer| answer.step);
         let Some(v1::reattest_response::Step::Result(result)) = result else { panic!("the CA sends no result: {result:?}") };
+        let svid = result.svid.expect("an attestation carries an SVID");
+        Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: result.node })
+    }
+
+    /// Attests by a certificate that somebody else issued, with a node key.
+    ///
+    /// # Errors
+    /// The CA's refusal.
+    pub async fn attest_certificate(
+        &self,
+        certificate: &Certificate,
+        certificate_key: &PrivateKey,
+        node_key: &PrivateKey,
+    ) -> Result<AttestedNode, Status> {
+        let (steps, requests) = mpsc::unbounded_channel();
+        let send = |step| drop(steps.send(v1::AttestCertificateRequest { step: Some(step) }));
+        let node_public_key = node_key.public_key().spki_der().to_vec();
+        let chain = vec![certificate.der().to_vec()];
+        let begin = attest_certificate_request::Begin { hello: Some(hello()), chain, node_public_key: node_public_key.clone() };
+        send(attest_certificate_request::Step::Begin(begin));
+        let requests = UnboundedReceiverStream::new(requests);
+        let mut answers = NodeAttestationClient::new(self.channel.clone()).attest_certificate(requests).await?.into_inner();
+        let challenge = answers.message().await?.and_then(|answer| answer.step);
+        let Some(attest_certificate_response::Step::Challenge(challenge)) = challenge else {
+            panic!("the CA sends no challenge: {challenge:?}")
+        };
+        let nonce = challenge.nonce.try_into().expect("a nonce has 32 bytes");
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made");
+        let csr = build_request(&key, None).expect("requests can be made");
+        let transcript = certificate_transcript(&self.exporter, &nonce, &csr, &node_public_key, certificate.der());
+        let sign = |key: &PrivateKey| key.sign(&transcript).expect("the key signs");
+        let (node_proof, certificate_proof) = (sign(node_key), sign(certificate_key));
+        send(attest_certificate_request::Step::Proof(attest_certificate_request::Proof { csr, node_proof, certificate_proof }));
+        let result = answers.message().await?.and_then(|answer| answer.step);
+        let Some(attest_certificate_response::Step::Result(result)) = result else {
+            panic!("the CA sends no result: {result:?}")
+        };
         let svid = result.svid.expect("an attestation carries an SVID");
         Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: result.node })
     }

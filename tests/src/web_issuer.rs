@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use data_encoding::BASE64URL_NOPAD;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -16,23 +15,24 @@ use hyper_util::rt::TokioIo;
 use identity::{DnsName, SpiffeId, TrustDomain};
 use mtls::{ClientAuthentication, ServerTls};
 use pki::{
-    AuthorityRole, AuthoritySpec, JwtKey, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES,
+    AuthorityRole, AuthoritySpec, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES,
     SerialNumber, Timestamp, TrustBundle, X509Svid, certificates_to_pem, prepare_authority, prepare_leaf,
 };
 use runtime::clock::SystemClock;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::TestBed;
+use crate::token_signer::TokenSigner;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The issuer. Its document is served until it is taken down or dropped.
 pub struct WebIssuer {
     name: String,
-    key: JwtKey,
+    signer: TokenSigner,
     published: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
     address: SocketAddr,
@@ -51,11 +51,11 @@ impl WebIssuer {
         let roots = bed.write(&format!("{name}-roots.pem"), &certificates_to_pem(bundle.authorities()));
         let (svid, bundle) = (watch::channel(Arc::new(svid)).1, watch::channel(Arc::new(bundle)).1);
         let tls = ServerTls::new(svid, bundle, ClientAuthentication::Optional, &[b"http/1.1"], SystemClock::shared());
-        let key = new_key();
+        let signer = TokenSigner::new();
         let mut issuer = Self {
             name: name.to_owned(),
-            published: Arc::new(Mutex::new(key_set(&key))),
-            key,
+            published: Arc::new(Mutex::new(signer.key_set())),
+            signer,
             requests: Arc::default(),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             roots,
@@ -112,8 +112,8 @@ impl WebIssuer {
     /// # Panics
     /// When no key can be made.
     pub fn rotate(&mut self) {
-        self.key = new_key();
-        *self.published.lock().expect("nobody panics with it") = key_set(&self.key);
+        self.signer = TokenSigner::new();
+        *self.published.lock().expect("nobody panics with it") = self.signer.key_set();
     }
 
     /// How often the key set was asked for.
@@ -125,7 +125,7 @@ impl WebIssuer {
     /// A token for the audience `signet` and this subject, good for ten minutes.
     #[must_use]
     pub fn token(&self, subject: &str) -> String {
-        self.token_by(subject, &self.key)
+        self.token_by(subject, &self.signer)
     }
 
     /// The same signed with a key that was never published.
@@ -134,32 +134,17 @@ impl WebIssuer {
     /// When no key can be made.
     #[must_use]
     pub fn forged_token(&self, subject: &str) -> String {
-        self.token_by(subject, &new_key())
+        self.token_by(subject, &TokenSigner::new())
     }
 
-    fn token_by(&self, subject: &str, key: &JwtKey) -> String {
+    fn token_by(&self, subject: &str, signer: &TokenSigner) -> String {
         let exp = now().unix_seconds() + 600;
-        let claims = json!({ "iss": format!("https://{}.example", self.name), "aud": "signet", "sub": subject, "exp": exp });
-        let encode = |part: &Value| BASE64URL_NOPAD.encode(part.to_string().as_bytes());
-        let input = format!("{}.{}", encode(&json!({ "alg": "ES256", "kid": key.key_id().as_str() })), encode(&claims));
-        let signature = key.sign(input.as_bytes()).expect("the key signs");
-        format!("{input}.{}", BASE64URL_NOPAD.encode(&signature))
+        signer.sign(&json!({ "iss": format!("https://{}.example", self.name), "aud": "signet", "sub": subject, "exp": exp }))
     }
 }
 
 fn now() -> Timestamp {
     SystemClock::shared().now().into()
-}
-
-fn new_key() -> JwtKey {
-    JwtKey::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made")).expect("a P-256 key signs tokens")
-}
-
-fn key_set(key: &JwtKey) -> String {
-    let spki = key.authority().public_key().spki_der();
-    let (x, y) = spki[spki.len() - 64..].split_at(32);
-    let [x, y] = [x, y].map(|part| BASE64URL_NOPAD.encode(part));
-    json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": key.key_id().as_str(), "x": x, "y": y }] }).to_string()
 }
 
 /// A root and a server certificate for `localhost` under it.

@@ -1,89 +1,12 @@
 //! Nodes that join by a certificate which somebody else issued, and those that must not.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use identity::{SpiffeId, TrustDomain};
-use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SerialNumber,
-    Timestamp, certificates_to_pem, prepare_authority, prepare_leaf,
-};
-use runtime::clock::SystemClock;
-use runtime::entropy::{SystemEntropy, bytes};
-use tests::{Agent, Ca, CaOptions, SdsClient, TestBed, attested_connection, eventually, issue};
+use pki::{KeyAlgorithm, PrivateKey};
+use tests::{Agent, Ca, CaOptions, Provisioner, SdsClient, TestBed, attested_connection, eventually, issue, put_provisioned};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// An authority that makes certificates for machines, and is no part of the CA.
-struct Provisioner {
-    root: Certificate,
-    key: PrivateKey,
-}
-
-fn now() -> Timestamp {
-    SystemClock::shared().now().into()
-}
-
-fn key() -> PrivateKey {
-    PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()
-}
-
-fn serial() -> SerialNumber {
-    SerialNumber::new(ReplicaByte::new(9).unwrap(), bytes(&SystemEntropy))
-}
-
-impl Provisioner {
-    fn new() -> Self {
-        let key = key();
-        let spec = AuthoritySpec {
-            role: AuthorityRole::Root,
-            trust_domain: &TrustDomain::parse("machines.example").unwrap(),
-            public_key: key.public_key(),
-            lifetime: HOUR * 10_000,
-            serial: serial(),
-            now: now().minus(HOUR * 10),
-        };
-        let root = prepare_authority(&spec, None).unwrap().sign(&key).unwrap();
-        Self { root, key }
-    }
-
-    /// The lines by which a CA takes its certificates.
-    fn lines(&self, bed: &TestBed) -> String {
-        let roots = bed.write("machines.pem", &certificates_to_pem([&self.root]));
-        source(&roots, "spiffe://machines.example/vm/{node}")
-    }
-
-    /// Puts a certificate that was issued `ago` for an hour, and its key, where an agent looks for them.
-    fn put(&self, bed: &TestBed, directory: &str, node: &str, ago: Duration) -> PathBuf {
-        let key = key();
-        let request = LeafRequest {
-            id: &SpiffeId::parse(&format!("spiffe://machines.example/vm/{node}")).unwrap(),
-            dns_names: &[],
-            ip_addresses: &[],
-            public_key: key.public_key(),
-            ttl: None,
-            serial: serial(),
-            now: now().minus(ago),
-        };
-        let leaf = prepare_leaf(&LeafProfile::new(HOUR, HOUR).unwrap(), &request, &self.root).unwrap().sign(&self.key).unwrap();
-        put(bed, directory, &[leaf], &key)
-    }
-}
-
-fn source(roots: &Path, template: &str) -> String {
-    format!("[[attestation.certificate]]\nroots = \"{}\"\nnode = \"{template}\"\n", roots.display())
-}
-
-/// The layout of Istio's agents on virtual machines.
-fn put(bed: &TestBed, directory: &str, chain: &[Certificate], key: &PrivateKey) -> PathBuf {
-    let at = bed.path().join(directory);
-    std::fs::create_dir_all(&at).unwrap();
-    std::fs::write(at.join("cert-chain.pem"), certificates_to_pem(chain)).unwrap();
-    std::fs::write(at.join("key.pem"), key.to_pkcs8_pem().as_bytes()).unwrap();
-    std::fs::set_permissions(at.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    at
-}
 
 /// Starts an agent without a token; it need not become ready.
 async fn launch(bed: &TestBed, ca: &Ca, name: &str, certificates: &Path) -> Agent {
@@ -177,7 +100,8 @@ async fn a_chain_beside_another_key_is_not_sent() {
     let ca = Ca::start(&bed, CaOptions { extra: provisioner.lines(&bed), ..CaOptions::default() }).await;
     let stolen = provisioner.put(&bed, "stolen", "vm-1", Duration::ZERO);
     let own_key = std::fs::read(stolen.join("key.pem")).unwrap();
-    std::fs::write(stolen.join("key.pem"), key().to_pkcs8_pem().as_bytes()).unwrap();
+    let other = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    std::fs::write(stolen.join("key.pem"), other.to_pkcs8_pem().as_bytes()).unwrap();
     let agent = launch(&bed, &ca, "vm-1", &stolen).await;
     refused(&agent, "not for the key").await;
     assert!(ca.metrics().await.contains("signet_ca_attestations_total{kind=\"certificate\",outcome=\"refused\"} 0"));
@@ -196,13 +120,15 @@ async fn certificates_of_the_same_ca_provision_only_where_that_is_configured() {
     let (connection, _) = attested_connection(&ca, "factory").await;
     let entry = ca.create_entry("spiffe://example.org/vm/vm-1", &["unix:uid:1"], "factory");
     let svid = issue(&connection, &[&entry]).await.unwrap().remove(0);
-    let certificates = put(&bed, "certs", svid.chain(), svid.key());
+    let certificates = put_provisioned(&bed, "certs", svid.chain(), svid.key());
     let agent = launch(&bed, &ca, "vm-1", &certificates).await;
     refused(&agent, "[[attestation.certificate]]").await;
 
     ca.process.stop().await;
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, format!("{text}{}", source(&root, "spiffe://example.org/vm/{node}"))).unwrap();
+    let root = root.display();
+    let source = format!("[[attestation.certificate]]\nroots = \"{root}\"\nnode = \"spiffe://example.org/vm/{{node}}\"\n");
+    std::fs::write(&config, format!("{text}{source}")).unwrap();
     ca.start_again().await;
     agent.ready().await;
     assert_eq!(nodes(&ca), ["factory", "vm-1"]);

@@ -9,15 +9,15 @@ use tests::{
     needs,
 };
 
-const WEB: &str = "spiffe://example.org/web";
-const API: &str = "spiffe://example.org/api";
+pub(crate) const WEB: &str = "spiffe://example.org/web";
+pub(crate) const API: &str = "spiffe://example.org/api";
 
 /// A CA, an agent, a service, and the entries of both proxies.
 pub(crate) struct Mesh {
     pub(crate) bed: TestBed,
     pub(crate) agent: Agent,
     pub(crate) service: HttpService,
-    _ca: Ca,
+    pub(crate) ca: Ca,
 }
 
 impl Mesh {
@@ -29,7 +29,7 @@ impl Mesh {
         for (name, id) in [("web", WEB), ("api", API)] {
             ca.create_entry(id, &[&format!("unix:path:{}", Envoy::program(&bed, name).display())], "node-1");
         }
-        Self { bed, agent, service: HttpService::start().await, _ca: ca }
+        Self { bed, agent, service: HttpService::start().await, ca }
     }
 
     /// The Envoy of `api`: lets the clients named in, by mTLS.
@@ -46,7 +46,7 @@ impl Mesh {
     }
 
     /// The same for bytes: a connection for a connection.
-    async fn outbound_tcp(&self, name: &str, id: &str, upstream: SocketAddr, server: &str) -> (Envoy, SocketAddr) {
+    pub(crate) async fn outbound_tcp(&self, name: &str, id: &str, upstream: SocketAddr, server: &str) -> (Envoy, SocketAddr) {
         outbound(&self.bed, name, id, upstream, server, &self.agent, "tcp").await
     }
 }

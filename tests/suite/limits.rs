@@ -4,6 +4,7 @@ mod crowd;
 mod descriptors;
 mod padded;
 mod sizes;
+mod unauthenticated;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is a test: it fails by them, and prints its figures")]
 
+mod acknowledgements;
 mod agent_limits;
 mod anchors;
 mod architecture;
@@ -9,8 +10,10 @@ mod attestation;
 mod audit_checkpoints;
 mod ca_start;
 mod certificate_attestation;
+mod clock;
 mod command_line;
 mod dev;
+mod drills;
 mod durability;
 mod entries;
 mod envoy_delta;
@@ -33,11 +36,13 @@ mod outage;
 mod overload;
 mod peers;
 mod relay;
+mod rotation;
 mod sds_bearer;
 mod sds_relay;
 mod secrecy;
 mod service_manager;
 mod stranger;
+mod stream_memory;
 mod telemetry;
 mod timer;
 mod undumpable;

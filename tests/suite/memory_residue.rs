@@ -5,26 +5,33 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use pki::{KeyAlgorithm, PrivateKey};
 use tests::{
-    Agent, Ca, CaOptions, Cli, Requirement, SdsClient, SecretForm, TestBed, attested_connection, eventually, eventually_within,
-    found_in_memory, issue, needs,
+    Agent, Ca, CaOptions, Cli, Requirement, SdsClient, SdsStream, SecretForm, TestBed, attested_connection, eventually,
+    eventually_within, found_in_memory, issue, needs,
 };
 
 /// How long a service may take to let go.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn names(found: &BTreeMap<String, Vec<String>>) -> Vec<&str> {
     found.keys().map(String::as_str).collect()
 }
 
-/// Waits until none of the forms is left. Of what the backend itself calculates with, ring wipes nothing: copies of it that moves have
-/// left on stacks and in tasks are told, and not held against us. SECURITY.md names them.
+/// Whether nothing of this form may be left, by the backend of this build.
+///
+/// aws-lc-rs wipes what it frees, so there nothing may be left at all. ring wipes nothing of what it calculates with: copies of it that
+/// moves have left on stacks and in tasks are told, and not held against us. SECURITY.md names them.
+fn must_be_gone(form: &SecretForm) -> bool {
+    if cfg!(feature = "aws-lc") { true } else { !form.is_the_backends() }
+}
+
+/// Waits until none of the forms that must go is left.
 ///
 /// The service works meanwhile, as services do: what lies on the stack of an idle thread is written over by its next work only.
 #[expect(clippy::print_stderr, reason = "what a backend leaves is told, and belongs to the output of a run")]
 async fn gone(pid: u32, forms: &[SecretForm], mut work: impl AsyncFnMut()) {
-    let (backends, forms): (Vec<_>, Vec<_>) =
-        forms.iter().cloned().partition(|form| cfg!(feature = "ring") && form.is_the_backends());
+    let (forms, backends): (Vec<_>, Vec<_>) = forms.iter().cloned().partition(must_be_gone);
     let forms = &forms[..];
     let last = std::sync::Mutex::new(BTreeMap::new());
     let nothing = async || {
@@ -41,6 +48,15 @@ async fn gone(pid: u32, forms: &[SecretForm], mut work: impl AsyncFnMut()) {
     if !left.is_empty() {
         eprintln!("left by the backend: {left:?}");
     }
+}
+
+#[test]
+fn what_may_be_left_is_one_form_with_ring_and_nothing_with_aws_lc() {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let mut forms = SecretForm::p256("a key", &key.to_pkcs8_pem());
+    forms.push(SecretForm::text("a token", "a token"));
+    let borne = forms.iter().filter(|form| !must_be_gone(form)).count();
+    assert_eq!((forms.len(), borne), (5, usize::from(cfg!(feature = "ring"))));
 }
 
 /// The key of this process's only identity, by SDS, over a connection that is closed again.
@@ -81,6 +97,50 @@ async fn a_workloads_key_and_a_join_token_leave_nothing_in_the_agent_when_they_a
     let second = SecretForm::p256("the second key", &fetch_key(&agent, "second").await);
     gone(pid, &key, async || drop(fetch_key(&agent, "second").await)).await;
     assert!(names(&found_in_memory(pid, &second)).contains(&"the second key, encoded"), "the search still sees");
+}
+
+/// The key of the next response, which is acknowledged. An SVID of twenty seconds is renewed after ten.
+async fn next_key(stream: &mut SdsStream) -> String {
+    let answer = tokio::time::timeout(Duration::from_secs(120), stream.next()).await.expect("a response").unwrap();
+    stream.acknowledge(&answer).await;
+    answer.secrets.iter().find_map(|secret| secret.key_pem.clone()).expect("a private key")
+}
+
+/// On a stream that stays open: its buffers, what was sent on it, and what it may fall back to. The SVID before the one of now is what
+/// a peer that rejects that one would get again, so its key goes with the renewal after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_key_leaves_nothing_in_the_agent_though_the_stream_that_brought_it_stays_open() {
+    if !needs("a_renewed_key_leaves_nothing_in_the_agent_though_the_stream_that_brought_it_stays_open", Requirement::Root) {
+        return;
+    }
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let agent = Agent::start(&bed, &ca, "node-1").await;
+    let (pid, selector) = (agent.process.id(), format!("unix:uid:{}", nix::unistd::getuid()));
+    ca.create_entry_with("spiffe://example.org/brief", &[&selector], "node-1", &["--ttl", "20s"]);
+    let mut client = SdsClient::connect(&agent.api_socket()).await.unwrap();
+    let mut stream = client.subscribe(&["spiffe://example.org/brief"]).await.unwrap();
+    let first = SecretForm::p256("the first key", &next_key(&mut stream).await);
+    assert!(names(&found_in_memory(pid, &first)).contains(&"the first key, encoded"), "it is held");
+    let second = next_key(&mut stream).await;
+    let third = next_key(&mut stream).await;
+    assert_ne!(second, third, "each renewal has a key of its own");
+    let stream = tokio::sync::Mutex::new(stream);
+    // The renewals go on, and are taken; and every thread has something to do.
+    let working = async || {
+        let mut stream = stream.lock().await;
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
+            stream.acknowledge(&answer.unwrap()).await;
+        }
+        futures_util::future::join_all((0..16).map(|_| fetch_key(&agent, "brief"))).await;
+    };
+    gone(pid, &first, working).await;
+    gone(pid, &SecretForm::p256("the second key", &second), working).await;
+    eventually_within("the search to see the newest key", LIMIT, async || {
+        let newest = SecretForm::p256("the newest key", &fetch_key(&agent, "brief").await);
+        (!found_in_memory(pid, &newest).is_empty()).then_some(())
+    })
+    .await;
 }
 
 fn private_file(bed: &TestBed, name: &str, content: &str) -> std::path::PathBuf {
@@ -129,6 +189,44 @@ async fn an_issuing_key_that_was_replaced_a_passphrase_and_a_join_token_leave_no
     };
     eventually_within("the renewed key to be taken up", Duration::from_secs(120), taken_up).await;
     gone(pid, &issuing, working).await;
+}
+
+/// While it is used it is there for signing: encoded, and as the backend has it. The text that it was read from is not, and after it
+/// was replaced nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jwt_key_is_held_in_no_more_forms_than_signing_needs_and_a_replaced_one_in_none() {
+    if !needs("the_jwt_key_is_held_in_no_more_forms_than_signing_needs_and_a_replaced_one_in_none", Requirement::Root) {
+        return;
+    }
+    let bed = TestBed::new();
+    let mut ca = Ca::start(&bed, CaOptions::default()).await;
+    ca.ready().await;
+    let file = ca.state_dir().join("jwt-key.pem");
+    // Made by the process that ran until now, and by the next one read from its file.
+    let forms = SecretForm::p256("the JWT key", &std::fs::read_to_string(&file).unwrap());
+    let (text, used): (Vec<_>, Vec<_>) = forms.iter().cloned().partition(|form| form.name.ends_with(", PEM"));
+    assert_eq!((text.len(), used.len()), (1, 3));
+    let mut nodes = 0;
+    for what in ["made", "read"] {
+        let pid = ca.process.id();
+        let signed = async || {
+            nodes += 1;
+            drop(attested_connection(&ca, &format!("node-{nodes}")).await);
+        };
+        assert!(!found_in_memory(pid, &used).is_empty(), "the key that was {what} is there");
+        gone(pid, &text, signed).await;
+        ca.process.stop().await;
+        ca.start_again().await;
+        ca.ready().await;
+    }
+    ca.process.stop().await;
+    std::fs::remove_file(&file).unwrap();
+    ca.start_again().await;
+    ca.ready().await;
+    let next = std::fs::read_to_string(ca.state_dir().join("jwt-keys/0002.pem")).unwrap();
+    let next = SecretForm::p256("the next JWT key", &next);
+    assert!(!found_in_memory(ca.process.id(), &next).is_empty(), "another key is in its place");
+    gone(ca.process.id(), &forms, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,16 @@ pub(crate) fn of_process(pid: u32) -> Duration {
 
 /// Resident memory of a process in bytes (`VmRSS`).
 pub(crate) fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    of_status(pid, "VmRSS:").unwrap()
+}
+
+/// The most that it ever was (`VmHWM`); `None` once the process has ended.
+pub(crate) fn peak_resident(pid: u32) -> Option<u64> {
+    of_status(pid, "VmHWM:")
+}
+
+fn of_status(pid: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }

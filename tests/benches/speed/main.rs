@@ -5,6 +5,7 @@
 
 #![expect(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a bench fails by them, and prints its figures")]
 
+mod audit;
 mod bare;
 mod cpu;
 mod disk;
@@ -19,7 +20,7 @@ use std::process::Command;
 use figures::Figures;
 
 /// What can be measured, in the order in which it is.
-const PARTS: [&str; 4] = ["issuance", "sds", "envoy", "footprint"];
+const PARTS: [&str; 5] = ["issuance", "sds", "envoy", "audit", "footprint"];
 
 fn main() {
     // `cargo bench` passes flags of its own; what is left names parts.
@@ -37,6 +38,7 @@ fn main() {
             "issuance" => runtime.block_on(issuance::measure(&mut figures)),
             "sds" => runtime.block_on(sds::measure(&mut figures)),
             "envoy" => runtime.block_on(envoy::measure(&mut figures)),
+            "audit" => runtime.block_on(audit::measure(&mut figures)),
             _ => runtime.block_on(footprint::measure(&mut figures)),
         }
     }

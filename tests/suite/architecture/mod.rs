@@ -5,6 +5,7 @@ mod conformance;
 mod dependencies;
 mod files;
 mod purity;
+mod steps;
 mod version_floors;
 
 use std::path::{Path, PathBuf};

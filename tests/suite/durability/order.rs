@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use pki::{Certificate, KeyAlgorithm, PrivateKey, build_request, sha256};
-use proto::istio::IstioCertificateRequest;
+use identity::SpiffeId;
+use pki::{Certificate, KeyAlgorithm, PrivateKey, Timestamp, X509Svid, build_request, certificates_from_pem, sha256};
+use proto::istio::istio_ca_service_client::IstioCaServiceClient;
 use proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
+use proto::istio::{CsrRequest, IstioCertificateRequest};
 use proto::v1;
 use runtime::clock::SystemClock;
 use tests::{
-    Answer, Ca, CaConnection, CaOptions, Cli, Process, Requirement, SyncTrace, TestBed, TokenIssuer, attested_connection,
-    eventually, issue, needs, traced,
+    Answer, Ca, CaConnection, CaOptions, Cli, Process, Provisioner, Requirement, SyncTrace, TestBed, TokenIssuer,
+    attested_connection, eventually, issue, needs, traced,
 };
 use tokio::task::JoinSet;
 use tonic::Request;
@@ -77,14 +79,33 @@ async fn token(connection: &CaConnection, entry: &str) -> Answer {
     Answer { what: "IssueJwtSvid".to_owned(), intent, received }
 }
 
-async fn created(connection: &CaConnection, token: &str) -> Certificate {
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let csr = pki::request_to_pem(&build_request(&key, None).unwrap());
-    let mut request = Request::new(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() });
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    request
+}
+
+/// By a token, or by the certificate of the connection.
+async fn created(connection: &CaConnection, token: Option<&str>) -> Arc<X509Svid> {
+    let (key, csr) = request();
+    let message = IstioCertificateRequest { csr: pki::request_to_pem(&csr), ..IstioCertificateRequest::default() };
     let mut client = IstioCertificateServiceClient::new(connection.channel.clone());
-    let chain = client.create_certificate(request).await.unwrap().into_inner().cert_chain;
-    pki::certificates_from_pem(chain[0].as_bytes()).unwrap().remove(0)
+    let answer = client.create_certificate(with_token(message, token)).await.unwrap().into_inner().cert_chain;
+    // The last string is the roots.
+    let (_, chain) = answer.split_last().unwrap();
+    let chain = chain.iter().flat_map(|pem| certificates_from_pem(pem.as_bytes()).unwrap()).collect();
+    Arc::new(X509Svid::new(chain, key, Timestamp::from(SystemClock::shared().now())).unwrap())
+}
+
+/// The same for callers of before Istio 1.5, who must ask for their name.
+async fn created_by_handle_csr(connection: &CaConnection, token: &str, id: &SpiffeId) -> Certificate {
+    let csr = build_request(&PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(), Some(id)).unwrap();
+    let message = CsrRequest { csr_pem: pki::request_to_pem(&csr).into_bytes(), ..CsrRequest::default() };
+    let mut client = IstioCaServiceClient::new(connection.channel.clone());
+    let answer = client.handle_csr(with_token(message, Some(token))).await.unwrap().into_inner();
+    certificates_from_pem(&answer.signed_cert).unwrap().remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,8 +114,9 @@ async fn no_answer_of_any_issuing_call_precedes_the_sync_of_its_intent() {
         return;
     }
     let bed = TestBed::new();
-    let issuer = TokenIssuer::new(&bed);
-    let mut ca = traced_ca(&bed, CaOptions { extra: issuer.rule(""), ..CaOptions::default() }).await;
+    let (issuer, provisioner) = (TokenIssuer::new(&bed), Provisioner::new());
+    let extra = format!("{}{}[istio]\nhandle_csr = true\n", issuer.rule(""), provisioner.lines(&bed));
+    let mut ca = traced_ca(&bed, CaOptions { extra, ..CaOptions::default() }).await;
     let mut answers = Vec::new();
 
     // The serving certificate is shown to whoever connects.
@@ -119,7 +141,17 @@ async fn no_answer_of_any_issuing_call_precedes_the_sync_of_its_intent() {
             issue(&connection, &[entry.as_str(); 5]).await.unwrap().iter().map(|svid| held("BatchIssue of five", svid.leaf())),
         );
         answers.push(token(&connection, &entry).await);
-        answers.push(held("CreateCertificate", &created(&anonymous, &web_token).await));
+        let web = created(&anonymous, Some(&web_token)).await;
+        answers.push(held("CreateCertificate by token", web.leaf()));
+        answers.push(held("HandleCSR", &created_by_handle_csr(&anonymous, &web_token, web.id()).await));
+        let known = open(Some(web)).await;
+        answers.push(held("CreateCertificate by certificate", created(&known, None).await.leaf()));
+    }
+    for machine in ["vm-1", "vm-2"] {
+        let (certificate, key) = provisioner.issue(machine, Duration::ZERO);
+        let node_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let attested = open(None).await.attest_certificate(&certificate, &key, &node_key).await.unwrap();
+        answers.push(held("AttestCertificate", attested.svid.leaf()));
     }
     answers.push(held("RenewAgent", &renewed(&connection).await));
     let again = open(None).await.reattest(node_key.public_key(), &node_key).await.unwrap();

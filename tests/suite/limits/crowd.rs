@@ -81,12 +81,39 @@ async fn one_silent_connection_more_than_64_of_an_address_closes_the_oldest_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_without_a_certificate_more_than_64_of_an_address_closes_the_one_silent_for_longest() {
+async fn unfinished_handshakes_and_anonymous_connections_of_an_address_share_its_64_places() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, options("handshake_deadline = \"60s\"")).await;
+    let fingerprint = ca.create_token("unused").ca_fingerprint;
+    let (mut unfinished, mut idle) = (Vec::new(), Vec::new());
+    for _ in 0..32 {
+        unfinished.push(tcp(&ca, 7).await);
+        idle.push(tls(&ca, &fingerprint, 7, None).await);
+    }
+    assert_eq!(reached(&ca, "connections_per_address").await, 0);
+    assert!(unfinished.iter().chain(idle.iter().map(TlsStream::io)).all(is_open), "32 of each kind are within the limit");
+    // Whoever comes, the one silent for longest goes, of whichever kind it is; who comes gets in.
+    let newcomer = tcp(&ca, 7).await;
+    closed(&mut unfinished[0]).await;
+    let good = tls(&ca, &fingerprint, 7, None).await;
+    closed(&mut idle[0]).await;
+    assert_eq!(reached(&ca, "connections_per_address").await, 2);
+    assert_eq!(metric(&ca, "handshakes_total{outcome=\"address_evicted_silent\"}").await, 1);
+    let others = unfinished[1..].iter().chain(idle[1..].iter().chain([&good]).map(TlsStream::io));
+    assert!(others.chain([&newcomer]).all(is_open));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_anonymous_connection_too_many_closes_the_one_silent_for_longest_and_agents_do_not_count() {
     let bed = TestBed::new();
     let ca = Ca::start(&bed, options("connections_per_address = 4")).await;
     let fingerprint = ca.create_token("unused").ca_fingerprint;
+    let (_connection, agent) = attested_connection(&ca, "node-1").await;
     let other = tls(&ca, &fingerprint, 8, None).await;
-    let mut idle = Vec::new();
+    let (mut agents, mut idle) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        agents.push(tls(&ca, &fingerprint, 7, Some(&agent.svid)).await);
+    }
     for _ in 0..4 {
         idle.push(tls(&ca, &fingerprint, 7, None).await);
     }
@@ -94,7 +121,7 @@ async fn one_connection_without_a_certificate_more_than_64_of_an_address_closes_
     let newcomer = tls(&ca, &fingerprint, 7, None).await;
     closed(&mut idle[0]).await;
     assert_eq!(reached(&ca, "connections_per_address").await, 1);
-    assert!(idle[1..].iter().chain([&other, &newcomer]).all(|stream| is_open(stream.io())));
+    assert!(idle[1..].iter().chain(&agents).chain([&other, &newcomer]).all(|stream| is_open(stream.io())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
