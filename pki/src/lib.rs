@@ -4,6 +4,7 @@ mod authority;
 mod bundle;
 mod certificate;
 pub mod checkpoint;
+pub mod crl;
 mod crypto;
 mod csr;
 mod der;
@@ -24,16 +25,16 @@ mod test_pki;
 pub mod timestamp;
 mod unsigned;
 
-pub use self::{svid::X509Svid, timestamp::Timestamp};
+pub use self::{der::DerError, renewal::renew_at, svid::X509Svid, timestamp::Timestamp};
 pub use authority::{AuthorityRole, AuthoritySpec, CaConstraints, MintError, prepare_authority};
 pub use bundle::{
     AnchorError, AnchorLapse, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES,
     MAX_TAINTED_KEYS, TrustBundle,
 };
 pub use certificate::{Certificate, CertificateError};
+pub use crl::{RevocationList, RevocationSet};
 pub use crypto::{Sha256Digest, Sha256Hasher, sha256};
 pub use csr::{CsrError, MAX_CSR_BYTES, VerifiedRequest, build_request};
-pub use der::DerError;
 pub use jwt::{
     Audience, AudienceError, AudienceSet, JWT_CLOCK_SKEW, JsonFault, JsonWebKeys, JwkFault, JwksError, JwsAlgorithm,
     JwtAuthority, JwtError, JwtKey, JwtKeyError, JwtMintError, JwtSvid, KeyId, KeyIdError, MAX_AUDIENCE_BYTES, MAX_AUDIENCES,
@@ -52,7 +53,6 @@ pub use path::{
 pub use pem::{PemError, RequestPemError, certificates_from_pem, certificates_to_pem, request_from_pem, request_to_pem};
 pub use profile::{LeafProfile, ProfileError};
 pub use proof::{ATTESTATION_EXPORTER_LABEL, certificate_transcript, join_token_transcript, reattestation_transcript};
-pub use renewal::renew_at;
 pub use rustls_pki_types::CertificateDer;
 pub use seal::{MIN_SEALING_SECRET_BYTES, SEALING_RANDOM_BYTES, SealError, open, seal};
 pub use serial::{ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, SerialNumberError};

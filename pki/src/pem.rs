@@ -14,7 +14,7 @@ pub(crate) const MAX_PEM_BYTES: usize = 1024 * 1024;
 const LINE_CHARACTERS: usize = 64;
 /// The bytes that fill one line of 64 characters.
 const LINE_BYTES: usize = 48;
-const CERTIFICATE: &str = "CERTIFICATE";
+pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
 const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 
 /// Why a text is not PEM. Line numbers count from 1.
@@ -71,8 +71,13 @@ pub(crate) struct Block {
 
 /// All blocks of a text, in order.
 pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
-    if pem.len() > MAX_PEM_BYTES {
-        return Err(PemError::TooLong { found: pem.len(), limit: MAX_PEM_BYTES });
+    blocks_within(pem, MAX_PEM_BYTES)
+}
+
+/// As [`blocks`], of a text of at most `limit` bytes.
+pub(crate) fn blocks_within(pem: &[u8], limit: usize) -> Result<Vec<Block>, PemError> {
+    if pem.len() > limit {
+        return Err(PemError::TooLong { found: pem.len(), limit });
     }
     let mut lines = pem.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
     let mut blocks = Vec::new();

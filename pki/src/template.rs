@@ -11,6 +11,8 @@ use identity::{DnsName, SpiffeId};
 use rcgen::{CertificateParams, DistinguishedName, KeyIdMethod};
 use time::OffsetDateTime;
 
+pub(crate) use leaf_der::{extension as write_extension, write_time};
+
 use crate::profile::{LEAF_BACKDATE, LEAST_TTL};
 use crate::{Certificate, EncodingError, LeafProfile, PublicKey, SerialNumber, Timestamp, Unsigned, sha256};
 
@@ -155,7 +157,8 @@ pub(crate) fn blank_params(
     Ok(params)
 }
 
-fn date(time: Timestamp) -> Result<OffsetDateTime, EncodingError> {
+/// A time as the encoder takes it.
+pub(crate) fn date(time: Timestamp) -> Result<OffsetDateTime, EncodingError> {
     let seconds = i64::try_from(time.unix_seconds()).map_err(EncodingError::new)?;
     OffsetDateTime::from_unix_timestamp(seconds).map_err(EncodingError::new)
 }

@@ -121,8 +121,8 @@ impl Unsigned {
     }
 }
 
-/// A certificate of its three parts (RFC 5280 section 4.1.1).
-fn put_together(tbs_der: &[u8], issuer_key: &PublicKey, signature: &[u8]) -> Vec<u8> {
+/// A certificate, or a revocation list, of its three parts (RFC 5280 sections 4.1.1 and 5.1.1).
+pub(crate) fn put_together(tbs_der: &[u8], issuer_key: &PublicKey, signature: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(tbs_der.len() + signature.len() + 64);
     der::nest(&mut whole, SEQUENCE, |out| {
         out.extend_from_slice(tbs_der);
@@ -159,7 +159,7 @@ impl SigningKey for DummySigner {
 }
 
 /// A signature of the right shape that is never valid: r = s = 0 (FIPS 186-5 section 6.4.2), or zeros.
-fn dummy_signature(algorithm: PublicKeyAlgorithm) -> Vec<u8> {
+pub(crate) fn dummy_signature(algorithm: PublicKeyAlgorithm) -> Vec<u8> {
     match algorithm {
         PublicKeyAlgorithm::EcdsaP256 | PublicKeyAlgorithm::EcdsaP384 => {
             let zero = der::encode(INTEGER, &[&[0]]);

@@ -108,7 +108,8 @@ fn write_names(out: &mut Vec<u8>, request: &LeafRequest<'_>) {
     });
 }
 
-fn extension(out: &mut Vec<u8>, id: u8, critical: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
+/// Writes an extension below `id-ce`; `critical` is the encoded flag, or nothing.
+pub(crate) fn extension(out: &mut Vec<u8>, id: u8, critical: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
     der::nest(out, SEQUENCE, |out| {
         out.extend_from_slice(&[der::OBJECT_IDENTIFIER, 3, 0x55, 0x1d, id]);
         out.extend_from_slice(critical);
@@ -117,7 +118,7 @@ fn extension(out: &mut Vec<u8>, id: u8, critical: &[u8], value: impl FnOnce(&mut
 }
 
 /// UTCTime through 2049, GeneralizedTime from then on (RFC 5280 section 4.1.2.5). A [`Timestamp`] is not before 1970.
-fn write_time(out: &mut Vec<u8>, time: OffsetDateTime) {
+pub(crate) fn write_time(out: &mut Vec<u8>, time: OffsetDateTime) {
     let year = time.year().unsigned_abs();
     let (tag, century) = if year < 2050 { (UTC_TIME, None) } else { (GENERALIZED_TIME, Some(year / 100)) };
     let parts = [
