@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez`, `/readyz` on loopback or a Unix socket.
+//! `/metrics`, `/livez`, `/readyz` on loopback or a Unix socket, and what the service adds.
 //!
 //! Plaintext and without authentication, therefore never on an address that another machine reaches. What a peer can hold is
 //! bounded: connections, header bytes, time; one request per connection.
@@ -93,9 +93,35 @@ pub enum AdminBindError {
     Unix(#[from] SocketError),
 }
 
+/// What a service serves beside its numbers. Public: whoever connects may read it.
+pub trait Documents: Send + Sync + 'static {
+    /// What is at this path of the URL, if anything is. It must not wait.
+    fn document(&self, path: &str) -> Option<Document>;
+
+    /// The paths, for whoever asks for another one.
+    fn names(&self) -> &'static str;
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// All of it.
+    pub body: Vec<u8>,
+}
+
 /// A bound listener.
-#[derive(Debug)]
-pub struct AdminHttp(Listener);
+pub struct AdminHttp {
+    listener: Listener,
+    documents: Option<Arc<dyn Documents>>,
+}
+
+impl std::fmt::Debug for AdminHttp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminHttp").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 enum Listener {
@@ -122,16 +148,22 @@ impl AdminHttp {
                 let tcp = |source| AdminBindError::Tcp { address: *address, source };
                 let listener = TcpListener::bind(address).await.map_err(tcp)?;
                 let address = listener.local_addr().map_err(tcp)?;
-                Ok(Self(Listener::Tcp { listener, address }))
+                Ok(Self { listener: Listener::Tcp { listener, address }, documents: None })
             }
-            AdminAddress::Unix(path) => Ok(Self(Listener::Unix(BoundSocket::bind(path, 0o600)?))),
+            AdminAddress::Unix(path) => Ok(Self { listener: Listener::Unix(BoundSocket::bind(path, 0o600)?), documents: None }),
         }
+    }
+
+    /// Serves these too.
+    #[must_use]
+    pub fn with_documents(self, documents: Arc<dyn Documents>) -> Self {
+        Self { documents: Some(documents), ..self }
     }
 
     /// The TCP address bound, if TCP.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.listener {
             Listener::Tcp { address, .. } => Some(*address),
             Listener::Unix(_) => None,
         }
@@ -140,7 +172,7 @@ impl AdminHttp {
     /// The address bound as [`AdminAddress`] reads it.
     #[must_use]
     pub fn address(&self) -> String {
-        match &self.0 {
+        match &self.listener {
             Listener::Tcp { address, .. } => address.to_string(),
             Listener::Unix(socket) => format!("unix:{}", socket.path().display()),
         }
@@ -152,6 +184,7 @@ impl AdminHttp {
     /// None today: errors of the listener are waited out.
     pub async fn run(self, registry: Arc<Registry>, readiness: Readiness, shutdown: Shutdown) -> io::Result<()> {
         let mut connections = JoinSet::new();
+        let served = Arc::new(Served { registry, readiness, documents: self.documents.clone() });
         let end = shutdown.fired();
         tokio::pin!(end);
         loop {
@@ -160,7 +193,7 @@ impl AdminHttp {
                 // The queue of the listener holds newcomers while all places are taken.
                 accepted = self.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                     Ok(connection) => {
-                        connections.spawn(serve(connection, registry.clone(), readiness.clone()));
+                        connections.spawn(serve(connection, Arc::clone(&served)));
                     }
                     Err(error) => pause_after_error(&error).await,
                 },
@@ -170,26 +203,33 @@ impl AdminHttp {
     }
 
     async fn accept(&self) -> io::Result<Connection> {
-        match &self.0 {
+        match &self.listener {
             Listener::Tcp { listener, .. } => listener.accept().await.map(|(stream, _)| Connection::Tcp(stream)),
             Listener::Unix(socket) => socket.accept().await.map(Connection::Unix),
         }
     }
 }
 
-async fn serve(connection: Connection, registry: Arc<Registry>, readiness: Readiness) {
+/// What is served.
+struct Served {
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    documents: Option<Arc<dyn Documents>>,
+}
+
+async fn serve(connection: Connection, served: Arc<Served>) {
     match connection {
-        Connection::Tcp(stream) => serve_stream(stream, registry, readiness).await,
-        Connection::Unix(stream) => serve_stream(stream, registry, readiness).await,
+        Connection::Tcp(stream) => serve_stream(stream, served).await,
+        Connection::Unix(stream) => serve_stream(stream, served).await,
     }
 }
 
-async fn serve_stream<S>(stream: S, registry: Arc<Registry>, readiness: Readiness)
+async fn serve_stream<S>(stream: S, served: Arc<Served>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &registry, &readiness);
+        let response = respond(request.method(), request.uri().path(), &served);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -205,7 +245,7 @@ where
     }
 }
 
-fn respond(method: &Method, path: &str, registry: &Registry, readiness: &Readiness) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, served: &Served) -> Response<Full<Bytes>> {
     if method != Method::GET {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
@@ -213,9 +253,22 @@ fn respond(method: &Method, path: &str, registry: &Registry, readiness: &Readine
     }
     match path {
         "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
-        "/readyz" => readyz(readiness),
-        "/metrics" => metrics(registry),
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
+        "/readyz" => readyz(&served.readiness),
+        "/metrics" => metrics(&served.registry),
+        other => document(other, served.documents.as_deref()),
+    }
+}
+
+fn document(path: &str, documents: Option<&dyn Documents>) -> Response<Full<Bytes>> {
+    let more = documents.map_or(String::new(), |documents| format!(", {}", documents.names()));
+    match documents.and_then(|documents| documents.document(path)) {
+        Some(Document { content_type, body }) => {
+            let mut response = Response::new(Full::new(Bytes::from(body)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        None => text(StatusCode::NOT_FOUND, format!("there are /metrics, /livez and /readyz{more}\n")),
     }
 }
 

@@ -106,3 +106,27 @@ async fn a_unix_socket_serves_its_owner_only() {
     tasks.spawn(admin.run(Arc::new(telemetry::registry()), Readiness::default(), shutdown));
     assert!(exchange(UnixStream::connect(&path).await.unwrap(), "GET /livez").await.starts_with("HTTP/1.1 200"));
 }
+
+struct OneDocument;
+
+impl Documents for OneDocument {
+    fn document(&self, path: &str) -> Option<Document> {
+        (path == "/own").then(|| Document { content_type: "application/x-own", body: vec![1, 2] })
+    }
+
+    fn names(&self) -> &'static str {
+        "/own"
+    }
+}
+
+#[test]
+fn documents_of_a_service_stand_beside_the_three_pages() {
+    let (registry, readiness) = (Arc::new(telemetry::registry()), Readiness::default());
+    let served = Served { registry, readiness, documents: Some(Arc::new(OneDocument)) };
+    let own = respond(&Method::GET, "/own", &served);
+    assert_eq!((own.status(), own.headers()[CONTENT_TYPE].to_str().unwrap()), (StatusCode::OK, "application/x-own"));
+    assert_eq!(own.headers()[CACHE_CONTROL], "no-store");
+    assert_eq!(respond(&Method::GET, "/livez", &served).status(), StatusCode::OK);
+    assert_eq!(respond(&Method::GET, "/other", &served).status(), StatusCode::NOT_FOUND);
+    assert_eq!(respond(&Method::POST, "/own", &served).status(), StatusCode::METHOD_NOT_ALLOWED);
+}
