@@ -37,6 +37,7 @@ impl SdsMetrics {
             UnansweredKind::NotTheCallers,
             UnansweredKind::HeldBack,
             UnansweredKind::NotYet,
+            UnansweredKind::Revoked,
             UnansweredKind::FileRefused,
         ] {
             drop(metrics.unanswered_names.get_or_create(&Unanswered { reason }));
@@ -77,6 +78,7 @@ impl SdsMetrics {
                     UnansweredReason::NotTheCallers => UnansweredKind::NotTheCallers,
                     UnansweredReason::HeldBack => UnansweredKind::HeldBack,
                     UnansweredReason::NotYet => UnansweredKind::NotYet,
+                    UnansweredReason::Revoked => UnansweredKind::Revoked,
                     UnansweredReason::FileRefused => UnansweredKind::FileRefused,
                 };
                 self.unanswered_names.get_or_create(&Unanswered { reason }).inc();
@@ -126,6 +128,7 @@ enum UnansweredKind {
     NotTheCallers,
     HeldBack,
     NotYet,
+    Revoked,
     FileRefused,
 }
 
@@ -160,7 +163,7 @@ macro_rules! label_values {
 }
 
 label_values!(PushedResource { Certificate => "certificate", ValidationContext => "validation_context" });
-label_values!(UnansweredKind { NoIdentity => "no_identity", NotTheCallers => "not_the_callers", HeldBack => "held_back", NotYet => "not_yet", FileRefused => "file_refused" });
+label_values!(UnansweredKind { NoIdentity => "no_identity", NotTheCallers => "not_the_callers", HeldBack => "held_back", NotYet => "not_yet", Revoked => "revoked", FileRefused => "file_refused" });
 label_values!(AlarmKind {
     HeldBack => "held_back",
     Rejected => "rejected",

@@ -281,7 +281,7 @@ fn status(error: &FetchError) -> Status {
     let text = error.to_string();
     match error {
         FetchError::Request(_) | FetchError::NoNames => Status::invalid_argument(text),
-        FetchError::NoIdentity => Status::permission_denied(text),
+        FetchError::NoIdentity | FetchError::Revoked { .. } => Status::permission_denied(text),
         FetchError::NotFound { .. } => Status::not_found(text),
         FetchError::NotYet { .. } => Status::unavailable(text),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use identity::SpiffeId;
-use pki::{TrustBundle, X509Svid};
+use pki::{RevocationSet, TrustBundle, X509Svid};
 use tokio::sync::watch;
 
 use crate::{BearerRefusal, BearerToken, FileSecrets};
@@ -18,10 +18,17 @@ pub struct SecretState {
     pub refused: Option<Arc<str>>,
     /// Identities that the caller is entitled to and that have no SVID at the moment.
     pub pending: Vec<SpiffeId>,
+    /// Identities that the caller would be entitled to, had they not been revoked: their streams stay open and get nothing.
+    pub revoked: Vec<SpiffeId>,
+    /// Whether the first identity of the caller is a revoked one: then `default` is nobody, and no other takes its place.
+    pub default_revoked: bool,
     /// In a stable order; the first is `default`. While this is empty the caller gets nothing, the bundle neither.
     pub svids: Vec<Arc<X509Svid>>,
     /// The trust domain's bundle.
     pub bundle: Option<Arc<TrustBundle>>,
+    /// What was revoked of the trust domain's certificates: lists that verified under `bundle`. They go with the bundle while they are
+    /// whole and current, and turn nobody away when they are not.
+    pub revocation: Option<Arc<RevocationSet>>,
 }
 
 /// Names that begin with [`crate::FILE_CERTIFICATE_PREFIX`] or [`crate::FILE_ROOT_PREFIX`], at most [`crate::MAX_FILE_NAMES`].

@@ -15,6 +15,7 @@
 //! * A request without `error_detail` whose version is not that of the last response neither accepts nor rejects it; its names count.
 //! * An SVID that was taken away is never sent again, not even as last good; the state of the world has no message that withdraws it
 //!   from the peer, the incremental protocol says that it is removed.
+//! * Revocation lists are part of a validation context's content, and come and go by the clock (`lists`).
 //!
 //! An incremental stream goes the same way; only what a response carries differs. What it adds to these rules stands in `delta`.
 //!
@@ -27,6 +28,7 @@ mod choice;
 mod delta;
 mod due;
 mod fetch;
+mod lists;
 mod message;
 mod offer;
 mod progress;

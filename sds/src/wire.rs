@@ -94,14 +94,18 @@ fn secret(resource: Resource) -> tls::Secret {
             ..Default::default()
         }),
         Secret::File(secret) => file_secret(secret.content()),
-        Secret::ValidationContext { bundle, kind } => tls::secret::Type::ValidationContext(match kind {
+        Secret::ValidationContext { bundle, lists, kind } => tls::secret::Type::ValidationContext(match kind {
             ValidationContextKind::SpiffeValidator => tls::CertificateValidationContext {
-                custom_validator_config: Some(spiffe_validator(&bundle)),
+                custom_validator_config: Some(spiffe_validator(&bundle, &lists)),
                 ..Default::default()
             },
-            ValidationContextKind::TrustedCa => {
-                tls::CertificateValidationContext { trusted_ca: Some(inline(bundle.to_pem().into_bytes())), ..Default::default() }
-            }
+            ValidationContextKind::TrustedCa => tls::CertificateValidationContext {
+                trusted_ca: Some(inline(bundle.to_pem().into_bytes())),
+                crl: (!lists.is_empty()).then(|| inline(pem(&lists).into_bytes())),
+                // Without it a list of the root is asked for as well, which may be kept by somebody else.
+                only_verify_leaf_cert_crl: !lists.is_empty(),
+                ..Default::default()
+            },
         }),
     };
     tls::Secret { name: resource.name.as_ref().to_owned(), r#type: Some(secret) }
@@ -121,10 +125,15 @@ fn file_secret(content: &FileContent) -> tls::secret::Type {
     }
 }
 
-fn spiffe_validator(bundle: &pki::TrustBundle) -> TypedExtensionConfig {
+fn pem(lists: &[pki::RevocationList]) -> String {
+    lists.iter().map(pki::RevocationList::to_pem).collect()
+}
+
+/// Lists stand among the authorities of their trust domain: with one there, Envoy asks for that of each CA of a path.
+fn spiffe_validator(bundle: &pki::TrustBundle, lists: &[pki::RevocationList]) -> TypedExtensionConfig {
     let domain = tls::spiffe_cert_validator_config::TrustDomain {
         name: bundle.trust_domain().as_str().to_owned(),
-        trust_bundle: Some(inline(bundle.to_pem().into_bytes())),
+        trust_bundle: Some(inline((bundle.to_pem() + &pem(lists)).into_bytes())),
         ..Default::default()
     };
     let config = tls::SpiffeCertValidatorConfig { trust_domains: vec![domain], ..Default::default() };

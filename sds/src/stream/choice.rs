@@ -12,6 +12,7 @@ use crate::FileSecrets;
 impl Connection {
     /// Verifies the state anew and takes the outcome over. What does not verify leaves the last good in its place.
     pub(super) fn recompose(&mut self, now: Now) {
+        self.renew_lists(now);
         let last_good = self.accepted.as_ref().or(self.newest.as_ref());
         let composition = compose(
             &self.state,
@@ -23,13 +24,32 @@ impl Connection {
             self.events.push(held_back(fault));
         }
         self.faults = composition.faults;
-        if let Some(offer) = composition.offer
-            && self.newest.as_ref().is_none_or(|newest| newest.content() != offer.content())
-        {
-            self.newest = Some(Arc::new(offer));
+        if let Some(offer) = composition.offer.map(Arc::new) {
+            // Also one of the same content: what it gives later, by the clock, may be something else.
+            if let Some(target) = self.target.as_mut().filter(|target| target.content() == offer.content()) {
+                target.clone_from(&offer);
+            }
+            self.newest = Some(offer);
         }
         self.choose(now);
         self.plan_recheck(now);
+    }
+
+    /// Whether what is at hand has the revocation lists of this moment.
+    pub(super) fn has_lists_of(&self, now: Now) -> bool {
+        let mut offers = [&self.newest, &self.target, &self.accepted, &self.previous].into_iter().flatten();
+        offers.all(|offer| offer.has_lists_of(now.wall))
+    }
+
+    /// Lists come and go by the clock, in what is kept as good as in what is new: a list that is stale, sent again after a rejection,
+    /// would turn everybody away.
+    fn renew_lists(&mut self, now: Now) {
+        for slot in [&mut self.newest, &mut self.target, &mut self.accepted, &mut self.previous] {
+            if let Some(offer) = slot.as_ref().filter(|offer| !offer.has_lists_of(now.wall)) {
+                *slot = Some(Arc::new(offer.with_lists_of(now.wall)));
+                self.woken = true;
+            }
+        }
     }
 
     /// Decides which offer the streams get.
@@ -78,11 +98,13 @@ impl Connection {
         false
     }
 
-    /// What is held back, or rejected, is looked at again; at the latest when the last good offer, sent in its place, ends.
+    /// What is held back, or rejected, is looked at again; at the latest when the last good offer, sent in its place, ends, or when
+    /// revocation lists come or go.
     pub(super) fn plan_recheck(&mut self, now: Now) {
         let end = self.target.as_ref().filter(|_| self.target_is_not_newest()).and_then(|target| target.ends_in(now.wall));
         let soon = (!self.faults.is_empty() || end.is_some()).then_some(RECHECK_EVERY);
-        self.recheck_at = soon.map(|soon| now.boot.saturating_add(end.map_or(soon, |end| end.min(soon))));
+        let lists = [&self.newest, &self.target].into_iter().flatten().filter_map(|offer| offer.lists_change_in(now.wall)).min();
+        self.recheck_at = soon.into_iter().chain(end).chain(lists).min().map(|wait| now.boot.saturating_add(wait));
     }
 
     fn target_is_not_newest(&self) -> bool {

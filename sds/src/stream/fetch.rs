@@ -16,6 +16,12 @@ pub enum FetchError {
     /// No entry matches the caller: PERMISSION_DENIED.
     #[error("no identity is registered for the caller; ask the operator for an entry whose selectors it has")]
     NoIdentity,
+    /// The identity is revoked: PERMISSION_DENIED.
+    #[error("the identity behind {name:?} is revoked, and nothing is given for it until an operator restores it")]
+    Revoked {
+        /// The name: at most 256 characters, control characters escaped.
+        name: String,
+    },
     /// Nothing of the caller has that name, whoever else's it may be: NOT_FOUND.
     #[error("the caller has no secret {name:?}")]
     NotFound {
@@ -56,6 +62,7 @@ impl Connection {
             let shown = printable(name);
             return Err(match self.why_unanswered(name) {
                 UnansweredReason::NoIdentity => FetchError::NoIdentity,
+                UnansweredReason::Revoked => FetchError::Revoked { name: shown },
                 UnansweredReason::NotTheCallers | UnansweredReason::FileRefused => FetchError::NotFound { name: shown },
                 UnansweredReason::HeldBack | UnansweredReason::NotYet => FetchError::NotYet { name: shown },
             });

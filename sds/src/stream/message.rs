@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::SpiffeId;
-use pki::{SvidError, Timestamp, TrustBundle, X509Svid};
+use pki::{RevocationList, SvidError, Timestamp, TrustBundle, X509Svid};
 
 use crate::file_secret::{FileSecret, MAX_FILE_NAMES};
 
@@ -132,6 +132,8 @@ pub enum Secret {
     ValidationContext {
         /// The authorities.
         bundle: Arc<TrustBundle>,
+        /// What these have revoked; none where a verifier could not do with those that there are.
+        lists: Arc<[RevocationList]>,
         /// In which form they are told.
         kind: ValidationContextKind,
     },
@@ -193,6 +195,8 @@ pub enum UnansweredReason {
     HeldBack,
     /// The caller's entries are not known yet, or one of them has no SVID yet.
     NotYet,
+    /// The identity is the caller's and is revoked: nothing is sent for it until it is restored.
+    Revoked,
     /// It names files that are not there, are outside of the configured directories, or that the caller could not read itself.
     FileRefused,
 }
@@ -202,7 +206,8 @@ impl UnansweredReason {
     pub(super) fn is_final(self) -> bool {
         match self {
             Self::NoIdentity | Self::NotTheCallers | Self::FileRefused => true,
-            Self::HeldBack | Self::NotYet => false,
+            // The peer goes on with what it holds: to say that it is removed says nothing to those who would still take it.
+            Self::HeldBack | Self::NotYet | Self::Revoked => false,
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use identity::SpiffeId;
-use pki::{Sha256Digest, Sha256Hasher, SvidError, Timestamp, TrustBundle, X509Svid};
+use pki::{RevocationSet, Sha256Digest, Sha256Hasher, SvidError, Timestamp, TrustBundle, X509Svid};
 
+use super::lists::Lists;
 use super::message::{Resource, Secret, UnansweredReason};
 use crate::file_secret::{FileSecret, FileSecrets, is_file_name};
 use crate::{SecretState, ValidationContextKind};
@@ -29,7 +30,11 @@ pub(super) struct Offer {
 #[derive(Clone, Debug)]
 struct Trust {
     bundle: Arc<TrustBundle>,
+    /// Of the authorities.
     digest: Sha256Digest,
+    revocation: Option<Arc<RevocationSet>>,
+    /// What of it is given at the moment.
+    lists: Lists,
 }
 
 #[derive(Clone, Debug)]
@@ -85,8 +90,9 @@ pub(super) fn compose(state: &SecretState, files: &FileSecrets, last_good: Optio
         }
     }
     // `default` is the first SVID of the state. When that one cannot be sent, the next must not take its place.
-    let default = state.svids.first().map(|svid| svid.id().clone());
-    let mut trust = state.bundle.as_ref().filter(|_| !svids.is_empty()).map(Trust::new);
+    let default = default_of(state);
+    let bundle = state.bundle.as_ref().filter(|_| !svids.is_empty());
+    let mut trust = bundle.map(|bundle| Trust::new(bundle, state.revocation.as_ref(), &svids, now));
     let files: BTreeMap<_, _> =
         files.answers.iter().filter_map(|(name, secret)| Some((Arc::clone(name), Arc::clone(secret.as_ref()?)))).collect();
     if svids.is_empty()
@@ -114,6 +120,10 @@ impl Offer {
             hash_part(&mut hasher, &offered.digest);
         }
         hash_part(&mut hasher, trust.as_ref().map_or(&[][..], |trust| &trust.digest));
+        for kind in [ValidationContextKind::SpiffeValidator, ValidationContextKind::TrustedCa] {
+            let digest = trust.as_ref().and_then(|trust| trust.lists.digest(kind));
+            hash_part(&mut hasher, digest.map_or(&[][..], |digest| digest));
+        }
         for (name, secret) in &files {
             hash_part(&mut hasher, name.as_bytes());
             hash_part(&mut hasher, secret.digest());
@@ -128,7 +138,7 @@ impl Offer {
 
     /// Checks chain, key and bundle together, at `now`.
     pub(super) fn verify(&self, now: Timestamp) -> Result<(), Fault> {
-        let Some(Trust { bundle, digest: _ }) = &self.trust else { return Ok(()) };
+        let Some(Trust { bundle, .. }) = &self.trust else { return Ok(()) };
         for (id, offered) in &self.svids {
             offered.svid.verify(bundle, now).map_err(|why| Fault {
                 id: id.clone(),
@@ -145,6 +155,22 @@ impl Offer {
         end.map(|last_second| last_second.plus(Duration::from_secs(1)).since(now))
     }
 
+    /// Whether the revocation lists in it are those that are to be given at `now`.
+    pub(super) fn has_lists_of(&self, now: Timestamp) -> bool {
+        self.trust.as_ref().is_none_or(|trust| trust.lists.hold_at(now))
+    }
+
+    /// How long until other revocation lists may have to be given.
+    pub(super) fn lists_change_in(&self, now: Timestamp) -> Option<Duration> {
+        self.trust.as_ref().and_then(|trust| trust.lists.change_in(now))
+    }
+
+    /// This offer with the revocation lists that are to be given at `now`.
+    pub(super) fn with_lists_of(&self, now: Timestamp) -> Self {
+        let trust = self.trust.as_ref().map(|trust| Trust::new(&trust.bundle, trust.revocation.as_ref(), &self.svids, now));
+        Self::new(self.default.clone(), self.svids.clone(), trust, self.files.clone())
+    }
+
     /// This offer without the identities and files that are not the caller's any more; `None` when none is left.
     pub(super) fn still_entitled(&self, state: &SecretState, files: &FileSecrets) -> Option<Self> {
         let entitled: BTreeSet<&SpiffeId> = state.svids.iter().map(|svid| svid.id()).collect();
@@ -156,7 +182,7 @@ impl Offer {
             .collect();
         let granted = self.files.iter().filter(|(name, _)| files.get(name).is_some());
         let files: BTreeMap<_, _> = granted.map(|(name, secret)| (Arc::clone(name), Arc::clone(secret))).collect();
-        let default = state.svids.first().map(|svid| svid.id().clone());
+        let default = default_of(state);
         let trust = self.trust.clone().filter(|_| !svids.is_empty());
         (!svids.is_empty() || !files.is_empty()).then(|| Self::new(default, svids, trust, files))
     }
@@ -166,7 +192,10 @@ impl Offer {
         let resource = |name: &Arc<str>| {
             let secret = match self.meaning(name)? {
                 Meaning::Certificate(offered) => Secret::Certificate(Arc::clone(&offered.svid)),
-                Meaning::ValidationContext(trust) => Secret::ValidationContext { bundle: Arc::clone(&trust.bundle), kind },
+                Meaning::ValidationContext(trust) => {
+                    let (bundle, lists) = (Arc::clone(&trust.bundle), Arc::clone(trust.lists.given(kind)));
+                    Secret::ValidationContext { bundle, lists, kind }
+                }
                 Meaning::File(secret) => Secret::File(Arc::clone(secret)),
             };
             Some(Resource { name: Arc::clone(name), version: self.version_of(name, kind)?, secret })
@@ -195,6 +224,9 @@ impl Offer {
             Meaning::ValidationContext(trust) => {
                 hash_part(hasher, kind.as_str().as_bytes());
                 hash_part(hasher, &trust.digest);
+                if let Some(lists) = trust.lists.digest(kind) {
+                    hash_part(hasher, lists);
+                }
             }
             Meaning::File(secret) => hash_part(hasher, secret.digest()),
         }
@@ -244,15 +276,28 @@ pub(super) fn why_unanswered(name: &str, state: &SecretState, files: Option<&Fil
         Some(id) => state.pending.contains(id),
         None => false,
     };
-    if held {
+    let revoked = match &id {
+        _ if name == "default" => state.default_revoked,
+        _ if is_trust => state.svids.is_empty() && state.pending.is_empty() && !state.revoked.is_empty(),
+        Some(id) => state.revoked.contains(id) && !held,
+        None => false,
+    };
+    if revoked {
+        UnansweredReason::Revoked
+    } else if held {
         UnansweredReason::HeldBack
     } else if pending || !state.known {
         UnansweredReason::NotYet
-    } else if state.svids.is_empty() && state.pending.is_empty() {
+    } else if state.svids.is_empty() && state.pending.is_empty() && state.revoked.is_empty() {
         UnansweredReason::NoIdentity
     } else {
         UnansweredReason::NotTheCallers
     }
+}
+
+/// Whom `default` stands for: nobody while the caller's first identity is a revoked one.
+fn default_of(state: &SecretState) -> Option<SpiffeId> {
+    state.svids.first().filter(|_| !state.default_revoked).map(|svid| svid.id().clone())
 }
 
 enum Meaning<'a> {
@@ -262,8 +307,15 @@ enum Meaning<'a> {
 }
 
 impl Trust {
-    fn new(bundle: &Arc<TrustBundle>) -> Self {
-        Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle) }
+    fn new(
+        bundle: &Arc<TrustBundle>,
+        revocation: Option<&Arc<RevocationSet>>,
+        svids: &BTreeMap<SpiffeId, Offered>,
+        now: Timestamp,
+    ) -> Self {
+        let svids = svids.values().map(|offered| &*offered.svid);
+        let lists = revocation.map(|set| Lists::of(set, bundle, svids, now)).unwrap_or_default();
+        Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle), revocation: revocation.cloned(), lists }
     }
 }
 

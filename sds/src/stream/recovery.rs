@@ -43,6 +43,8 @@ impl Connection {
             self.reject(target);
         }
         let Some(good) = self.last_good(now) else {
+            // Whatever was under way has nothing left to offer: the next content begins the mending anew.
+            self.mending = None;
             self.spoiled = true;
             self.events.push(Event::Alarm(Alarm::RejectedFirst));
             return;
@@ -87,7 +89,8 @@ impl Connection {
 
     /// Does what the time asks for.
     pub(super) fn advance(&mut self, now: Now) {
-        if self.recheck_at.is_some_and(|at| at <= now.boot) {
+        // The wall clock may have been set.
+        if self.recheck_at.is_some_and(|at| at <= now.boot) || !self.has_lists_of(now) {
             self.recompose(now);
         }
         let newest_waits = self.newest_waits();

@@ -8,7 +8,7 @@ use proto::envoy::google::rpc::Status;
 use tls::secret::Type;
 
 use super::*;
-use crate::stream::tests::fixture::{Authority, Bench, bundle, state};
+use crate::stream::tests::fixture::{Authority, Bench, bundle, state, whole_lists, with_lists};
 
 fn inline_of(source: Option<DataSource>) -> Vec<u8> {
     let Some(DataSource { specifier: Some(Specifier::InlineBytes(bytes)), .. }) = source else { panic!("not inline") };
@@ -68,6 +68,44 @@ fn a_validation_context_is_envoys_spiffe_validator_or_plain_trusted_ca() {
     let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("no context") };
     assert_eq!(context.custom_validator_config, None);
     assert_eq!(inline_of(context.trusted_ca), trust.to_pem().into_bytes());
+}
+
+#[test]
+fn lists_stand_behind_the_authorities_or_in_the_field_of_their_own_with_the_leaf_alone_to_be_looked_up() {
+    let authority = Authority::new();
+    let (svid, trust) = (authority.fresh("web"), bundle(&[&authority]));
+    let lists = whole_lists(&authority, &[&svid], 90 * 86_400);
+    let context = |kind, lists| {
+        let held = state(&[&svid], &trust);
+        let mut bench = Bench::new(if lists { with_lists(&held, &whole_lists(&authority, &[&svid], 90 * 86_400)) } else { held });
+        let stream = bench.machine.open().unwrap();
+        let request = Request { names: vec!["ROOTCA".to_owned()], validation: Some(kind), ..Request::default() };
+        bench.machine.request(stream, request, bench.now).unwrap();
+        let [secret] = <[_; 1]>::try_from(secrets(&response(bench.sent(stream)))).unwrap();
+        let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("no context") };
+        context
+    };
+    let plain = context(ValidationContextKind::TrustedCa, true);
+    assert!(plain.only_verify_leaf_cert_crl);
+    assert_eq!(inline_of(plain.trusted_ca), trust.to_pem().into_bytes());
+    let pem = inline_of(plain.crl);
+    let read = pki::crl::crls_from_pem(&pem).unwrap();
+    assert_eq!(read.len(), 2);
+    assert!(
+        read.iter().zip(lists.lists()).all(|(der, list)| pki::RevocationList::verify(der, list.issuer_der(), &trust).is_ok())
+    );
+    let without = context(ValidationContextKind::TrustedCa, false);
+    assert!(without.crl.is_none() && !without.only_verify_leaf_cert_crl, "Envoy asks for a list where it has been given one");
+
+    let spiffe = context(ValidationContextKind::SpiffeValidator, true);
+    assert!(spiffe.crl.is_none() && !spiffe.only_verify_leaf_cert_crl);
+    let typed = spiffe.custom_validator_config.unwrap().typed_config.unwrap();
+    let [domain] =
+        <[_; 1]>::try_from(tls::SpiffeCertValidatorConfig::decode(typed.value.as_slice()).unwrap().trust_domains).unwrap();
+    let pem = String::from_utf8(inline_of(domain.trust_bundle)).unwrap();
+    let (roots, crls) = pem.split_at(trust.to_pem().len());
+    assert_eq!(roots, trust.to_pem());
+    assert_eq!(pki::crl::crls_from_pem(crls.as_bytes()).unwrap().len(), 2);
 }
 
 #[test]

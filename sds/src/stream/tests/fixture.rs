@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::{SpiffeId, TrustDomain};
+use pki::crl::{CrlTemplate, RevocationReason, RevokedSerial, prepare_crl};
 use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SerialNumber,
-    Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
+    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, RevocationSet,
+    SerialNumber, Timestamp, TrustBundle, X509Svid, prepare_authority, prepare_leaf,
 };
 
 use super::super::*;
@@ -18,6 +19,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) struct Authority {
     root: Certificate,
+    root_key: PrivateKey,
     issuer: Certificate,
     issuer_key: PrivateKey,
     serials: Cell<u8>,
@@ -47,12 +49,34 @@ impl Authority {
         };
         let root = mint(AuthorityRole::Root, &keys[0], 1, None);
         let issuer = mint(AuthorityRole::Issuer, &keys[1], 2, Some(&root));
-        let [_, issuer_key] = keys;
-        Self { root, issuer, issuer_key, serials: Cell::new(3) }
+        let [root_key, issuer_key] = keys;
+        Self { root, root_key, issuer, issuer_key, serials: Cell::new(3) }
     }
 
     pub(crate) fn root(&self) -> Certificate {
         self.root.clone()
+    }
+
+    /// The list of the root or the issuing CA, from an hour before `START` to `until` seconds after it.
+    pub(crate) fn list(&self, role: AuthorityRole, revoked: &[&X509Svid], until: u64) -> (Vec<u8>, Certificate) {
+        self.list_from(START - 3600, role, revoked, until)
+    }
+
+    pub(crate) fn list_from(&self, start: u64, role: AuthorityRole, revoked: &[&X509Svid], until: u64) -> (Vec<u8>, Certificate) {
+        let (issuer, key) = match role {
+            AuthorityRole::Root => (&self.root, &self.root_key),
+            AuthorityRole::Issuer => (&self.issuer, &self.issuer_key),
+        };
+        let start = Timestamp::from_unix_seconds(start);
+        let entry = |svid: &&X509Svid| RevokedSerial {
+            serial: svid.leaf().serial().clone(),
+            revoked_at: start,
+            reason: RevocationReason::default(),
+        };
+        let entries: Vec<_> = revoked.iter().map(entry).collect();
+        let (this_update, next_update) = (start, Timestamp::from_unix_seconds(START + until));
+        let template = CrlTemplate { issuer, number: 1.into(), this_update, next_update, entries: &entries };
+        (prepare_crl(&template).unwrap().sign(key).unwrap(), issuer.clone())
     }
 
     /// An SVID issued at `START` plus `at` seconds.
@@ -93,6 +117,32 @@ pub(crate) fn state(svids: &[&Arc<X509Svid>], bundle: &Arc<TrustBundle>) -> Arc<
     })
 }
 
+/// The same with what was revoked.
+pub(crate) fn with_lists(state: &Arc<SecretState>, lists: &Arc<RevocationSet>) -> Arc<SecretState> {
+    Arc::new(SecretState { revocation: Some(Arc::clone(lists)), ..SecretState::clone(state) })
+}
+
+/// Lists as their publisher sends them, for a bundle of these authorities.
+pub(crate) fn lists(authorities: &[&Authority], lists: &[(Vec<u8>, Certificate)], complete: bool) -> Arc<RevocationSet> {
+    let lists = lists.iter().map(|(list, issuer)| (list.as_slice(), issuer.der().as_ref()));
+    Arc::new(RevocationSet::verify(lists, 1, complete, &bundle(authorities)).unwrap())
+}
+
+/// Root and issuing CA, each with its list, to `until` seconds after `START`.
+pub(crate) fn whole_lists(authority: &Authority, revoked: &[&X509Svid], until: u64) -> Arc<RevocationSet> {
+    let both = [AuthorityRole::Root, AuthorityRole::Issuer];
+    let both = both.map(|role| authority.list(role, if role == AuthorityRole::Issuer { revoked } else { &[] }, until));
+    lists(&[authority], &both, true)
+}
+
+/// How many lists the one validation context in a response carries.
+pub(crate) fn lists_in(response: &Response) -> usize {
+    let [Resource { secret: Secret::ValidationContext { lists, .. }, .. }] = response.resources.as_slice() else {
+        panic!("not one validation context: {response:?}")
+    };
+    lists.len()
+}
+
 /// A machine, and the time.
 pub(crate) struct Bench {
     pub(crate) machine: Connection,
@@ -101,12 +151,51 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(state: Arc<SecretState>) -> Self {
+        Self::of(ValidationContextKind::SpiffeValidator, state)
+    }
+
+    /// Whose validation contexts have this form where nobody asks for another.
+    pub(crate) fn of(kind: ValidationContextKind, state: Arc<SecretState>) -> Self {
         let now = Now { wall: Timestamp::from_unix_seconds(START + 1), boot: Duration::from_secs(1000) };
-        Self { machine: Connection::new(ValidationContextKind::SpiffeValidator, state, now), now }
+        Self { machine: Connection::new(kind, state, now), now }
     }
 
     pub(crate) fn pass(&mut self, span: Duration) {
         self.now = Now { wall: self.now.wall.plus(span), boot: self.now.boot + span };
+    }
+
+    /// Time passes, and the streams look when the machine wants to be asked, as they do behind the service.
+    pub(crate) fn pass_awake(&mut self, span: Duration) {
+        self.pass(span);
+        if self.machine.next_wakeup().is_some_and(|at| at <= self.now.boot) {
+            self.machine.advance(self.now);
+        }
+    }
+
+    /// No list that a response carries is stale or about to be, is of somebody whom the bundle beside it does not vouch for, or lets a verifier
+    /// miss one: with the SPIFFE validator each CA has its own, with the plain one that of each leaf.
+    #[track_caller]
+    pub(crate) fn check_lists(&self, response: &Response, state: &SecretState) {
+        for resource in &response.resources {
+            let Secret::ValidationContext { bundle, lists, kind } = &resource.secret else { continue };
+            for list in lists.iter() {
+                let soon = self.now.wall.plus(Duration::from_secs(29));
+                assert!(list.is_current(self.now.wall) && list.is_current(soon), "a list that ends at {}", list.next_update());
+                assert!(pki::RevocationList::verify(list.der(), list.issuer_der(), bundle).is_ok(), "a list of a stranger");
+            }
+            let of = |root: &Certificate| lists.iter().any(|list| list.issuer() == root);
+            match kind {
+                _ if lists.is_empty() => {}
+                ValidationContextKind::SpiffeValidator => assert!(bundle.authorities().iter().all(of), "a root without a list"),
+                ValidationContextKind::TrustedCa => {
+                    // Of what is held back the peer has nothing.
+                    let own = state.bundle.as_ref().unwrap_or(bundle);
+                    let sent = |svid: &&Arc<X509Svid>| [own, bundle].iter().all(|by| svid.verify(by, self.now.wall).is_ok());
+                    let covered = |svid: &Arc<X509Svid>| lists.iter().any(|list| list.is_for(svid.leaf()));
+                    assert!(state.svids.iter().filter(sent).all(covered), "a leaf without a list");
+                }
+            }
+        }
     }
 
     pub(crate) fn update(&mut self, state: &Arc<SecretState>) {

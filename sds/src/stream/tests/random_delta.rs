@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::fixture::{Bench, owned, svid_of};
-use super::random::{Reply, STATES, reply};
+use super::random::{Reply, STATES, kind, reply};
 use crate::SecretState;
 
 const NAMES: [&str; 6] = ["default", "ROOTCA", "spiffe://example.org/web", "spiffe://example.org/api", "nobody", "ALL"];
@@ -49,6 +49,8 @@ struct Side {
     holds: BTreeMap<String, String>,
     /// Names that it was told of, or brought, since it subscribed to them last.
     told: BTreeSet<String>,
+    /// Names that it was last told are removed, whether it answered or not: they may come again as they were.
+    gone: BTreeSet<String>,
     last: Option<Response>,
     answered: bool,
     /// It rejected something once: that comes again whatever it says of it later.
@@ -58,6 +60,7 @@ struct Side {
 }
 
 struct Peer {
+    kind: ValidationContextKind,
     bench: Bench,
     held: Arc<SecretState>,
     sides: Vec<(StreamId, Side)>,
@@ -70,18 +73,22 @@ impl Peer {
         let Some(response) = self.bench.machine.transmit(*stream, self.bench.now) else { return false };
         assert!(!(response.resources.is_empty() && response.removed.is_empty()), "an empty response");
         assert!(self.nonces.insert(response.nonce.clone()), "a nonce twice");
+        self.bench.check_lists(&response, &self.held);
         let mut news = !response.removed.is_empty();
         for resource in &response.resources {
             assert!(side.names.contains(&&*resource.name), "{} was not asked for", resource.name);
             if let Some(svid) = svid_of(resource) {
                 assert!(self.held.svids.iter().any(|own| own.id() == svid.id()), "{} is not the caller's", svid.id());
-                assert!(&*resource.name != "default" || self.held.svids[0].id() == svid.id(), "another's default");
+                let is_default = self.held.svids[0].id() == svid.id() && !self.held.default_revoked;
+                assert!(&*resource.name != "default" || is_default, "another's default");
             }
             news |= side.holds.get(&*resource.name) != Some(&resource.version) || !side.answered;
+            news |= side.gone.remove(&*resource.name);
             side.told.insert(resource.name.to_string());
         }
         assert!(news || side.excused || side.rejected, "what is held came again without a reason");
         for name in &response.removed {
+            side.gone.insert(name.to_string());
             assert!(side.told.contains(&**name), "{name} is removed and was never there");
             let own = self.held.svids.iter().any(|svid| svid.id().as_str() == &**name);
             assert!(
@@ -155,10 +162,11 @@ impl Peer {
                 self.bench.update(&STATES[number]);
                 self.excuse();
             }
-            Action::Pass(seconds) => self.bench.pass(Duration::from_secs(seconds)),
+            Action::Pass(seconds) => self.bench.pass_awake(Duration::from_secs(seconds)),
             _ if self.sides.is_empty() => {}
             Action::Reconnect => {
-                self.bench = Bench { now: self.bench.now, ..Bench::new(Arc::clone(&self.held)) };
+                self.bench =
+                    Bench { machine: Connection::new(self.kind, Arc::clone(&self.held), self.bench.now), now: self.bench.now };
                 self.nonces.clear();
                 for (_, side) in std::mem::take(&mut self.sides) {
                     self.open(side.names, side.holds);
@@ -177,9 +185,9 @@ impl Peer {
 }
 
 /// After these, and then one more state and a peer that accepts everything, it holds what a new one would get.
-fn comes_to_the_newest(actions: Vec<Action>) -> Result<(), TestCaseError> {
+fn comes_to_the_newest(actions: Vec<Action>, kind: ValidationContextKind) -> Result<(), TestCaseError> {
     let held = Arc::clone(&STATES[1]);
-    let mut peer = Peer { bench: Bench::new(Arc::clone(&held)), held, sides: Vec::new(), nonces: BTreeSet::new() };
+    let mut peer = Peer { kind, bench: Bench::of(kind, Arc::clone(&held)), held, sides: Vec::new(), nonces: BTreeSet::new() };
     for action in actions {
         peer.act(action);
     }
@@ -200,7 +208,7 @@ fn comes_to_the_newest(actions: Vec<Action>) -> Result<(), TestCaseError> {
         let side = &peer.sides[number].1;
         let names: Vec<_> = side.names.iter().copied().collect();
         // What a connection that saw nothing but the newest state would get.
-        let mut fresh = Bench::new(Arc::clone(&newest));
+        let mut fresh = Bench::of(kind, Arc::clone(&newest));
         let stream = fresh.open_delta(&names, &[]);
         let resources = fresh.take(stream).map_or_else(Vec::new, |response| response.resources);
         let expected: BTreeMap<_, _> =
@@ -210,19 +218,31 @@ fn comes_to_the_newest(actions: Vec<Action>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The removal was never answered: the peer is told of the name again, though it may hold the same still.
+#[test]
+fn what_was_said_to_be_gone_comes_again() {
+    let before = [Action::Open(vec![5, 3]), Action::Open(vec![0]), Action::Update(4), Action::Take(0)];
+    let then =
+        [Action::Answer(0, Reply::Ack), Action::Update(1), Action::Take(1), Action::Take(0), Action::Answer(1, Reply::Nack)];
+    comes_to_the_newest(before.into_iter().chain(then).collect(), ValidationContextKind::SpiffeValidator).unwrap();
+}
+
 /// Both names were rejected together, the offer before has one of them alone, and the other is the same in the next.
 #[test]
 fn what_an_earlier_offer_leaves_out_comes_with_the_next() {
     let before = [Action::Open(vec![3]), Action::Subscribe(0, 5), Action::Update(3), Action::Update(4), Action::Take(0)];
     let then = [Action::Answer(0, Reply::Nack), Action::Subscribe(0, 4)];
-    comes_to_the_newest(before.into_iter().chain(then).collect()).unwrap();
+    comes_to_the_newest(before.into_iter().chain(then).collect(), ValidationContextKind::SpiffeValidator).unwrap();
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_peer_holds_the_newest_of_each_name_at_last(actions in prop::collection::vec(action(), 1..60)) {
-        comes_to_the_newest(actions)?;
+    fn whatever_happens_the_peer_holds_the_newest_of_each_name_at_last(
+        actions in prop::collection::vec(action(), 1..60),
+        kind in kind(),
+    ) {
+        comes_to_the_newest(actions, kind)?;
     }
 }
