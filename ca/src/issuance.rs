@@ -13,15 +13,32 @@ use pki::{
 
 use crate::admission::Admitted;
 use crate::authority::SigningAuthority;
+use crate::issuance_clock::ClockFault;
 use crate::records::{Provenance, Reason};
+use crate::store::StoreError;
 
 /// One signature in this many is verified after it was made.
 const VERIFY_ONE_IN: u8 = 64;
 
-/// Why the intent was not recorded.
+/// Why the intent was not recorded: what the store says, whole, since a clock that it refuses is told otherwise than a disk that fails.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger did not record the intent: {0}")]
-pub struct LedgerError(pub String);
+pub struct LedgerError(#[from] pub StoreError);
+
+impl LedgerError {
+    /// The latest issuance on record, where the time of this one lies too far before it.
+    #[must_use]
+    pub fn later_issuance(&self) -> Option<Timestamp> {
+        if let StoreError::ClockBehind(ClockFault::Behind { latest, .. }) = &self.0 { Some(*latest) } else { None }
+    }
+}
+
+/// What a caller is told of an identity that nothing is issued for.
+pub(crate) fn denied(id: &SpiffeId) -> String {
+    format!(
+        "the identity {id} is revoked: nothing is issued for it until an operator restores it (`signet unrevoke --spiffe-id {id}`)"
+    )
+}
 
 /// What is about to be signed.
 #[derive(Clone, Debug)]

@@ -20,6 +20,7 @@ use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Purpose};
 use crate::rate::TooFast;
 use crate::records::{Entry, EntryId, Held, NodeRecord};
+use crate::revocation::RevocationSource;
 use crate::store::{IssuanceResult, Store, StoreError};
 use crate::turns::{Overloaded, Turn, Turns, Urgency};
 
@@ -103,6 +104,7 @@ pub(crate) struct DeskParts {
     pub(crate) metrics: Metrics,
     pub(crate) csr: CsrLimit,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) revocation: Arc<dyn RevocationSource>,
 }
 
 /// The desk. One for the process.
@@ -161,6 +163,7 @@ impl Desk {
             let admit = || {
                 let now = self.parts.clock.issue_at()?;
                 let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+                self.refuse_denied(&admitted)?;
                 Ok::<_, IssuingError>((admitted, now))
             };
             // Admission first: who may not have the name costs no signature verification and waits for none. And again after the wait:
@@ -183,7 +186,7 @@ impl Desk {
     pub(crate) async fn held_for(
         &self,
         caller: &NodeRecord,
-        entries: Vec<EntryId>,
+        entries: Vec<(EntryId, SpiffeId)>,
     ) -> Result<HashMap<EntryId, Held>, StoreError> {
         if self.parts.turns.has_room_for(entries.len()) {
             return Ok(HashMap::new());
@@ -209,7 +212,9 @@ impl Desk {
         entry: &Entry,
     ) -> Result<Admitted, IssuingError> {
         let now = self.parts.clock.issue_at()?;
-        Ok(Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?)
+        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+        self.refuse_denied(&admitted)?;
+        Ok(admitted)
     }
 
     /// Whether the clock lets anything be issued now: to be asked before something is used up for it.
@@ -252,6 +257,12 @@ impl Desk {
         self.counted(Purpose::Serving, issued.await)
     }
 
+    /// Nothing is issued for an identity that an operator revoked.
+    fn refuse_denied(&self, admitted: &Admitted) -> Result<(), AdmissionError> {
+        let id = &admitted.subject().id;
+        if self.parts.revocation.is_denied(id) { Err(AdmissionError::Denied { id: id.clone() }) } else { Ok(()) }
+    }
+
     /// Whom a node's requests are counted to: its agent, as the ledger names it.
     fn identity_of(&self, node: &NodeRecord) -> Arc<str> {
         Arc::from(SystemIdentity::Agent(node.node.clone()).id(&self.parts.trust_domain).as_str())
@@ -267,6 +278,8 @@ impl Desk {
         request: &VerifiedRequest,
         now: Timestamp,
     ) -> Result<IssuedSvid, IssuingError> {
+        // However it was admitted. The ledger asks once more, in the transaction that records it.
+        self.refuse_denied(&admitted)?;
         let id = admitted.subject().id.clone();
         // A snapshot: an authority that is replaced meanwhile finishes what it began.
         let authority = Arc::clone(&self.parts.authority.borrow());
@@ -276,7 +289,11 @@ impl Desk {
             ledger: &*self.parts.store,
             replica: self.parts.replica,
         };
-        let issued = script.issue(admitted, request, entropy::bytes(&*self.parts.entropy), now).await?;
+        let issued = script.issue(admitted, request, entropy::bytes(&*self.parts.entropy), now).await;
+        if let Err(IssuanceError::Ledger(refused)) = &issued {
+            self.parts.clock.learn(refused.later_issuance());
+        }
+        let issued = issued?;
         let row = IssuanceResult {
             serial: issued.certificate.serial().clone(),
             certificate_der: issued.certificate.der().to_vec(),

@@ -3,6 +3,7 @@
 
 mod authorities;
 mod body;
+mod revocations;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
 
 pub use authorities::AuthorityAction;
+pub use revocations::RevocationAction;
 
 use crate::records::{Entry, NodeAlias, Provenance, ProvisioningCertificate, TokenRecord};
 
@@ -281,6 +283,8 @@ pub enum Action {
     },
     /// The CA's own authorities.
     Authority(AuthorityAction),
+    /// What was called back.
+    Revocation(RevocationAction),
 }
 
 impl AuditEvent {
@@ -314,6 +318,7 @@ impl AuditEvent {
             Action::BundlePublished { .. } => "bundle_published",
             Action::ClockAccepted { .. } => "clock_accepted",
             Action::Authority(action) => action.kind(),
+            Action::Revocation(action) => action.kind(),
         }
     }
 }

@@ -15,7 +15,9 @@ mod schedule;
 mod verification;
 
 pub use chain::{AuditRecord, ChainFault, ChainHead, ChainWalk, GENESIS};
-pub use event::{Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, TokenRefusal, TokenUse};
+pub use event::{
+    Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, RevocationAction, TokenRefusal, TokenUse,
+};
 pub use finding::{AuditFinding, CheckpointSource};
 pub use schedule::CheckpointSchedule;
 pub use verification::{AuditVerdict, MAX_FINDINGS, ShownCheckpoint, StoredCheckpoint, Verification};

@@ -218,3 +218,6 @@ impl Verification {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ impl Ledger for FakeLedger {
     fn persist(&self, intent: Intent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             if self.refuse {
-                return Err(LedgerError("disk full".to_owned()));
+                return Err(StoreError::Unavailable("disk full".to_owned()).into());
             }
             self.intents.lock().unwrap().push(intent);
             Ok(())

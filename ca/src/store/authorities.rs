@@ -9,9 +9,9 @@ use pki::{KeyId, Sha256Digest, Timestamp};
 
 use super::StoreError;
 use crate::audit::Actor;
-use crate::authority::lifecycle::gate::Leaves;
+use crate::authority::lifecycle::gate::{Accepted, Leaves};
 use crate::authority::lifecycle::rotation::{Outcome, Rotation};
-use crate::authority::lifecycle::{AuthorityKind, Lifecycle};
+use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle};
 
 /// That all workloads of a node have taken a bundle, as their agent said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub trait AuthorityStore: Send + Sync {
     fn lifecycle(&self) -> BoxFuture<'_, Result<Lifecycle, StoreError>>;
 
     /// Stores `after` in place of `before`, in one transaction with an audit event for each authority that changed its slot, was tainted,
-    /// published or destroyed. An authority never leaves the store.
+    /// published or destroyed, and one for what an operator accepted to lose by it. An authority never leaves the store.
     ///
     /// # Errors
     /// [`StoreError::Changed`] when what is stored is not `before`: another writer was faster, and nothing of `after` may be done.
@@ -40,6 +40,7 @@ pub trait AuthorityStore: Send + Sync {
         &self,
         before: Arc<Lifecycle>,
         after: Arc<Lifecycle>,
+        accepted: Option<(AuthorityName, Accepted)>,
         actor: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;

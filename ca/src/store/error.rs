@@ -1,6 +1,6 @@
 //! Why the store did not do what was asked.
 
-use identity::{AliasName, NodeName};
+use identity::{AliasName, NodeName, SpiffeId};
 use pki::Timestamp;
 
 use crate::entry_plan::PlanError;
@@ -44,6 +44,12 @@ pub enum StoreError {
         what: &'static str,
         /// The name of the entry, the version of the scope now, `authorities`.
         name: String,
+    },
+    /// An operator revoked the identity.
+    #[error("{}", crate::issuance::denied(.id))]
+    Denied {
+        /// Which.
+        id: SpiffeId,
     },
     /// Entries hang on the alias.
     #[error("node alias {alias} is the parent of {entries} entries")]

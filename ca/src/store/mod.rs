@@ -8,13 +8,14 @@ mod audit;
 mod authorities;
 mod error;
 mod fault;
+mod revocations;
 mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use identity::{AliasName, NodeName, TrustDomain};
+use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
@@ -30,6 +31,7 @@ pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCur
 pub use authorities::{AuthorityStore, Settled};
 pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
 pub use fault::{FaultKind, StoreFault, StoreState};
+pub use revocations::{RevocationStore, RevokeError};
 pub use sqlite::{OpenError, SqliteStore, StoreFile};
 
 /// What changed, for whoever pushes. Sent after the commit. A receiver that lagged has to look at everything anew.
@@ -39,6 +41,8 @@ pub enum Change {
     Entries(Arc<[NodeName]>),
     /// The record of this node: attested, renewed, evicted, banned or unbanned. Open streams re-check at once.
     Node(NodeName),
+    /// What is revoked: a serial, or an identity.
+    Revocations,
 }
 
 /// Which entries.
@@ -301,11 +305,12 @@ pub trait IssuanceStore: Ledger + JwtLedger {
     /// What was recorded of this serial before it was signed; `None` when it is none of ours.
     fn issued(&self, serial: SerialNumber) -> BoxFuture<'_, Result<Option<IssuedRecord>, StoreError>>;
 
-    /// What this caller was given last for each of these entries, where it has not ended longer than an hour ago.
+    /// What this caller was given last for each of these entries and the identity that it is for, where it has not ended longer than
+    /// an hour ago.
     fn held(
         &self,
         caller: String,
-        entries: Vec<EntryId>,
+        entries: Vec<(EntryId, SpiffeId)>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>>;
 
@@ -364,6 +369,7 @@ pub trait Store:
     + IssuanceStore
     + BundleStore
     + AuthorityStore
+    + RevocationStore
     + AuditLog
     + StoreHealth
     + 'static

@@ -2,6 +2,7 @@
 
 use pki::{Sha256Digest, Timestamp};
 
+use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Rotation};
 use crate::authority::lifecycle::{AuthorityName, Slot};
 
@@ -52,6 +53,13 @@ pub enum AuthorityAction {
         /// Its key.
         key: Option<Sha256Digest>,
     },
+    /// A single step was taken although somebody loses by it: an operator accepted that.
+    LossesAccepted {
+        /// Which authority the step was about.
+        name: AuthorityName,
+        /// What was accepted.
+        accepted: Accepted,
+    },
     /// A rotation was begun.
     RotationStarted(Rotation),
     /// A rotation that is under way is to go on otherwise: it is undone, or more is accepted to be lost.
@@ -74,6 +82,7 @@ impl AuthorityAction {
             Self::Published { .. } => "authority_published",
             Self::TaintPublished { .. } => "authority_taint_published",
             Self::KeyDestroyed { .. } => "authority_key_destroyed",
+            Self::LossesAccepted { .. } => "authority_losses_accepted",
             Self::RotationStarted(_) => "rotation_started",
             Self::RotationChanged(_) => "rotation_changed",
             Self::RotationEnded { .. } => "rotation_ended",

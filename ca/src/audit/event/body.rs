@@ -6,11 +6,14 @@ use data_encoding::HEXLOWER;
 use pki::Sha256Digest;
 use serde::Serialize;
 
-use super::{Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, TokenRefusal, TokenUse};
+use super::{
+    Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, RevocationAction, TokenRefusal, TokenUse,
+};
 use crate::authority::lifecycle::AuthorityName;
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::records::{Entry, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
+use crate::revocation::{ListIntent, Revocation, Target};
 
 /// How many bytes of a token's hash name it in the log.
 const TOKEN_NAME_BYTES: usize = 8;
@@ -172,6 +175,7 @@ impl Action {
                 body.text("content_sha256", HEXLOWER.encode(content));
             }
             Self::Authority(action) => describe_authority(action, body),
+            Self::Revocation(action) => describe_revocation(action, body),
         }
     }
 }
@@ -202,6 +206,10 @@ fn describe_authority(action: &AuthorityAction, body: &mut Body) {
             of(name, &None);
             body.number("bundle_sequence", *sequence);
         }
+        AuthorityAction::LossesAccepted { name, accepted } => {
+            of(name, &None);
+            describe_accepted(accepted, body);
+        }
         AuthorityAction::RotationStarted(rotation) | AuthorityAction::RotationChanged(rotation) => {
             let Rotation { from, started_at, pace, aborting, accepted } = rotation;
             of(from, &None);
@@ -214,11 +222,7 @@ fn describe_authority(action: &AuthorityAction, body: &mut Body) {
                 },
             );
             body.text("aborting", aborting);
-            let Accepted { nodes, leaves, tokens, files } = accepted;
-            body.list("accepted_nodes", nodes);
-            body.number("accepted_leaves", *leaves);
-            body.text("accepted_tokens", tokens);
-            body.text("accepted_files", files);
+            describe_accepted(accepted, body);
         }
         AuthorityAction::RotationEnded { from, outcome } => {
             of(from, &None);
@@ -229,6 +233,52 @@ fn describe_authority(action: &AuthorityAction, body: &mut Body) {
                     Outcome::RolledBack => "rolled_back",
                 },
             );
+        }
+    }
+}
+
+fn describe_accepted(accepted: &Accepted, body: &mut Body) {
+    let Accepted { nodes, leaves, tokens, files } = accepted;
+    body.list("accepted_nodes", nodes);
+    body.number("accepted_leaves", *leaves);
+    body.text("accepted_tokens", tokens);
+    body.text("accepted_files", files);
+}
+
+fn describe_revocation(action: &RevocationAction, body: &mut Body) {
+    match action {
+        RevocationAction::CertificateRevoked { revocation, target } => {
+            let Revocation { serial, issuer_key, subject, caller, not_after, revoked_at: _, reason } = revocation;
+            body.text("serial", serial);
+            if let Some(key) = issuer_key {
+                body.text("issuer_key", HEXLOWER.encode(key));
+            }
+            body.text("subject", subject);
+            body.text("caller", caller);
+            body.text("not_after", not_after);
+            body.text("reason", reason);
+            body.text(
+                "revoked_with",
+                match target {
+                    Target::Serial(_) => "serial".to_owned(),
+                    Target::Identity(_) => "spiffe_id".to_owned(),
+                    Target::Node(node) => format!("node {node}"),
+                    Target::Entry(entry) => format!("entry {entry}"),
+                },
+            );
+        }
+        RevocationAction::IdentityDenied { id, reason } => {
+            body.text("spiffe_id", id);
+            body.text("reason", reason);
+        }
+        RevocationAction::IdentityRestored { id } => body.text("spiffe_id", id),
+        RevocationAction::ListIntended(list) => {
+            let ListIntent { issuer_key, issuer_der: _, number, next_update, entries, tbs } = list;
+            body.text("issuer_key", HEXLOWER.encode(issuer_key));
+            body.number("number", *number);
+            body.text("next_update", next_update);
+            body.number("entries", *entries);
+            body.text("tbs_sha256", HEXLOWER.encode(tbs));
         }
     }
 }

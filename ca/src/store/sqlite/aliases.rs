@@ -74,7 +74,7 @@ pub(super) fn delete(
         return Err(StoreError::InUse { alias: name.clone(), entries: entries.len() });
     }
     for entry in &entries {
-        entries::delete(unit, &entry.id, actor.clone(), now)?;
+        entries::forget(unit, &entry.id, actor.clone(), now)?;
     }
     run(unit.connection(), "DELETE FROM alias_members WHERE alias = ?1", [name.as_str()])?;
     run(unit.connection(), "DELETE FROM aliases WHERE name = ?1", [name.as_str()])?;

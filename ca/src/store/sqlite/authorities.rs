@@ -12,7 +12,7 @@ use super::columns::{all, digest, flag, integer, number, optional, parsed, run, 
 use super::writer::Unit;
 use super::{SqliteStore, acknowledgements, jwt, leaves, rotations};
 use crate::audit::{Action, Actor, AuditEvent, AuthorityAction};
-use crate::authority::lifecycle::gate::Leaves;
+use crate::authority::lifecycle::gate::{Accepted, Leaves};
 use crate::authority::lifecycle::rotation::{Outcome, Rotation};
 use crate::authority::lifecycle::{Authority, AuthorityKind, AuthorityName, Lifecycle, Material, Slot};
 use crate::store::{AuthorityStore, Settled, StoreError};
@@ -26,10 +26,20 @@ impl AuthorityStore for SqliteStore {
         &self,
         before: Arc<Lifecycle>,
         after: Arc<Lifecycle>,
+        accepted: Option<(AuthorityName, Accepted)>,
         actor: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.write(move |unit| replace(unit, &before, &after, &actor, now)))
+        Box::pin(self.writer.write(move |unit| {
+            replace(unit, &before, &after, &actor, now)?;
+            match accepted {
+                Some((name, accepted)) => {
+                    let action = AuthorityAction::LossesAccepted { name, accepted };
+                    unit.audit(&AuditEvent { actor, action: Action::Authority(action) }, now)
+                }
+                None => Ok(()),
+            }
+        }))
     }
 
     fn rotations(&self) -> BoxFuture<'_, Result<Vec<Rotation>, StoreError>> {

@@ -1,6 +1,6 @@
 //! Registration entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row};
 
 use super::aliases;
 use super::columns::{all, first, integer, number, parsed, run, seconds, time, unreadable};
-use super::issuance;
+use super::leaves;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::entry_plan::{EntryChange, EntryPlan, Scope, Wanted, plan};
@@ -107,11 +107,16 @@ pub(super) fn delete(
     actor: Actor,
     now: Timestamp,
 ) -> Result<(Entry, Option<Outstanding>), StoreError> {
+    let outstanding = leaves::outstanding(unit.connection(), [id], now)?.remove(id);
+    Ok((forget(unit, id, actor, now)?, outstanding))
+}
+
+/// Deletes without the question what was issued for it.
+pub(super) fn forget(unit: &mut Unit<'_>, id: &EntryId, actor: Actor, now: Timestamp) -> Result<Entry, StoreError> {
     let entry = find(unit.connection(), id)?;
-    let outstanding = issuance::outstanding(unit.connection(), id, now)?;
     changed(unit, &entry.spec.parent)?;
     remove(unit, &entry, AuditEvent { actor, action: Action::EntryDeleted(entry.clone()) }, now)?;
-    Ok((entry, outstanding))
+    Ok(entry)
 }
 
 fn remove(unit: &mut Unit<'_>, entry: &Entry, event: AuditEvent, now: Timestamp) -> Result<(), StoreError> {
@@ -142,14 +147,28 @@ pub(super) fn dry_run(
     now: Timestamp,
 ) -> Result<EntryPlan, ApplyError> {
     let mut plan = plan(list(connection, &EntryFilter::All)?, scope, wanted, prune, now)?;
+    let mut left = outstanding(connection, &plan.changes, now)?;
     for change in &mut plan.changes {
         match change {
             EntryChange::Create { spec, .. } => check_parent(connection, &spec.parent)?,
-            EntryChange::Delete { entry, outstanding } => *outstanding = issuance::outstanding(connection, &entry.id, now)?,
+            EntryChange::Delete { entry, outstanding } => *outstanding = left.remove(&entry.id),
             EntryChange::Update { .. } | EntryChange::Keep(_) => {}
         }
     }
     Ok(plan)
+}
+
+/// What was issued for the entries that a plan deletes.
+fn outstanding(
+    connection: &Connection,
+    changes: &[EntryChange],
+    now: Timestamp,
+) -> Result<HashMap<EntryId, Outstanding>, StoreError> {
+    let deleted = changes.iter().filter_map(|change| match change {
+        EntryChange::Delete { entry, outstanding: _ } => Some(&entry.id),
+        EntryChange::Create { .. } | EntryChange::Update { .. } | EntryChange::Keep(_) => None,
+    });
+    leaves::outstanding(connection, deleted, now)
 }
 
 pub(super) fn apply(unit: &mut Unit<'_>, document: Apply, actor: &Actor, now: Timestamp) -> Result<EntryPlan, ApplyError> {
@@ -159,6 +178,7 @@ pub(super) fn apply(unit: &mut Unit<'_>, document: Apply, actor: &Actor, now: Ti
     if expected_version.is_some_and(|expected| expected != version) {
         return Err(StoreError::Changed { what: "scope", name: version.as_str().to_owned() }.into());
     }
+    let mut left = outstanding(unit.connection(), &changes, now)?;
     let mut new_ids = new_ids.into_iter();
     let mut done = Vec::with_capacity(changes.len());
     for change in changes {
@@ -173,8 +193,8 @@ pub(super) fn apply(unit: &mut Unit<'_>, document: Apply, actor: &Actor, now: Ti
                 EntryChange::Update { before, after }
             }
             EntryChange::Delete { entry, outstanding: _ } => {
-                let (entry, outstanding) = delete(unit, &entry.id, actor.clone(), now)?;
-                EntryChange::Delete { entry, outstanding }
+                let outstanding = left.remove(&entry.id);
+                EntryChange::Delete { entry: forget(unit, &entry.id, actor.clone(), now)?, outstanding }
             }
             EntryChange::Keep(entry) => EntryChange::Keep(entry),
         });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use identity::SpiffeId;
+use identity::{SpiffeId, SystemIdentity};
 use pki::{SerialNumber, Timestamp, sha256};
 use rusqlite::Connection;
 
@@ -10,14 +10,16 @@ use super::columns::{first, number, parsed, run, seconds, time, unreadable};
 use super::issuance_clock;
 use super::leaves::{self, LeafIntent};
 use super::writer::Unit;
+use super::{nodes, revocations};
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance::Intent;
-use crate::records::{EntryId, Held, IssuedRecord, Outstanding, Provenance, Reason, RenewalGrounds};
+use crate::records::{EntryId, Held, IssuedRecord, Provenance, Reason, RenewalGrounds};
 use crate::store::{IssuanceResult, StoreError};
 use crate::turns::ENDED_OF_LATE;
 
 /// It fails before it changes anything, or never, as [`super::writer::Writer::write_checked`] wants it.
 pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreError> {
+    refuse_denied(unit.connection(), &intent.subject, &intent.caller)?;
     let leaf = LeafIntent::of(&intent);
     let Intent { serial, tbs_der, subject, caller, reason, provenance, not_after, issuer_key: _, now } = intent;
     issuance_clock::advance(unit, now)?;
@@ -53,6 +55,20 @@ pub(super) fn intend(unit: &mut Unit<'_>, intent: Intent) -> Result<(), StoreErr
     let tbs = sha256(&tbs_der);
     let action = Action::CertificateIntended { serial, subject, caller, reason, provenance, not_after, tbs };
     unit.audit(&AuditEvent { actor: Actor::System, action }, now)
+}
+
+/// The last word on who may have what: whatever was revoked or banned before this transaction counts, however long ago it was admitted.
+pub(super) fn refuse_denied(connection: &Connection, subject: &SpiffeId, caller: &str) -> Result<(), StoreError> {
+    if revocations::is_denied(connection, subject)? {
+        return Err(StoreError::Denied { id: subject.clone() });
+    }
+    let node = SpiffeId::parse(caller).ok().and_then(|caller| caller.system_identity());
+    if let Some(SystemIdentity::Agent(node)) = node
+        && nodes::is_banned(connection, &node)?
+    {
+        return Err(StoreError::Banned { node });
+    }
+    Ok(())
 }
 
 /// It fails before it changes anything, or never, as [`super::writer::Writer::write_checked`] wants it.
@@ -110,36 +126,17 @@ pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
     Ok(first(connection, sql, [], |row| number(row, "answered"))?.unwrap_or(0))
 }
 
-/// What was issued for this entry and has not ended at `now`.
-pub(super) fn outstanding(connection: &Connection, entry: &EntryId, now: Timestamp) -> Result<Option<Outstanding>, StoreError> {
-    let reason = reason_text(&Reason::Entry(entry.clone()));
-    let sql = "SELECT count(*) AS count, max(not_after) AS until FROM issuance WHERE reason = ?1 AND not_after >= ?2";
-    let found = first(connection, sql, (&reason, seconds(now)), |row| {
-        let count = number(row, "count")?;
-        // Without rows there is no maximum.
-        if count == 0 { Ok(None) } else { Ok(Some(Outstanding { count, until: time(row, "until")? })) }
-    })?;
-    Ok(found.flatten())
-}
-
-/// What this caller was given last for each of these entries. An intent without an answer may never have reached it.
+/// What this caller was given last for each of these entries, in its identity of now.
 pub(super) fn held(
     connection: &Connection,
     caller: &str,
-    entries: Vec<EntryId>,
+    entries: Vec<(EntryId, SpiffeId)>,
     now: Timestamp,
 ) -> Result<HashMap<EntryId, Held>, StoreError> {
     let since = Timestamp::from_unix_seconds(now.unix_seconds().saturating_sub(ENDED_OF_LATE.as_secs()));
-    let sql = "SELECT intended_at, not_after FROM issuance
-               WHERE reason = ?1 AND not_after >= ?2 AND caller = ?3
-               AND EXISTS (SELECT 1 FROM issuance_results AS result WHERE result.position = issuance.position)
-               ORDER BY not_after DESC LIMIT 1";
     let mut found = HashMap::new();
-    for entry in entries {
-        let reason = reason_text(&Reason::Entry(entry.clone()));
-        let held = first(connection, sql, (&reason, seconds(since), caller), |row| {
-            Ok(Held { issued_at: time(row, "intended_at")?, not_after: time(row, "not_after")? })
-        })?;
+    for (entry, subject) in entries {
+        let held = leaves::newest(connection, caller, &entry, &subject)?.filter(|held| held.not_after >= since);
         found.extend(held.map(|held| (entry, held)));
     }
     Ok(found)

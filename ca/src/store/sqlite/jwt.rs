@@ -7,7 +7,7 @@ use pki::{KeyId, Timestamp};
 use rusqlite::Connection;
 
 use super::columns::{first, run, seconds, time};
-use super::issuance::reason_text;
+use super::issuance::{reason_text, refuse_denied};
 use super::issuance_clock;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
@@ -17,6 +17,7 @@ use crate::store::StoreError;
 /// It fails before it changes anything, or never, as [`super::writer::Writer::write_checked`] wants it.
 pub(super) fn intend(unit: &mut Unit<'_>, intent: JwtIntent) -> Result<(), StoreError> {
     let JwtIntent { subject, audiences, key_id, expires_at, signing_input, caller, reason, now } = intent;
+    refuse_denied(unit.connection(), &subject, &caller)?;
     issuance_clock::advance(unit, now)?;
     run(
         unit.connection(),

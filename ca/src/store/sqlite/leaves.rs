@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 
+use identity::SpiffeId;
 use pki::{Sha256Digest, Timestamp, sha256};
 use rusqlite::Connection;
 
-use super::columns::{first, number, optional, run, seconds, time};
-use crate::authority::lifecycle::gate::Leaves;
+use super::columns::{all, first, number, optional, parsed, run, seconds, time};
+use crate::authority::lifecycle::gate::{Leaves, earlier};
 use crate::issuance::Intent;
-use crate::records::Reason;
+use crate::records::{EntryId, Held, Outstanding, Reason};
 use crate::store::StoreError;
 
 /// The issuer of what was recorded by builds that did not say which.
@@ -23,33 +24,34 @@ const HOLDER_BYTES: usize = 16;
 type Holder = [u8; HOLDER_BYTES];
 
 /// What is to be known of an intent to sign a leaf; `None` for a CA certificate, and for what the CA itself shows.
-#[derive(Clone, Copy)]
 pub(super) struct LeafIntent {
     issuer_key: Sha256Digest,
     not_after: Timestamp,
     holder: Holder,
+    /// For which it is, if it is for one.
+    entry: Option<EntryId>,
 }
 
 impl LeafIntent {
     pub(super) fn of(intent: &Intent) -> Option<Self> {
         let Intent { serial, subject, caller, reason, not_after, issuer_key, .. } = intent;
-        let holder = match reason {
-            Reason::Entry(entry) => holder(&["entry", entry.as_str(), caller, subject.as_str()]),
-            Reason::Attestation | Reason::AgentRenewal => agent(subject.as_str()),
-            Reason::Token { .. } | Reason::Renewal { .. } => certificate(&serial.to_string()),
+        let (holder, entry) = match reason {
+            Reason::Entry(entry) => (of_entry(entry.as_str(), caller, subject.as_str()), Some(entry.clone())),
+            Reason::Attestation | Reason::AgentRenewal => (agent(subject.as_str()), None),
+            Reason::Token { .. } | Reason::Renewal { .. } => (certificate(&serial.to_string()), None),
             Reason::Serving | Reason::Authority => return None,
         };
-        Some(Self { issuer_key: *issuer_key, not_after: *not_after, holder })
+        Some(Self { issuer_key: *issuer_key, not_after: *not_after, holder, entry })
     }
 }
 
 /// Notes what was just recorded at this place of the ledger.
 pub(super) fn intended(connection: &Connection, leaf: LeafIntent, position: i64) -> Result<(), StoreError> {
-    let LeafIntent { issuer_key, not_after, holder } = leaf;
+    let LeafIntent { issuer_key, not_after, holder, entry } = leaf;
     run(
         connection,
-        "INSERT INTO leaves (issuer_key, not_after, position, holder) VALUES (?1, ?2, ?3, ?4)",
-        (issuer_key, seconds(not_after), position, holder),
+        "INSERT INTO leaves (issuer_key, not_after, position, holder, entry) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (issuer_key, seconds(not_after), position, holder, entry.as_ref().map(EntryId::as_str)),
     )?;
     Ok(())
 }
@@ -76,11 +78,16 @@ pub(super) fn signed(
 /// Whose former certificates a signed one takes the place of, by what the ledger says of it.
 fn replaced(subject: &str, caller: &str, reason: &str) -> Option<Holder> {
     match reason.split_once(' ') {
-        Some(("entry", entry)) => Some(holder(&["entry", entry, caller, subject])),
+        Some(("entry", entry)) => Some(of_entry(entry, caller, subject)),
         Some(("renewal", presented)) => Some(certificate(presented)),
         None if matches!(reason, "attestation" | "agent_renewal") => Some(agent(subject)),
         Some(_) | None => None,
     }
+}
+
+/// An agent, for an entry and the identity that it stands for.
+fn of_entry(entry: &str, caller: &str, subject: &str) -> Holder {
+    holder(&["entry", entry, caller, subject])
 }
 
 /// An agent, for its own SVID.
@@ -99,6 +106,51 @@ fn holder(parts: &[&str]) -> Holder {
     std::array::from_fn(|place| digest[place])
 }
 
+/// What this caller was given last for this entry, in its present identity. An intent without an answer may never have reached it.
+pub(super) fn newest(
+    connection: &Connection,
+    caller: &str,
+    entry: &EntryId,
+    subject: &SpiffeId,
+) -> Result<Option<Held>, StoreError> {
+    let sql = "SELECT intended_at, not_after FROM holders CROSS JOIN issuance ON issuance.position = holders.newest
+               WHERE holder = ?1";
+    first(connection, sql, [of_entry(entry.as_str(), caller, subject.as_str())], |row| {
+        Ok(Held { issued_at: time(row, "intended_at")?, not_after: time(row, "not_after")? })
+    })
+}
+
+/// What was to be signed for these entries, has not ended at `now` and is not revoked: along all that has not ended.
+pub(super) fn outstanding<'e>(
+    connection: &Connection,
+    entries: impl IntoIterator<Item = &'e EntryId>,
+    now: Timestamp,
+) -> Result<HashMap<EntryId, Outstanding>, StoreError> {
+    let entries: Vec<_> = entries.into_iter().map(EntryId::as_str).collect();
+    if entries.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let entries = serde_json::to_string(&entries).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let found = all(connection, OUTSTANDING, (entries, seconds(now)), |row| {
+        let outstanding = Outstanding { count: number(row, "count")?, until: time(row, "until")? };
+        Ok((parsed(row, "entry", EntryId::parse)?, outstanding))
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+/// A range for each CA that ever signed, by the start of its key.
+pub(super) const OUTSTANDING: &str = "WITH RECURSIVE issuers (issuer_key) AS (
+         SELECT min(issuer_key) FROM leaves
+         UNION ALL
+         SELECT (SELECT min(issuer_key) FROM leaves WHERE leaves.issuer_key > issuers.issuer_key) FROM issuers
+         WHERE issuer_key IS NOT NULL
+     )
+     SELECT entry, count(*) AS count, max(not_after) AS until FROM issuers CROSS JOIN leaves USING (issuer_key)
+     WHERE not_after >= ?2 AND entry IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (
+         SELECT 1 FROM issuance CROSS JOIN revocations ON revocations.serial = issuance.serial
+         WHERE issuance.position = leaves.position
+     ) GROUP BY entry";
+
 /// What each of these CAs signed that is good at `now`.
 pub(super) fn count(
     connection: &Connection,
@@ -108,11 +160,12 @@ pub(super) fn count(
     let unknown = count_of(connection, UNKNOWN_ISSUER, now)?;
     let mut counted = HashMap::new();
     for key in issuer_keys {
-        let Leaves { held, unexpired, last_end } = count_of(connection, &key, now)?;
+        let Leaves { held, unexpired, last_end, first_workload_end } = count_of(connection, &key, now)?;
         let leaves = Leaves {
             held: held.saturating_add(unknown.held),
             unexpired: unexpired.saturating_add(unknown.unexpired),
             last_end: last_end.max(unknown.last_end),
+            first_workload_end: earlier(first_workload_end, unknown.first_workload_end),
         };
         counted.insert(key, leaves);
     }
@@ -123,12 +176,20 @@ pub(super) const COUNT: &str = "SELECT count(*) AS unexpired, max(not_after) AS 
      count(*) FILTER (WHERE position >= coalesce((SELECT newest FROM holders WHERE holders.holder = leaves.holder), 0)) AS held
      FROM leaves WHERE issuer_key = ?1 AND not_after >= ?2";
 
+/// In the order of their ends, until one is found: those of agents, of entries that are gone, and what has a successor, are passed over.
+pub(super) const FIRST_WORKLOAD_END: &str = "SELECT not_after AS first_end FROM leaves
+     WHERE issuer_key = ?1 AND not_after >= ?2 AND EXISTS (SELECT 1 FROM entries WHERE entries.id = leaves.entry)
+     AND position >= coalesce((SELECT newest FROM holders WHERE holders.holder = leaves.holder), 0)
+     ORDER BY not_after LIMIT 1";
+
 fn count_of(connection: &Connection, issuer_key: &[u8], now: Timestamp) -> Result<Leaves, StoreError> {
+    let first_end = first(connection, FIRST_WORKLOAD_END, (issuer_key, seconds(now)), |row| time(row, "first_end"))?;
     let found = first(connection, COUNT, (issuer_key, seconds(now)), |row| {
         Ok(Leaves {
             held: number(row, "held")?,
             unexpired: number(row, "unexpired")?,
             last_end: optional(row, "last_end", time)?,
+            first_workload_end: first_end,
         })
     })?;
     Ok(found.unwrap_or_default())

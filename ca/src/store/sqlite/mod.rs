@@ -24,8 +24,11 @@ mod orphans;
 mod reader;
 mod recovery;
 mod remembered;
+mod revocation_lists;
+mod revocations;
 mod rotations;
 mod tokens;
+mod transaction;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
@@ -33,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use identity::{AliasName, NodeName, TrustDomain};
+use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::checkpoint::SignedCheckpoint;
 use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
@@ -264,7 +267,7 @@ impl Ledger for SqliteStore {
     fn persist(&self, intent: Intent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             let written: Result<(), StoreError> = self.writer.write_checked(move |unit| issuance::intend(unit, intent)).await;
-            written.map_err(|error| LedgerError(error.to_string()))
+            Ok(written?)
         })
     }
 }
@@ -273,7 +276,7 @@ impl JwtLedger for SqliteStore {
     fn persist_jwt(&self, intent: JwtIntent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             let written: Result<(), StoreError> = self.writer.write_checked(move |unit| jwt::intend(unit, intent)).await;
-            written.map_err(|error| LedgerError(error.to_string()))
+            Ok(written?)
         })
     }
 }
@@ -299,7 +302,7 @@ impl IssuanceStore for SqliteStore {
     fn held(
         &self,
         caller: String,
-        entries: Vec<EntryId>,
+        entries: Vec<(EntryId, SpiffeId)>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>> {
         Box::pin(self.readers.read(move |connection| issuance::held(connection, &caller, entries, now)))

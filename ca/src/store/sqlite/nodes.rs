@@ -1,7 +1,7 @@
 //! Nodes and their standing.
 
 use identity::NodeName;
-use pki::{Sha256Digest, Timestamp, sha256};
+use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use rusqlite::{Connection, Row};
 
 use super::columns::{all, first, parsed, run, seconds, serial, time, unreadable};
@@ -128,6 +128,20 @@ pub(super) fn unban(unit: &mut Unit<'_>, node: NodeName, actor: Actor, now: Time
 
 pub(super) fn find(connection: &Connection, node: &NodeName) -> Result<Option<NodeRecord>, StoreError> {
     first(connection, "SELECT * FROM nodes WHERE node = ?1", [node.as_str()], read)
+}
+
+pub(super) fn is_banned(connection: &Connection, node: &NodeName) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM nodes WHERE node = ?1 AND state = ?2";
+    Ok(first(connection, sql, (node.as_str(), state_text(NodeState::Banned)), |_| Ok(()))?.is_some())
+}
+
+/// Takes an agent SVID off the record that has it, if one does: it opens no session from then on, and its node has to prove its key.
+pub(super) fn forget_svid(unit: &mut Unit<'_>, serial: &SerialNumber) -> Result<(), StoreError> {
+    let sql = "SELECT * FROM nodes WHERE current_serial = ?1 OR previous_serial = ?1";
+    let Some(mut record) = first(unit.connection(), sql, [serial.as_bytes()], read)? else { return Ok(()) };
+    let keep = |svid: Option<AgentSvidRecord>| svid.filter(|svid| svid.serial != *serial);
+    (record.current, record.previous) = (keep(record.current), keep(record.previous));
+    write(unit, &record)
 }
 
 pub(super) fn find_by_key(connection: &Connection, node_key_spki: &[u8]) -> Result<Option<NodeRecord>, StoreError> {

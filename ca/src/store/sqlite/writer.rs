@@ -3,102 +3,41 @@
 //! A commit syncs the file, which costs about the same for one write as for hundreds; so all that is queued goes into one transaction,
 //! and all are answered after the commit. A write that fails is undone alone: it has a savepoint of its own, or fails before it changes
 //! anything. When neither holds, the transaction itself is lost, or its commit or sync fails, the whole group is answered as failed and
-//! every later write is refused, until the file was opened anew and the disk has confirmed it ([`recovery`]). (A failed sync must not just be tried again: the
+//! every later write is refused, until the file was opened anew and the disk has confirmed it ([`super::recovery`]). (A failed sync must not just be tried again: the
 //! kernel may have dropped the pages already.) A write lock that another process does not give up fails the group and not the
 //! store: nothing was begun.
 
-use std::path::{Path, PathBuf};
+mod committer;
+mod published;
+
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use pki::Timestamp;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use committer::{Committer, run};
+use published::Published;
 
 use super::marks::Marks;
 use super::open::OpenError;
 use super::remembered::Generation;
-use super::{audit, recovery};
-use crate::audit::{AuditEvent, ChainHead};
+use super::{audit, revocations};
+use crate::audit::AuditEvent;
+use crate::revocation::Revoked;
 use crate::store::{Change, FaultKind, StoreError, StoreState};
 
 /// Writes that wait for the writer. Beyond it callers wait to queue.
 const QUEUE: usize = 1024;
-
-/// Writes that share a commit: enough to make the sync cheap, few enough to answer the first of them soon.
-const MAX_GROUP: usize = 512;
-
-/// Changes that a slow receiver may fall behind before it must look at everything anew.
-const CHANGES: usize = 1024;
-
-/// Pages of the log from which on it is merged into the database: 4 MiB, as SQLite itself would.
-const MERGE_FROM: i64 = 1000;
 
 pub(super) struct Writer {
     /// None only while the writer is dropped.
     commands: Option<mpsc::Sender<Message>>,
     thread: Option<JoinHandle<()>>,
     published: Arc<Published>,
-}
-
-/// What the writer tells everyone.
-struct Published {
-    changes: broadcast::Sender<Change>,
-    audit_head: watch::Sender<u64>,
-    state: watch::Sender<StoreState>,
-    /// Of what nodes have.
-    entries: Generation,
-    commits: AtomicU64,
-    /// Odd while a group is worked on.
-    turns: AtomicU64,
-    faults: [AtomicU64; FaultKind::ALL.len()],
-}
-
-impl Published {
-    /// What a write is told while none is taken.
-    fn refusal(&self) -> Option<StoreError> {
-        self.state.borrow().refusal().map(StoreError::Unavailable)
-    }
-
-    /// Logs and publishes a state; the same fault again, as found at each try to recover, is news to nobody.
-    fn enter(&self, state: StoreState) {
-        let same = |before: &StoreState| match (before, &state) {
-            (StoreState::Refusing(before), StoreState::Refusing(now))
-            | (StoreState::Backlog(before), StoreState::Backlog(now)) => before.kind == now.kind,
-            (before, now) => before == now,
-        };
-        if same(&self.state.borrow()) {
-            return;
-        }
-        match &state {
-            StoreState::Well => tracing::info!("the store takes writes"),
-            StoreState::Backlog(fault) => {
-                self.count(fault.kind);
-                tracing::error!(%fault, "the log of the store cannot be merged into the database, and grows");
-            }
-            StoreState::Refusing(fault) => {
-                self.count(fault.kind);
-                tracing::error!(%fault, "the store takes no writes: nothing is recorded, so nothing is signed");
-            }
-            StoreState::Ended(cause) => tracing::error!(cause, "the store takes no writes any more"),
-        }
-        self.state.send_replace(state);
-    }
-
-    /// What cannot be read is not known.
-    fn publish_entries(&self, found: Result<i64, StoreError>) {
-        match found {
-            Ok(found) => self.entries.publish(found),
-            Err(_) => self.entries.forget(),
-        }
-    }
-
-    fn count(&self, kind: FaultKind) {
-        if let Some(count) = self.faults.get(kind.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// What comes to the writer.
@@ -149,18 +88,11 @@ impl Writer {
         let unreadable = |error| OpenError::File { path: path.to_owned(), cause: std::io::Error::other(error) };
         let head = audit::head(&connection).map_err(unreadable)?;
         let entries = Generation::new(Generation::read(&connection).map_err(unreadable)?);
+        let revoked = revocations::snapshot(&connection).map_err(unreadable)?;
         let (commands, queue) = mpsc::channel(QUEUE);
-        let published = Arc::new(Published {
-            changes: broadcast::Sender::new(CHANGES),
-            audit_head: watch::Sender::new(head.sequence),
-            state: watch::Sender::new(StoreState::Well),
-            entries,
-            commits: AtomicU64::new(0),
-            turns: AtomicU64::new(0),
-            faults: FaultKind::ALL.map(|_| AtomicU64::new(0)),
-        });
+        let published = Arc::new(Published::new(head, entries, revoked));
         let told = Arc::clone(&published);
-        let committer = Committer { path: path.to_owned(), connection, answered: head };
+        let committer = Committer::new(path, connection, head);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || run(committer, queue, &told))
@@ -208,6 +140,11 @@ impl Writer {
     /// How often what nodes have was changed; `None` while the file has to be asked.
     pub(super) fn entries_generation(&self) -> Option<i64> {
         self.published.entries.now()
+    }
+
+    /// What is revoked, as of the last commit that was answered or is about to be.
+    pub(super) fn revoked(&self) -> watch::Receiver<Arc<Revoked>> {
+        self.published.revoked.subscribe()
     }
 
     pub(super) fn audit_head(&self) -> watch::Receiver<u64> {
@@ -322,203 +259,6 @@ where
         if self.reply.send(outcome).is_err() {
             tracing::debug!("nobody waits for the answer to a write any more");
         }
-    }
-}
-
-/// Tells of a panic, which is a bug, as of any other end of the writer: the store must not look well afterwards.
-struct PanicWatch<'p>(&'p Published);
-
-impl Drop for PanicWatch<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.enter(StoreState::Ended("its writer panicked".to_owned()));
-        }
-    }
-}
-
-/// What the writer's thread works with.
-struct Committer {
-    path: PathBuf,
-    connection: Connection,
-    /// The end of the audit chain as of the last commit that succeeded.
-    answered: ChainHead,
-}
-
-fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>, published: &Published) {
-    let _panic_watch = PanicWatch(published);
-    while let Some(message) = queue.blocking_recv() {
-        let mut group = Vec::new();
-        let mut recovering = Vec::new();
-        let mut next = Some(message);
-        while let Some(message) = next {
-            match message {
-                Message::Write(command) => group.push(command),
-                Message::Recover(over) => recovering.push(over),
-            }
-            next = if group.len() < MAX_GROUP { queue.try_recv().ok() } else { None };
-        }
-        if !group.is_empty() {
-            committer.serve(group, published);
-        }
-        if !recovering.is_empty() {
-            committer.recover(published);
-        }
-        for over in recovering {
-            // Whoever asked may be gone.
-            over.send(()).ok();
-        }
-    }
-}
-
-impl Committer {
-    /// Commits a group and answers it; then, what a fault asks for, and the log when it is long enough.
-    fn serve(&mut self, mut group: Vec<Box<dyn Command>>, published: &Published) {
-        let committed = match published.refusal() {
-            Some(refused) => Err(refused),
-            None => {
-                published.turns.fetch_add(1, Ordering::Relaxed);
-                let committed = self.commit(&mut group, published).map_err(|error| self.tell(error, published));
-                published.turns.fetch_add(1, Ordering::Relaxed);
-                committed
-            }
-        };
-        let failed = committed.is_err() && published.refusal().is_some();
-        for command in group {
-            command.answer(committed.clone());
-        }
-        if failed {
-            self.recover(published);
-        } else if *published.state.borrow() == StoreState::Well {
-            self.merge(published);
-        }
-    }
-
-    /// What the callers are told of a group that was not committed; a lost transaction is a fault of the store.
-    fn tell(&self, error: GroupError, published: &Published) -> StoreError {
-        let error = match error {
-            GroupError::Busy => {
-                tracing::warn!("another process holds the write lock of the store");
-                return StoreError::Unavailable("another process holds its write lock".to_owned());
-            }
-            GroupError::Lost(error) => error,
-        };
-        published.entries.forget();
-        published.enter(recovery::judge(&self.path, &error));
-        StoreError::Unavailable(format!("a commit failed: {error}"))
-    }
-
-    /// From refusing to taking writes, and from a backlog to none, if the disk lets us.
-    fn recover(&mut self, published: &Published) {
-        let state = published.state.borrow().clone();
-        match state {
-            StoreState::Well | StoreState::Ended(_) => {}
-            StoreState::Backlog(_) => self.merge(published),
-            StoreState::Refusing(_) => {
-                published.turns.fetch_add(1, Ordering::Relaxed);
-                match recovery::reopen(&self.path, self.answered) {
-                    Ok(connection) => {
-                        self.connection = connection;
-                        published.publish_entries(Generation::read(&self.connection));
-                        published.enter(StoreState::Well);
-                    }
-                    Err(state) => published.enter(state),
-                }
-                published.turns.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Merges a long log into the database. A failure costs no write: the log has them, synced, and goes on until there is no room.
-    fn merge(&self, published: &Published) {
-        let merged = recovery::unmerged(&self.connection)
-            .and_then(|pages| if pages >= MERGE_FROM { recovery::merge(&self.connection) } else { Ok(()) });
-        match merged.map_err(|error| recovery::judge(&self.path, &error)) {
-            Ok(()) => published.enter(StoreState::Well),
-            Err(StoreState::Refusing(fault)) => published.enter(StoreState::Backlog(fault)),
-            Err(other) => published.enter(other),
-        }
-    }
-
-    /// One transaction for the whole group.
-    fn commit(&mut self, group: &mut [Box<dyn Command>], published: &Published) -> Result<(), GroupError> {
-        let connection = &mut self.connection;
-        let rows_before = connection.total_changes();
-        let mut changes = Vec::new();
-        let mut marks = Marks::default();
-        let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Err(GroupError::Busy),
-            begun => begun?,
-        };
-        for command in group {
-            let undo = command.undo();
-            if undo == Undo::Savepoint {
-                control(&transaction, "SAVEPOINT unit")?;
-            }
-            let rows_before = transaction.total_changes();
-            let mut unit = Unit { connection: &transaction, changes: Vec::new(), marks };
-            let rows = command.apply(&mut unit);
-            let Unit { connection: _, changes: own_changes, marks: own_marks } = unit;
-            // Some failures (a full disk, out of memory) undo the whole transaction, and its savepoints with it.
-            if transaction.is_autocommit() {
-                return Err(lost("the transaction was undone"));
-            }
-            match (rows, undo) {
-                (Rows::Stay, undo) => {
-                    if undo == Undo::Savepoint {
-                        control(&transaction, "RELEASE unit")?;
-                    }
-                    changes.extend(own_changes);
-                    marks = own_marks;
-                }
-                (Rows::Go, Undo::Savepoint) => {
-                    control(&transaction, "ROLLBACK TO unit")?;
-                    control(&transaction, "RELEASE unit")?;
-                }
-                (Rows::Go, Undo::WithTheGroup) if transaction.total_changes() == rows_before => {}
-                (Rows::Go, Undo::WithTheGroup) => return Err(lost("a write failed after it had changed something")),
-            }
-        }
-        let audit_head = marks.write(&transaction)?;
-        let entries = Generation::read(&transaction);
-        transaction.commit()?;
-        published.publish_entries(entries);
-        if connection.total_changes() != rows_before {
-            published.commits.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(head) = audit_head {
-            self.answered = head;
-            published.audit_head.send_replace(head.sequence);
-        }
-        for change in changes {
-            // An error says that nobody listens, which is fine.
-            published.changes.send(change).ok();
-        }
-        Ok(())
-    }
-}
-
-/// Runs a statement about savepoints, kept compiled: the library's own type compiles its three anew for each write.
-fn control(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql)?.execute([]).map(drop)
-}
-
-/// A group that cannot be committed, though SQLite itself would do it.
-fn lost(why: &str) -> GroupError {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
-    GroupError::Lost(rusqlite::Error::SqliteFailure(code, Some(why.to_owned())))
-}
-
-/// Why a group of writes was not committed.
-enum GroupError {
-    /// Another process had the write lock for longer than we wait. Nothing was written, so the next group may try.
-    Busy,
-    /// The transaction was lost, or its commit or sync failed.
-    Lost(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for GroupError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Lost(error)
     }
 }
 

@@ -62,7 +62,7 @@ fn whole_life() -> Vec<Event> {
 }
 
 async fn store(fixture: &Fixture, before: &Lifecycle, after: &Lifecycle, now: u64) -> Result<(), StoreError> {
-    fixture.store.store_lifecycle(Arc::new(before.clone()), Arc::new(after.clone()), OPERATOR, at(now)).await
+    fixture.store.store_lifecycle(Arc::new(before.clone()), Arc::new(after.clone()), None, OPERATOR, at(now)).await
 }
 
 #[tokio::test]

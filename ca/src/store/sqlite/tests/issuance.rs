@@ -131,7 +131,7 @@ async fn what_a_caller_holds_for_an_entry_is_its_own_last_answer_that_has_not_lo
     let [web, db] =
         ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"].map(|id| EntryId::parse(id).unwrap());
     let held = async |caller: &str, now| {
-        let entries = vec![web.clone(), db.clone()];
+        let entries = [&web, &db].map(|entry| (entry.clone(), intent(1).subject)).to_vec();
         fixture.store.held(caller.to_owned(), entries, at(now)).await.unwrap()
     };
     let made = |number, caller: &str, entry: &EntryId, from, to| Intent {

@@ -5,8 +5,9 @@ use rusqlite::Connection;
 use super::*;
 use crate::authority::lifecycle::gate::Leaves;
 use crate::jwt::issuance::{JwtIntent, JwtLedger};
-use crate::store::sqlite::leaves::COUNT;
-use crate::store::{AuthorityStore, IssuanceStore};
+use crate::records::{EntryId, Outstanding};
+use crate::store::sqlite::leaves::{COUNT, FIRST_WORKLOAD_END, OUTSTANDING, outstanding};
+use crate::store::{AuthorityStore, EntryStore, IssuanceStore};
 
 const OLD: Sha256Digest = [0x01; 32];
 const NEW: Sha256Digest = [0x02; 32];
@@ -30,6 +31,28 @@ async fn issue(fixture: &Fixture, intent: Intent) {
 async fn counts(fixture: &Fixture, now: u64) -> [(u64, u64); 2] {
     let leaves = fixture.store.leaves(vec![OLD, NEW], at(now)).await.unwrap();
     [OLD, NEW].map(|key| (leaves[&key].held, leaves[&key].unexpired))
+}
+
+#[tokio::test]
+async fn the_first_end_is_that_of_a_workload_whose_entry_is_there_and_that_has_nothing_newer() {
+    let fixture = Fixture::new();
+    let made = async |number: u8, path: &str| {
+        let entry = entry(path, "n1", &["unix:uid:1"]);
+        fixture.store.create_entry(entry_id(number), entry, OPERATOR, at(0)).await.unwrap().id
+    };
+    let (kept, gone) = (made(1, "kept").await, made(2, "gone").await);
+    let first = async |now: u64| fixture.store.leaves(vec![OLD, NEW], at(now)).await.unwrap()[&OLD].first_workload_end;
+    let leaf = |number: u64, reason: Reason, end: u64| Intent { not_after: at(end), ..signed_by(OLD, number, "n1", reason) };
+    assert_eq!(first(1).await, None);
+    issue(&fixture, leaf(1, Reason::AgentRenewal, 50)).await;
+    assert_eq!(first(1).await, None, "an agent's own");
+    issue(&fixture, leaf(2, Reason::Entry(kept.clone()), 90)).await;
+    issue(&fixture, leaf(3, Reason::Entry(gone.clone()), 80)).await;
+    assert_eq!((first(1).await, first(80).await, first(81).await), (Some(at(80)), Some(at(80)), Some(at(90))));
+    fixture.store.delete_entry(gone, OPERATOR, at(2)).await.unwrap();
+    assert_eq!(first(1).await, Some(at(90)), "nobody renews it, and nobody should");
+    issue(&fixture, leaf(4, Reason::Entry(kept), 120)).await;
+    assert_eq!(first(1).await, Some(at(120)), "what it had before ends unnoticed");
 }
 
 #[tokio::test]
@@ -103,8 +126,8 @@ async fn what_has_ended_counts_no_more_and_what_the_ca_makes_for_itself_never_do
     issue(&fixture, until(3, 100)).await;
     issue(&fixture, until(4, 200)).await;
     let last = async |now| fixture.store.leaves(vec![OLD], at(now)).await.unwrap()[&OLD];
-    assert_eq!(last(100).await, Leaves { held: 2, unexpired: 2, last_end: Some(at(200)) });
-    assert_eq!(last(101).await, Leaves { held: 1, unexpired: 1, last_end: Some(at(200)) });
+    assert_eq!(last(100).await, Leaves { held: 2, unexpired: 2, last_end: Some(at(200)), ..Leaves::default() });
+    assert_eq!(last(101).await, Leaves { held: 1, unexpired: 1, last_end: Some(at(200)), ..Leaves::default() });
     assert_eq!(last(201).await, Leaves::default());
 }
 
@@ -120,17 +143,43 @@ async fn what_does_not_say_who_signed_it_counts_for_every_ca_as_held_while_it_la
     assert!(fixture.store.leaves(vec![], at(500)).await.unwrap().is_empty());
 }
 
+fn plan_of(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Vec<String> {
+    let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    explained.query_map(parameters, |row| row.get("detail")).unwrap().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn what_is_outstanding_for_an_entry_is_found_whoever_signed_it_along_what_has_not_ended() {
+    let fixture = Fixture::new();
+    let [web, db] = [1, 2].map(entry_id);
+    let made = |issuer_key, number, entry: &EntryId, end| Intent {
+        not_after: at(end),
+        ..signed_by(issuer_key, number, "n1", Reason::Entry(entry.clone()))
+    };
+    issue(&fixture, made(OLD, 1, &web, 100)).await;
+    issue(&fixture, made(OLD, 2, &web, 9)).await;
+    issue(&fixture, made(OLD, 3, &db, 100)).await;
+    // Not answered: it may have been signed.
+    intend(&fixture, made(NEW, 4, &web, 300)).await;
+    issue(&fixture, signed_by(NEW, 5, "n1", Reason::AgentRenewal)).await;
+    let connection = Connection::open(fixture.path()).unwrap();
+    let found = outstanding(&connection, [&web, &entry_id(3)], at(10)).unwrap();
+    assert_eq!(found, [(web.clone(), Outstanding { count: 2, until: at(300) })].into());
+    let found = outstanding(&connection, [&web, &db], at(300)).unwrap();
+    assert_eq!(found, [(web, Outstanding { count: 1, until: at(300) })].into());
+    assert_eq!(outstanding(&connection, [], at(0)).unwrap(), [].into());
+    let plan = plan_of(&connection, OUTSTANDING, ("[]", 5));
+    assert!(plan.iter().any(|step| step == "SEARCH leaves USING PRIMARY KEY (issuer_key=? AND not_after>?)"), "{plan:?}");
+    assert!(!plan.iter().any(|step| step.starts_with("SCAN leaves")), "{plan:?}");
+}
+
 #[tokio::test]
 async fn a_hundred_thousand_leaves_are_counted_along_one_range_of_an_index() {
     let fixture = Fixture::new();
     let mut connection = Connection::open(fixture.path()).unwrap();
-    let plan: Vec<String> = connection
-        .prepare(&format!("EXPLAIN QUERY PLAN {COUNT}"))
-        .unwrap()
-        .query_map((&OLD[..], 5), |row| row.get("detail"))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let plan = plan_of(&connection, FIRST_WORKLOAD_END, (&OLD[..], 5));
+    assert!(plan.iter().all(|step| !step.contains("SCAN leaves") && !step.contains("TEMP B-TREE")), "{plan:?}");
+    let plan = plan_of(&connection, COUNT, (&OLD[..], 5));
     assert!(plan.iter().any(|step| step == "SEARCH leaves USING PRIMARY KEY (issuer_key=? AND not_after>?)"), "{plan:?}");
     assert!(plan.iter().any(|step| step == "SEARCH holders USING PRIMARY KEY (holder=?)"), "{plan:?}");
     assert!(!plan.iter().any(|step| step.contains("SCAN") && !step.contains("SUBQUERY")), "{plan:?}");
@@ -138,7 +187,7 @@ async fn a_hundred_thousand_leaves_are_counted_along_one_range_of_an_index() {
     // Each holder has three of the old CA, one of them ended, and every tenth has one of the new CA.
     let transaction = connection.transaction().unwrap();
     {
-        let mut leaf = transaction.prepare("INSERT INTO leaves VALUES (?1, ?2, ?3, ?4)").unwrap();
+        let mut leaf = transaction.prepare("INSERT INTO leaves VALUES (?1, ?2, ?3, ?4, NULL)").unwrap();
         let mut newest = transaction.prepare("INSERT OR REPLACE INTO holders VALUES (?1, ?2)").unwrap();
         let end = |seconds: u64| 1_700_000_000 + i64::try_from(seconds).unwrap();
         for holder in 0..50_000_i64 {

@@ -85,13 +85,40 @@ async fn what_was_issued_before_the_ledger_said_by_whom_counts_for_every_ca_and_
     let store = SqliteStore::open(&path).unwrap();
     let key = [1; 32];
     let leaves = async |now| store.leaves(vec![key], at(now)).await.unwrap()[&key];
-    assert_eq!(leaves(900).await, Leaves { held: 2, unexpired: 2, last_end: Some(at(950)) });
-    assert_eq!(leaves(901).await, Leaves { held: 1, unexpired: 1, last_end: Some(at(950)) });
+    assert_eq!(leaves(900).await, Leaves { held: 2, unexpired: 2, last_end: Some(at(950)), ..Leaves::default() });
+    assert_eq!(leaves(901).await, Leaves { held: 1, unexpired: 1, last_end: Some(at(950)), ..Leaves::default() });
     assert_eq!(leaves(951).await, Leaves::default());
     let [k1, k2] = ["k1", "k2"].map(|text| pki::KeyId::parse(text).unwrap());
     assert_eq!(store.tokens_until(vec![k1.clone(), k2]).await.unwrap(), [(k1, at(700))].into());
     assert_eq!(store.lifecycle().await.unwrap(), Lifecycle::default());
     assert!(store.rotations().await.unwrap().is_empty() && store.acknowledged().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_issued_for_an_entry_is_still_known_to_be_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let old = first_schema(&path);
+    for (version, step) in (2_u32..).zip(&MIGRATIONS[1..8]) {
+        old.execute_batch(step).unwrap();
+        old.pragma_update(None, "user_version", version).unwrap();
+    }
+    old.execute_batch(&format!(
+        r#"INSERT INTO entries (id, spiffe_id, selectors, parent_node, dns_names, hint, created_at, revision)
+           VALUES ('{a}', 'spiffe://example.org/web', '["unix:uid:1"]', 'n1', '[]', '', 1700000000, 1);
+           INSERT INTO issuance (position, serial, tbs_der, subject, caller, reason, not_after, intended_at) VALUES
+           (1, x'01', x'00', 'spiffe://example.org/web', 'n1', 'entry {a}', 1700000900, 1700000000),
+           (2, x'02', x'00', 'spiffe://example.org/web', 'n1', 'entry {a}', 1700000950, 1700000001),
+           (3, x'03', x'00', 'spiffe://example.org/web', 'n1', 'attestation', 1700000990, 1700000001);
+           INSERT INTO leaves (issuer_key, not_after, position, holder) VALUES
+           (x'07', 1700000900, 1, x'01'), (x'08', 1700000950, 2, x'01'), (x'08', 1700000990, 3, x'02');"#,
+        a = entry_id(1),
+    ))
+    .unwrap();
+    drop(old);
+    let store = SqliteStore::open(&path).unwrap();
+    let (_, outstanding) = store.delete_entry(entry_id(1), OPERATOR, at(8)).await.unwrap();
+    assert_eq!(outstanding.map(|left| (left.count, left.until)), Some((2, at(950))));
 }
 
 #[test]

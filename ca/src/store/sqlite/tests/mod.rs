@@ -15,6 +15,7 @@ mod migration;
 mod nodes;
 mod orphans;
 mod remembered;
+mod revocations;
 mod tokens;
 
 use std::path::PathBuf;

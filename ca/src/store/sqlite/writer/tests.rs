@@ -1,10 +1,13 @@
 use std::sync::mpsc as blocking;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
+use super::committer::MERGE_FROM;
 use super::*;
-use crate::store::sqlite::open;
+use crate::audit::ChainHead;
+use crate::store::sqlite::{open, recovery};
 
 struct Fixture {
     writer: Writer,
@@ -16,7 +19,7 @@ fn writer() -> Fixture {
     let path = directory.path().join("store.db");
     let connection = open::writable(&path).unwrap();
     connection.execute_batch("CREATE TABLE notes (text TEXT UNIQUE) STRICT").unwrap();
-    connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
     Fixture { writer: Writer::start(&path, connection).unwrap(), _directory: directory }
 }
 
