@@ -79,6 +79,12 @@ pub enum AdmissionError {
         /// The CA's clock.
         now: Timestamp,
     },
+    /// An operator revoked the identity.
+    #[error("{}", crate::issuance::denied(.id))]
+    Denied {
+        /// Which.
+        id: SpiffeId,
+    },
     /// The entry's identity is not one that an entry may have: the store should never have held it.
     #[error("the identity {id} of entry {} is not a workload's of trust domain {trust_domain}", entry.as_str())]
     NotAWorkload {

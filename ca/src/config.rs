@@ -7,6 +7,7 @@ mod audit;
 mod istio;
 mod jwt;
 mod limits;
+mod revocation;
 mod rotation;
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,7 @@ use crate::provisioning::NodeTemplate;
 
 pub use istio::IstioConfig;
 pub use limits::LimitsConfig;
+pub use revocation::RevocationConfig;
 pub use rotation::RotationConfig;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
@@ -76,6 +78,8 @@ pub struct CaConfig {
     pub istio: IstioConfig,
     /// How it replaces its own authorities.
     pub rotation: RotationConfig,
+    /// The lists of what was called back.
+    pub revocation: RevocationConfig,
     /// What one peer may take of this CA.
     pub limits: LimitsConfig,
     /// Where metrics and health are served; `None`: nowhere.
@@ -156,6 +160,7 @@ impl CaConfig {
         let key_passphrase = key_file::read_config(&root.section("keys"));
         let istio = istio::read(&root.section("istio"));
         let rotation = rotation::read(&root.section("rotation"));
+        let revocation = revocation::read(&root.section("revocation"));
         let limits = limits::read(&root.section("limits"));
         let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
         let log = root.section("log");
@@ -197,6 +202,7 @@ impl CaConfig {
             key_passphrase,
             istio,
             rotation,
+            revocation,
             limits,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),

@@ -34,6 +34,7 @@ pub(crate) enum ErrorReason {
     RateExceeded,
     KeysUnavailable,
     Overloaded,
+    IdentityRevoked,
 }
 
 impl ErrorReason {
@@ -69,6 +70,7 @@ impl ErrorReason {
             Self::RateExceeded => "RATE_EXCEEDED",
             Self::KeysUnavailable => "KEYS_UNAVAILABLE",
             Self::Overloaded => "OVERLOADED",
+            Self::IdentityRevoked => "IDENTITY_REVOKED",
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::authority::lifecycle::AuthorityKind;
 use crate::config::CaConfig;
 use crate::key_file;
 use crate::keystore::{KeystoreError, generations};
-use crate::rotation::maker::{Maker, key_algorithm_like};
+use crate::rotation::maker::{MakeError, Maker, key_algorithm_like};
 use crate::rotation::places::{Places, ROOT_CERT, ROOT_KEY};
 use crate::rotation::steps::Steps;
 use crate::store::{AuthorityStore, SqliteStore};
@@ -96,7 +96,7 @@ pub async fn init(
 ) -> Result<InitReport, InitError> {
     refuse_plugged_in(config)?;
     // First: an algorithm that this build does not make leaves nothing behind.
-    let root_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
+    let root_key = PrivateKey::generate(options.algorithm).map_err(MakeError::Generate)?;
     ensure_private_dir(&config.state_dir)?;
     let _lock = DirLock::acquire(&config.state_dir)?;
     let root_certificate = config.state_dir.join(ROOT_CERT);
@@ -112,7 +112,7 @@ pub async fn init(
     let steps = Steps::logged();
     let maker = maker_of(config, &store, entropy, &steps, "signet ca init", now);
     let root = maker.certificate(AuthorityRole::Root, &root_key, None, &root_key).await?;
-    let issuer_key = PrivateKey::generate(options.algorithm).map_err(InitError::Generate)?;
+    let issuer_key = PrivateKey::generate(options.algorithm).map_err(MakeError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &issuer_key, Some(&root), &root_key).await?;
 
     let root_key_pem = root_key.to_protected_pem(&protection, &entropy::bytes(entropy));
@@ -171,7 +171,7 @@ pub async fn issuer_renew(
     let now = Timestamp::from(clock.now());
     let steps = Steps::logged();
     let maker = maker_of(config, &store, entropy, &steps, "signet ca issuer renew", now);
-    let key = PrivateKey::generate(key_algorithm_like(root.public_key().algorithm())).map_err(InitError::Generate)?;
+    let key = PrivateKey::generate(key_algorithm_like(root.public_key().algorithm())).map_err(MakeError::Generate)?;
     let issuer = maker.certificate(AuthorityRole::Issuer, &key, Some(&root), &root_key).await?;
     let (generations, number) = (config.generations_dir(), newest.saturating_add(1));
     let generation = maker.write_generation(&generations, number, (&issuer, &key), &root, &protection).await?;

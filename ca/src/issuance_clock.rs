@@ -142,6 +142,14 @@ impl IssuanceClock {
         Ok(now)
     }
 
+    /// What the store refused an issuance for: another process has issued at a later time, by a clock that was ahead. From here on
+    /// that is the latest issuance here too, so that nothing is begun, and whoever looks is told.
+    pub(crate) fn learn(&self, later: Option<Timestamp>) {
+        if let Some(later) = later {
+            self.watch().issues(later);
+        }
+    }
+
     /// Looks whether something could be issued now. To be called each second, so that a leap is seen as one.
     ///
     /// # Errors

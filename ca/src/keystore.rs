@@ -1,8 +1,8 @@
-//! Where the signing authority lies on disk, and how a newer one is noticed.
+//! The signing authority on disk: how a set of files is read, and how a newer one is noticed where somebody else fills the directory.
 //!
-//! Two places: generations made here, `<state_dir>/authority/0001`, `0002`, ..., of which the highest counts; or one directory that
-//! somebody else fills, in either of two layouts (Istio's `cacerts`, or `kubernetes.io/tls`). Owns reading and noticing; what makes a set valid is
-//! [`crate::authority`]'s.
+//! Sets lie in two places: in generations made here, `<state_dir>/authority/0001`, `0002`, ..., of which the journal says which one
+//! counts (`rotation`); or in one plugged-in directory, in either of two layouts (Istio's `cacerts`, or `kubernetes.io/tls`),
+//! which [`Keystore`] watches. What makes a set valid is [`crate::authority`]'s.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,10 +112,10 @@ struct Sighting {
     stamps: Vec<Stamp>,
 }
 
-/// The place of the authority, watched for a newer set.
+/// A plugged-in directory, watched for a newer set.
 #[derive(Debug)]
 pub struct Keystore {
-    source: Source,
+    directory: PathBuf,
     trust_domain: TrustDomain,
     root: pki::Sha256Digest,
     passphrase: Option<SecretSource>,
@@ -124,28 +124,19 @@ pub struct Keystore {
     before: Option<Sighting>,
 }
 
-#[derive(Clone, Debug)]
-enum Source {
-    Generations(PathBuf),
-    PluggedIn(PathBuf),
-}
-
 impl Keystore {
-    /// Loads the authority that the configuration names and verifies it whole.
+    /// Loads the authority in `directory` and verifies it whole, for the trust domain and with the passphrase of the configuration.
     ///
     /// # Errors
-    /// [`KeystoreError`], naming the file and the reason. A generation that does not verify is never passed over for an older one.
-    pub fn open(config: &CaConfig, now: Timestamp) -> Result<(Self, SigningAuthority), KeystoreError> {
-        let source = match &config.plugged_authority {
-            Some(directory) => Source::PluggedIn(directory.clone()),
-            None => Source::Generations(config.generations_dir()),
-        };
-        let in_use = source.look()?;
+    /// [`KeystoreError`], naming the file and the reason.
+    pub fn open(directory: &Path, config: &CaConfig, now: Timestamp) -> Result<(Self, SigningAuthority), KeystoreError> {
+        let in_use = look(directory)?;
         let passphrase = config.key_passphrase.clone();
         let authority = in_use.place.load(passphrase.as_ref(), &config.trust_domain, now)?;
         let root = authority.root().fingerprint();
         let trust_domain = config.trust_domain.clone();
-        Ok((Self { source, trust_domain, root, passphrase, in_use, failed: None, before: None }, authority))
+        let directory = directory.to_owned();
+        Ok((Self { directory, trust_domain, root, passphrase, in_use, failed: None, before: None }, authority))
     }
 
     /// The newer authority, when there is one since the last answer and it verifies. Meant to be called every second: it looks at
@@ -154,7 +145,7 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError`], told once per set and again each minute; the set in use stays the one to use.
     pub fn newer(&mut self, now: Timestamp) -> Result<Option<SigningAuthority>, KeystoreError> {
-        let found = self.source.look()?;
+        let found = look(&self.directory)?;
         if found == self.in_use {
             return Ok(None);
         }
@@ -187,27 +178,12 @@ impl Keystore {
             self.in_use = before;
         }
     }
-
-    /// The directory of the set in use.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        self.in_use.place.directory()
-    }
 }
 
-impl Source {
-    fn look(&self) -> Result<Sighting, KeystoreError> {
-        let place = match self {
-            Self::Generations(directory) => {
-                let newest = generations(directory)?.pop_last();
-                let newest = newest.ok_or_else(|| KeystoreError::NoAuthority { directory: directory.clone() })?;
-                Place::Four(directory.join(place_name(newest)))
-            }
-            Self::PluggedIn(directory) => layout_of(directory)?,
-        };
-        let stamps = place.names().iter().map(|name| stamp(&place.directory().join(name))).collect();
-        Ok(Sighting { place, stamps })
-    }
+fn look(directory: &Path) -> Result<Sighting, KeystoreError> {
+    let place = layout_of(directory)?;
+    let stamps = place.names().iter().map(|name| stamp(&place.directory().join(name))).collect();
+    Ok(Sighting { place, stamps })
 }
 
 impl Place {

@@ -41,6 +41,7 @@ pub use accept_clock::{AcceptClockError, AcceptedClock, accept_clock};
 pub use audit_walk::verify as verify_audit;
 pub use init::{CheckError, CheckReport, InitError, InitOptions, InitReport, RenewReport, check, init, issuer_renew};
 pub use issuance_clock::ClockFault;
+pub use rotation::maker::MakeError;
 pub use rotation::steps::{Moment, Step, StepSeam};
 pub use rotation::{AdoptionError, MaterialError};
 pub use server::{Addresses, BoundServer, RunError, Server, StartError};

@@ -1,6 +1,7 @@
 //! The numbers of the CA, described in docs/metrics.md. Label sets are closed: every label value is a constant or comes from an enum.
 
 mod limits;
+mod rotation;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,8 +20,10 @@ use prometheus_client::registry::Registry;
 use crate::checkpoints::metrics::CheckpointMetrics;
 use crate::error_reason::ErrorReason;
 use crate::oidc::OidcMetrics;
+use crate::revocation::RevocationMetrics;
 use crate::store::Store;
 pub(crate) use limits::{Limit, LimitMetrics};
+pub(crate) use rotation::RotationCollector;
 
 type OneLabel = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
@@ -104,6 +107,8 @@ pub(crate) struct Metrics {
     /// Of the limits.
     pub(crate) limits: LimitMetrics,
     pub(crate) checkpoints: CheckpointMetrics,
+    /// Revocation.
+    pub(crate) revocation: RevocationMetrics,
 }
 
 impl Metrics {
@@ -129,6 +134,7 @@ impl Metrics {
             oidc: OidcMetrics::register(registry),
             limits: LimitMetrics::register(registry),
             checkpoints: CheckpointMetrics::register(registry),
+            revocation: RevocationMetrics::register(registry),
         };
         registry.register(
             "certificate_expiry_timestamp_seconds",
@@ -427,6 +433,7 @@ mod tests {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let served: BTreeSet<_> = types
             .chain(["signet_ca_store_commits", "signet_ca_store_faults", "signet_ca_store_writable"])
+            .chain(rotation::NAMES)
             .filter(|name| name.starts_with("signet_ca_"))
             .collect();
         let page = include_str!("../../docs/metrics.md");

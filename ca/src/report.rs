@@ -13,6 +13,7 @@ use crate::audit::Actor;
 use crate::authority::SigningAuthority;
 use crate::checkpoints::CheckpointDesk;
 use crate::oidc::TokenJudge;
+use crate::revocation::Published;
 use crate::rotation::RotationView;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
@@ -48,6 +49,7 @@ pub(crate) struct Report {
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
+    pub(crate) lists: watch::Receiver<Arc<Published>>,
 }
 
 impl Report {
@@ -75,6 +77,8 @@ impl Report {
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));
         }
+        let lists = Arc::clone(&self.lists.borrow());
+        warnings.extend(lists.missing.iter().chain(&lists.warnings).cloned());
         warnings.extend(self.bundle.borrow().lapsed_at(now).iter().map(ToString::to_string));
         warnings
     }

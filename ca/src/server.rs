@@ -34,12 +34,15 @@ use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
 use crate::jwt::desk::JwtDesk;
 use crate::key_file;
 use crate::keystore::KeystoreError;
-use crate::metrics::{Metrics, StoreCollector};
+use crate::metrics::{Metrics, RotationCollector, StoreCollector};
 use crate::oidc::{KeyRefresher, TokenJudge};
 use crate::provisioning::{self, ProvisioningSource};
 use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
+use crate::revocation::{Keeper, KeeperParts, Lists, Pages, Published, StoredRevocations};
 use crate::rotation::steps::{LoggedSteps, StepSeam, Steps};
-use crate::rotation::{Driver, DriverParts, FactsOfFleet, Outlets, ProbeCounts, Prober, RotationHandle, ServingSlot};
+use crate::rotation::{
+    Driver, DriverParts, FactsOfFleet, ListSlot, Materials, Outlets, ProbeCounts, Prober, RotationHandle, ServingSlot,
+};
 use crate::rpc::listen::{self, AgentServices};
 use crate::serving::{Credentials, ServingCertificate, SharedServing};
 use crate::store::{Change, SqliteStore, Store};
@@ -116,6 +119,8 @@ struct Parts {
     rotation: RotationHandle,
     driver: Driver,
     prober: Prober,
+    keeper: Keeper,
+    lists: watch::Receiver<Arc<Published>>,
     key_refreshers: Vec<KeyRefresher>,
     health: HealthServer<HealthService>,
 }
@@ -173,7 +178,9 @@ impl Server {
         let metrics = Metrics::register(&mut registry);
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
         let ground = Ground { config, clock, entropy, issuance_clock, store, provisioning };
+        let policy = ground.config.rotation.policy;
         let parts = assemble(ground, Keys { authorities, audit: audit_key }, listening, metrics).await?;
+        registry.register_collector(Box::new(RotationCollector { view: parts.rotation.view(), policy }));
         Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
     }
 }
@@ -205,6 +212,7 @@ impl BoundServer {
         let mut group = TaskGroup::new(shutdown);
         let shutdown = group.shutdown();
         if let Some(telemetry) = telemetry {
+            let telemetry = telemetry.with_documents(Arc::new(Pages(parts.lists.clone())));
             let readiness = parts.report.readiness.clone();
             group.spawn("telemetry", telemetry.run(Arc::new(registry), readiness, shutdown));
         }
@@ -227,6 +235,7 @@ impl Parts {
         group.spawn("agents", serve_agents(listener, shown, services, self.metrics, shutdown.clone()));
         group.spawn("authorities", self.driver.run(shutdown.clone()));
         group.spawn("prober", self.prober.run(shutdown.clone()));
+        group.spawn("revocation lists", self.keeper.run(shutdown.clone()));
         group.spawn("admin", listen::operators(admin_socket, operators, shutdown.clone()));
         group.spawn("audit checkpoints", Arc::clone(&self.checkpoints).run(shutdown.clone()));
         group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
@@ -308,6 +317,7 @@ async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Me
         metrics: metrics.clone(),
         csr: csr_limit(&config.limits, &metrics),
         turns: Arc::clone(&turns),
+        revocation: Arc::new(StoredRevocations(store.revoked())),
     });
     let desk = Arc::new(desk);
     let jwt = Arc::new(JwtDesk {
@@ -343,7 +353,21 @@ async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Me
     let (rotation, commands) = RotationHandle::new(views.clone());
     let probes = ProbeCounts::default();
     let serving_slot: Arc<dyn ServingSlot> = Arc::new(serving.clone());
-    let outlets = Outlets { authority, jwt: jwt_key, bundle, serving: serving_slot, retiring: Vec::new() };
+    let (keeper, lists, settle) = Keeper::new(KeeperParts {
+        trust_domain: config.trust_domain.clone(),
+        profile: config.leaf.clone(),
+        config: config.revocation,
+        plugged_in: plugged_in.as_ref().map(|plugged_in| plugged_in.directory.clone()),
+        materials: Materials::new(config, Arc::clone(store), Arc::clone(entropy), steps.clone()),
+        store: Arc::clone(store),
+        view: views.clone(),
+        authority: authority_changes.clone(),
+        bundle: bundle_changes.clone(),
+        clock: Arc::clone(clock),
+        issuance_clock: Arc::clone(issuance_clock),
+    });
+    let slot: Arc<dyn ListSlot> = Arc::new(Lists(settle));
+    let outlets = Outlets { authority, jwt: jwt_key, bundle, serving: serving_slot, lists: slot, retiring: Vec::new() };
     let driver = DriverParts {
         trust_domain: config.trust_domain.clone(),
         profile: config.leaf.clone(),
@@ -398,6 +422,7 @@ async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Me
         judge: Arc::clone(&judge),
         checkpoints: Arc::clone(&checkpoints),
         store: store.state(),
+        lists: lists.clone(),
     });
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
@@ -406,6 +431,7 @@ async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Me
         bundle: bundle_changes,
         serving,
         store: Arc::clone(store),
+        revoked: store.revoked(),
         hub: Arc::clone(&hub),
         report: Arc::clone(&report),
         metrics: metrics.clone(),
@@ -434,6 +460,8 @@ async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Me
         rotation,
         driver,
         prober,
+        keeper,
+        lists,
         key_refreshers,
         health,
     })

@@ -146,7 +146,8 @@ impl Remembered {
                     self.nodes.remove(&node);
                     self.forgotten += 1;
                 }
-                Ok(Change::Entries(_)) => {}
+                // A serial that is revoked is taken off the record of its node, which is told as a change of the node.
+                Ok(Change::Entries(_) | Change::Revocations) => {}
                 Err(broadcast::error::TryRecvError::Lagged(_)) => {
                     self.nodes.clear();
                     self.forgotten += 1;

@@ -85,6 +85,8 @@ impl SyncHub {
             match change {
                 Ok(Change::Entries(nodes)) => nodes.iter().for_each(|node| self.wake(node)),
                 Ok(Change::Node(node)) => self.wake(&node),
+                // Which entries have the identity is for each stream to see.
+                Ok(Change::Revocations) => self.wake_all(),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "changes came faster than they were passed on: every sync stream looks again");
                     self.wake_all();

@@ -214,7 +214,10 @@ mod tests {
         let turns = turns(1, 4, LONG);
         let (a, b) = (name("a"), name("b"));
         let first = turns.take(&a, Urgency::Fresh).await.unwrap();
-        assert_eq!(turns.take(&b, Urgency::Fresh).await.err(), Some(Overloaded::Waited { after: LONG }));
+        let just = Duration::from_millis(1);
+        assert!(tokio::time::timeout(LONG - just, turns.take(&b, Urgency::Fresh)).await.is_err(), "it ends early");
+        let ended = tokio::time::timeout(LONG + just, turns.take(&b, Urgency::Fresh)).await.expect("it has an end");
+        assert_eq!(ended.err(), Some(Overloaded::Waited { after: LONG }));
         assert_eq!(turns.state().queue.len(), 0);
         // Given up before its turn, and just when it comes.
         assert!(turns.take(&b, Urgency::Fresh).now_or_never().is_none());

@@ -19,6 +19,7 @@ use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Role};
 use crate::records::NodeState;
 use crate::report::{CLOCK, Report};
+use crate::revocation::Revoked;
 use crate::serving::SharedServing;
 use crate::store::{Change, EntryFilter, Store};
 use crate::sync::SyncHub;
@@ -39,6 +40,7 @@ pub(crate) struct Upkeep {
     pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
     pub(crate) serving: SharedServing,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) revoked: watch::Receiver<Arc<Revoked>>,
     pub(crate) hub: Arc<SyncHub>,
     pub(crate) report: Arc<Report>,
     pub(crate) metrics: Metrics,
@@ -89,6 +91,7 @@ impl Upkeep {
         // What is forgotten by a wrong clock does not come back with the right time.
         if tick.is_multiple_of(PURGE_EVERY) && clock.is_ok() {
             self.purge_expired_entries(now).await;
+            self.purge_revocations(now).await;
         }
         self.report.judge(now);
         self.tell_health().await;
@@ -137,6 +140,15 @@ impl Upkeep {
         }
     }
 
+    /// Only what no list needs to name any more.
+    async fn purge_revocations(&self, now: Timestamp) {
+        match self.store.purge_revocations(now).await {
+            Ok(0) => {}
+            Ok(purged) => tracing::info!(purged, "forgot revocations of certificates that have ended"),
+            Err(error) => tracing::warn!(%error, "revocations of certificates that have ended could not be forgotten"),
+        }
+    }
+
     async fn tell_health(&mut self) {
         let status = if self.report.readiness.failing().is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
         if self.told != Some(status) {
@@ -154,6 +166,8 @@ impl Upkeep {
             self.metrics.expires(Role::Serving, serving.leaf().not_after());
         }
         self.metrics.bundle(self.bundle.borrow().sequence());
+        let (lists, revoked) = (Arc::clone(&self.report.lists.borrow()), Arc::clone(&self.revoked.borrow()));
+        self.metrics.revocation.tell(&lists, &revoked, now);
         self.metrics.sync(self.hub.connected(), self.hub.lag());
         self.metrics.issuer_half_life(authority.half_life(), now);
         if tick.is_multiple_of(WARN_EVERY) {

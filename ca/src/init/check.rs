@@ -16,6 +16,7 @@ use crate::keystore::{Keystore, KeystoreError, generations, load_generation_as_i
 use crate::oidc;
 use crate::provisioning;
 use crate::report::warnings_of;
+use crate::revocation::without_lists;
 use crate::rotation::places::Places;
 use crate::rotation::read_jwt_key;
 use crate::store::{OpenError, StoreFile};
@@ -63,6 +64,7 @@ pub async fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, 
     let mut warnings = warnings_of(&authority, now);
     warnings.extend(authority.check_ready(&config.leaf, now).err().map(|why| why.to_string()));
     warnings.extend(oidc::check(&config.oidc)?);
+    warnings.extend(without_lists(config, &lifecycle, &authority, now));
     Ok(CheckReport {
         directory,
         subject: authority.certificate().subject(),
@@ -79,9 +81,9 @@ pub async fn check(config: &CaConfig, clock: &dyn Clock) -> Result<CheckReport, 
 /// The authority that a start would sign with, and where it lies: the newest on disk if the journal does not know it and it is under the
 /// root that signs, else the one that the journal says.
 fn authority_of(config: &CaConfig, lifecycle: &Lifecycle, now: Timestamp) -> Result<(PathBuf, SigningAuthority), CheckError> {
-    if config.plugged_authority.is_some() {
-        let (keystore, authority) = Keystore::open(config, now)?;
-        return Ok((keystore.directory().to_owned(), authority));
+    if let Some(directory) = &config.plugged_authority {
+        let (_, authority) = Keystore::open(directory, config, now)?;
+        return Ok((directory.clone(), authority));
     }
     let (places, passphrase) = (Places::of(config), config.key_passphrase.as_ref());
     let load = |number: u32| {

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use pki::{CertificateError, KeyError};
 use runtime::private_files::PrivateFileError;
 
-use crate::authority::AuthorityError;
-use crate::issuance::IssuanceError;
 use crate::keystore::KeystoreError;
 use crate::oidc::OidcStartError;
 use crate::provisioning::ProvisioningRootsError;
@@ -95,39 +93,15 @@ pub enum InitError {
         /// The certificate's file.
         certificate_file: PathBuf,
     },
-    /// A key could not be made.
-    #[error("no key could be made: {0}")]
-    Generate(KeyError),
-    /// The certificate could not be made.
+    /// A key, a certificate or its directory could not be made.
     #[error(transparent)]
-    Issuance(#[from] IssuanceError),
-    /// The set made does not verify: a bug, or a clock that jumped.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
+    Make(#[from] MakeError),
     /// The authority directory is not usable.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
     /// A file or directory is not usable.
     #[error(transparent)]
     File(#[from] PrivateFileError),
-    /// What a run that was cut short left behind could not be removed.
-    #[error("{}: left by a run that was cut short, and cannot be removed: {cause}; remove it by hand, there is an unused key in it", path.display())]
-    Unfinished {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// The finished set could not be given its name.
-    #[error("{}: cannot be renamed to {}: {cause}", from.display(), to.display())]
-    Rename {
-        /// The temporary directory.
-        from: PathBuf,
-        /// The generation.
-        to: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -157,19 +131,4 @@ pub enum CheckError {
     /// The roots of a provisioning authority.
     #[error(transparent)]
     Provisioning(#[from] ProvisioningRootsError),
-}
-
-impl From<MakeError> for InitError {
-    fn from(error: MakeError) -> Self {
-        match error {
-            MakeError::Generate(cause) => Self::Generate(cause),
-            MakeError::Issuance(cause) => Self::Issuance(cause),
-            MakeError::Authority(cause) => Self::Authority(cause),
-            MakeError::File(cause) => Self::File(cause),
-            MakeError::Unfinished { path, cause } => Self::Unfinished { path, cause },
-            MakeError::Rename { from, to, cause } => Self::Rename { from, to, cause },
-            MakeError::Passphrase(cause) => Self::Keystore(cause.into()),
-            MakeError::Store(cause) => Self::Store(cause),
-        }
-    }
 }

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit_walk::verify;
+use crate::authority::SigningAuthority;
 use crate::issuance::IssuanceError;
-use crate::keystore::Keystore;
+use crate::keystore::load_generation;
 use crate::store::{AuditReader, IssuanceStore};
 
 fn state() -> TempDir {
@@ -42,6 +43,12 @@ async fn run(config: &CaConfig, options: InitOptions) -> Result<InitReport, Init
     init(config, options, &*clock(), &SystemEntropy).await
 }
 
+/// The newest generation, as a CA would load it.
+fn newest(config: &CaConfig) -> SigningAuthority {
+    let number = generations(&config.generations_dir()).unwrap().pop_last().unwrap();
+    load_generation(&Places::of(config).generation(number), None, &config.trust_domain, now()).unwrap()
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
@@ -67,7 +74,7 @@ async fn an_authority_is_made_private_recorded_and_loadable() {
     ] {
         assert_eq!(mode(&path), expected, "{}", path.display());
     }
-    let (_, authority) = Keystore::open(&config, now()).unwrap();
+    let authority = newest(&config);
     assert_eq!(authority.root().fingerprint(), report.root_fingerprint);
     assert_eq!(report.root_not_after.since(now()).as_secs(), 3650 * 86_400 - 1);
     assert_eq!(report.issuer_not_after.since(now()).as_secs(), 30 * 86_400 - 1);
@@ -80,6 +87,20 @@ async fn an_authority_is_made_private_recorded_and_loadable() {
     let checked = check(&config, &*clock()).await.unwrap();
     assert_eq!(checked.audit_key_id, Some(report.audit_key_id));
     assert_eq!((checked.root_fingerprint, checked.warnings.as_slice()), (report.root_fingerprint, &[][..]));
+}
+
+#[tokio::test]
+async fn a_root_whose_key_is_elsewhere_and_has_no_revocation_list_here_is_told() {
+    let base = state();
+    let config = config(&base, "");
+    run(&config, options(KeyAlgorithm::EcdsaP256, None)).await.unwrap();
+    assert_eq!(check(&config, &*clock()).await.unwrap().warnings, [""; 0]);
+    fs::rename(config.state_dir.join("root-key.pem"), base.path().join("root-key.pem")).unwrap();
+    let warnings = check(&config, &*clock()).await.unwrap().warnings;
+    assert!(matches!(warnings.as_slice(), [one] if one.contains("ca-crl.pem")), "{warnings:?}");
+    fs::write(config.state_dir.join("ca-crl.pem"), "no list").unwrap();
+    let warnings = check(&config, &*clock()).await.unwrap().warnings;
+    assert!(matches!(warnings.as_slice(), [one] if one.contains("are not used")), "{warnings:?}");
 }
 
 #[cfg(feature = "aws-lc")]
@@ -104,7 +125,10 @@ async fn an_rsa_root_is_refused_with_the_way_out_before_anything_is_written() {
     let base = state();
     let config = config(&base, "");
     let error = run(&config, options(KeyAlgorithm::Rsa(RsaSize::Bits3072), None)).await.unwrap_err();
-    assert!(matches!(error, InitError::Generate(pki::KeyError::GenerationNotInBackend { backend: "ring", .. })), "{error}");
+    assert!(
+        matches!(error, InitError::Make(MakeError::Generate(pki::KeyError::GenerationNotInBackend { backend: "ring", .. }))),
+        "{error}"
+    );
     assert!(error.to_string().contains("RSA 3072 keys cannot be made by ring"), "{error}");
     assert!(error.to_string().contains("--features aws-lc"), "{error}");
     assert!(!config.state_dir.exists());
@@ -143,7 +167,7 @@ async fn a_run_that_was_cut_short_has_a_way_out_that_is_told_and_works() {
     assert!(matches!(&error, InitError::WithoutIssuer { root_certificate } if *root_certificate == report.root_certificate));
     assert!(error.to_string().contains("signet ca issuer renew"), "{error}");
     issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap();
-    let (_, authority) = Keystore::open(&config, now()).unwrap();
+    let authority = newest(&config);
     assert_eq!(authority.root().fingerprint(), report.root_fingerprint);
     assert!(!unfinished.exists(), "the unused key is gone");
 
@@ -154,7 +178,7 @@ async fn a_run_that_was_cut_short_has_a_way_out_that_is_told_and_works() {
     assert!(matches!(&error, InitError::LoneRootKey { path, .. } if *path == report.root_key), "{error}");
     fs::remove_file(&report.root_key).unwrap();
     run(&config, options(KeyAlgorithm::EcdsaP256, None)).await.unwrap();
-    Keystore::open(&config, now()).unwrap();
+    newest(&config);
 }
 
 #[tokio::test]
@@ -166,7 +190,7 @@ async fn the_root_key_can_lie_elsewhere_and_the_ca_does_without() {
     assert_eq!(report.root_key, elsewhere.join("root-key.pem"));
     assert_eq!(mode(&report.root_key), 0o600);
     assert!(!config.state_dir.join("root-key.pem").exists());
-    let (_, authority) = Keystore::open(&config, now()).unwrap();
+    let authority = newest(&config);
     assert_eq!(authority.certificate().public_key().algorithm(), PublicKeyAlgorithm::EcdsaP384);
 
     let error = issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap_err();
@@ -183,10 +207,10 @@ async fn a_renewal_lies_beside_the_old_and_works_while_the_ca_runs() {
     // What a running CA holds.
     let _lock = DirLock::acquire(&config.state_dir).unwrap();
     let store = SqliteStore::open(&config.store_path()).unwrap();
-    let (mut keystore, old) = Keystore::open(&config, now()).unwrap();
+    let old = newest(&config);
 
     let renewed = issuer_renew(&config, None, &*clock(), &SystemEntropy).await.unwrap();
-    let new = keystore.newer(now()).unwrap().unwrap();
+    let new = newest(&config);
     assert_eq!(new.certificate().serial(), &renewed.serial);
     assert_ne!(new.certificate().public_key(), old.certificate().public_key());
     assert_eq!(new.root(), old.root());
@@ -217,7 +241,7 @@ async fn a_renewal_needs_the_roots_own_key_and_never_outlives_it() {
     assert_eq!(renewed.not_after, report.root_not_after);
     let over = TestClock::at(SystemTime::from(report.root_not_after));
     let error = issuer_renew(&config, None, &*over, &SystemEntropy).await.unwrap_err();
-    assert!(matches!(error, InitError::Issuance(IssuanceError::Mint(_))), "{error}");
+    assert!(matches!(error, InitError::Make(MakeError::Issuance(IssuanceError::Mint(_)))), "{error}");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl Told for JwtIssuingError {
             }
             Self::Grounds(error) => error.reason(),
             Self::Overloaded(_) => Some(ErrorReason::Overloaded),
-            Self::Issuance(JwtIssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
+            Self::Issuance(JwtIssuanceError::Ledger(error)) => error.reason(),
             Self::Issuance(JwtIssuanceError::Mint(_) | JwtIssuanceError::Signing { .. }) => None,
         }
     }
@@ -98,6 +98,10 @@ impl JwtDesk {
         let now = self.clock.issue_at().map_err(IssuingError::Clock)?;
         // A snapshot: a key that is replaced meanwhile finishes what it began.
         let key = Arc::clone(&self.key.borrow());
-        Ok(issue(admitted, &audiences, self.ttl, &key, &*self.store, now).await?)
+        let issued = issue(admitted, &audiences, self.ttl, &key, &*self.store, now).await;
+        if let Err(JwtIssuanceError::Ledger(refused)) = &issued {
+            self.clock.learn(refused.later_issuance());
+        }
+        Ok(issued?)
     }
 }

@@ -79,7 +79,7 @@ impl Driver {
         self.refuse_plugged_in(name.kind)?;
         self.look().await?;
         let gate = activation(self.journal.state(), name, &self.facts, self.now(), accepted);
-        self.happen(Event::Activate { name, gate }, actor).await?;
+        self.happen_at_a_loss(Event::Activate { name, gate }, given_up(name, accepted), actor).await?;
         self.work().await?;
         match self.fault_of(|effect| effect == Effect::Sign) {
             None => Ok(vec![name]),
@@ -101,7 +101,7 @@ impl Driver {
         }
         self.look().await?;
         let gate = revocation(self.journal.state(), name, &self.facts, self.now(), accepted);
-        self.happen(Event::Revoke { name, gate }, actor).await?;
+        self.happen_at_a_loss(Event::Revoke { name, gate }, given_up(name, accepted), actor).await?;
         self.work().await?;
         let is_its_key = |effect| effect == Effect::Destroy(name);
         match self.fault_of(is_its_key) {
@@ -218,4 +218,9 @@ impl Driver {
             Event::Adopt(_) | Event::Prepare(_) | Event::Made { .. } | Event::Published { .. } | Event::Destroyed(_) => false,
         }
     }
+}
+
+/// What goes into the record of a single step: nothing where nothing was accepted. A rotation's is recorded with the rotation.
+fn given_up(name: AuthorityName, accepted: &Accepted) -> Option<(AuthorityName, Accepted)> {
+    (*accepted != Accepted::default()).then(|| (name, accepted.clone()))
 }

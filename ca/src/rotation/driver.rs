@@ -23,7 +23,7 @@ use super::prober::ProbeCounts;
 use super::publication::bundle_of;
 use super::steps::Steps;
 use super::{Changed, CommandError, FactsOfFleet, RotationStanding, RotationView};
-use crate::authority::lifecycle::gate::Facts;
+use crate::authority::lifecycle::gate::{Accepted, Facts};
 use crate::authority::lifecycle::{Authority, AuthorityKind, AuthorityName, Effect, Event, Lifecycle, Material, Slot, resume};
 use crate::config::RotationConfig;
 use crate::issuance_clock::IssuanceClock;
@@ -224,8 +224,18 @@ impl Driver {
 
     /// Stores an event and remembers what is to be done about it.
     pub(super) async fn happen(&mut self, event: Event, actor: Actor) -> Result<(), CommandError> {
+        self.happen_at_a_loss(event, None, actor).await
+    }
+
+    /// The same, with what an operator accepted to lose by it.
+    pub(super) async fn happen_at_a_loss(
+        &mut self,
+        event: Event,
+        accepted: Option<(AuthorityName, Accepted)>,
+        actor: Actor,
+    ) -> Result<(), CommandError> {
         let now = self.now();
-        match self.journal.happen(event, actor, now).await {
+        match self.journal.happen_at_a_loss(event, accepted, actor, now).await {
             Ok(effects) => {
                 self.effects.add(effects);
                 Ok(())
@@ -286,11 +296,15 @@ impl Driver {
                 let bundle = bundle_of(&state, plugged_in.as_deref(), &self.parts.trust_domain, (store, steps), now);
                 let bundle = bundle.await.map_err(|error| told(&error))?;
                 let sequence = bundle.sequence();
+                self.parts.outlets.cover(&state).await;
                 self.parts.outlets.publish(&self.parts.steps, bundle).await;
                 Ok(Some(Event::Published { sequence }))
             }
             Effect::Sign => self.sign(&state, now).await.map(|()| None),
             Effect::Destroy(name) => {
+                if name.kind == AuthorityKind::Issuer {
+                    self.parts.outlets.finish(&state, name).await?;
+                }
                 self.parts.materials.destroy(name).await.map_err(|error| told(&error))?;
                 Ok(Some(Event::Destroyed(name)))
             }

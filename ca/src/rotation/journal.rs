@@ -6,7 +6,8 @@ use pki::Timestamp;
 
 use super::CommandError;
 use super::steps::{Step, Steps};
-use crate::authority::lifecycle::{Effect, Event, Lifecycle, Transition, apply};
+use crate::authority::lifecycle::gate::Accepted;
+use crate::authority::lifecycle::{AuthorityName, Effect, Event, Lifecycle, Transition, apply};
 use crate::store::{Actor, Store, StoreError};
 
 /// The stored lifecycle, and the only hand that changes it.
@@ -45,10 +46,24 @@ impl Journal {
     /// # Errors
     /// [`CommandError::Refused`], and [`CommandError::Store`]: nothing may be done then.
     pub(crate) async fn happen(&mut self, event: Event, actor: Actor, now: Timestamp) -> Result<Vec<Effect>, CommandError> {
+        self.happen_at_a_loss(event, None, actor, now).await
+    }
+
+    /// The same, with what an operator accepted to lose by it, which is recorded with the change.
+    ///
+    /// # Errors
+    /// As [`Self::happen`].
+    pub(crate) async fn happen_at_a_loss(
+        &mut self,
+        event: Event,
+        accepted: Option<(AuthorityName, Accepted)>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> Result<Vec<Effect>, CommandError> {
         let Transition { state, effects } = apply(&self.state, event, now)?;
         if state != *self.state {
             let (before, after) = (Arc::clone(&self.state), Arc::new(state));
-            let stored = self.store.store_lifecycle(before, Arc::clone(&after), actor, now);
+            let stored = self.store.store_lifecycle(before, Arc::clone(&after), accepted, actor, now);
             self.steps.run(Step::StoreLifecycle, stored).await?;
             self.state = after;
         }

@@ -33,7 +33,7 @@ const UNFINISHED: &str = ".new";
 
 /// Why no authority was made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MakeError {
+pub enum MakeError {
     /// Its key could not be made.
     #[error("no key could be made: {0}")]
     Generate(KeyError),

@@ -37,8 +37,16 @@ const CALLER: &str = "signet ca run";
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialError {
     /// It could not be made.
-    #[error("{0}")]
-    Make(String),
+    #[error(transparent)]
+    Make(Box<MakeError>),
+    /// A private key that is to be gone could not be removed.
+    #[error("{}: cannot be removed: {cause}", path.display())]
+    NotRemoved {
+        /// The key's file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
     /// A set of files is not valid.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -100,7 +108,7 @@ pub enum MaterialError {
 
 impl From<MakeError> for MaterialError {
     fn from(error: MakeError) -> Self {
-        Self::Make(error.to_string())
+        Self::Make(Box::new(error))
     }
 }
 
@@ -227,7 +235,7 @@ impl Materials {
                 tracing::info!(%name, path = %path.display(), "no private key to remove");
                 return Ok(());
             }
-            Err(error) => return Err(MaterialError::Make(format!("{}: cannot be removed: {error}", path.display()))),
+            Err(cause) => return Err(MaterialError::NotRemoved { path, cause }),
         }
         if let Some(directory) = path.parent() {
             self.steps.run(Step::SyncDestroyed, async { sync_dir(directory) }).await?;
@@ -243,6 +251,11 @@ impl Materials {
     pub(crate) fn issuer(&self, name: AuthorityName, now: Timestamp) -> Result<SigningAuthority, MaterialError> {
         let place = self.places.generation(name.number);
         Ok(load_generation_as_it_was(&place, self.passphrase.as_ref(), &self.trust_domain, now)?)
+    }
+
+    /// Whether the private key of an issuing CA is in its place.
+    pub(crate) fn has_issuer_key(&self, name: AuthorityName) -> bool {
+        self.place_of(name).join(CA_KEY).exists()
     }
 
     /// The JWT key of this name; `None` when there is no such file.

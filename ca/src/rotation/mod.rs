@@ -39,8 +39,8 @@ pub(crate) use handle::RotationHandle;
 pub(crate) use handle::{Command, Request};
 pub(crate) use journal::Journal;
 pub use materials::MaterialError;
-pub(crate) use materials::{Materials, read_jwt_key};
-pub(crate) use outlets::{Outlets, ServingSlot};
+pub(crate) use materials::{Materials, certificate_of, read_jwt_key};
+pub(crate) use outlets::{ListSlot, Outlets, ServingSlot};
 pub(crate) use prober::{ProbeCounts, Prober};
 pub(crate) use publication::bundle_of;
 
@@ -77,6 +77,8 @@ pub(crate) struct RotationStanding {
     pub(crate) rotation: Rotation,
     /// How far it is.
     pub(crate) phase: Phase,
+    /// When each phase began that has, as far as that is known: what was not stored is forgotten with the process.
+    pub(crate) began: Vec<(Phase, Timestamp)>,
     /// What it waits for; empty while it goes on by itself.
     pub(crate) waits: Vec<Waiting>,
     /// The most certificates that were counted on the old authority, of which what is left is the remainder.
@@ -90,8 +92,16 @@ pub(crate) struct RotationStanding {
 impl RotationStanding {
     /// One that has just begun, or is taken up again.
     fn begun(rotation: Rotation) -> Self {
-        let phase = Phase::Prepare;
-        Self { rotation, phase, waits: Vec::new(), leaves_most: 0, probes: Probes::default(), outcome: None }
+        let (phase, began) = (Phase::Prepare, vec![(Phase::Prepare, rotation.started_at)]);
+        Self { rotation, phase, began, waits: Vec::new(), leaves_most: 0, probes: Probes::default(), outcome: None }
+    }
+
+    /// It is in this phase, and was not before, or not in this process: what is stored says better since when.
+    fn enter(&mut self, phase: Phase, state: &Lifecycle, now: Timestamp) {
+        self.phase = phase;
+        if self.began.iter().all(|(known, _)| *known != phase) {
+            self.began.push((phase, self.rotation.entered(phase, state).unwrap_or(now)));
+        }
     }
 
     /// Whether it is not over.

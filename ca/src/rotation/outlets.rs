@@ -19,12 +19,22 @@ pub(crate) trait ServingSlot: Send + Sync {
     fn renew(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
+/// The revocation lists of the CA's authorities.
+pub(crate) trait ListSlot: Send + Sync {
+    /// Signs whatever is due for these authorities. Answers with those whose list could not be signed, and why.
+    ///
+    /// # Errors
+    /// Why nothing is known of it.
+    fn settle<'a>(&'a self, lifecycle: &'a Arc<Lifecycle>) -> BoxFuture<'a, Result<Vec<(AuthorityName, String)>, String>>;
+}
+
 /// Where changes go.
 pub(crate) struct Outlets {
     pub(crate) authority: watch::Sender<Arc<SigningAuthority>>,
     pub(crate) jwt: watch::Sender<Arc<JwtKey>>,
     pub(crate) bundle: watch::Sender<Arc<TrustBundle>>,
     pub(crate) serving: Arc<dyn ServingSlot>,
+    pub(crate) lists: Arc<dyn ListSlot>,
     /// What signed before, for as long as it signs what was begun.
     pub(crate) retiring: Vec<Retiring>,
 }
@@ -53,6 +63,34 @@ impl Retiring {
 }
 
 impl Outlets {
+    /// Has the lists signed of what is about to be shown: verifiers that want one of each CA should never meet a CA without.
+    pub(crate) async fn cover(&self, state: &Arc<Lifecycle>) {
+        match self.lists.settle(state).await {
+            Ok(unsigned) => {
+                for (name, why) in unsigned {
+                    tracing::warn!(%name, why, "no revocation list of this authority is signed");
+                }
+            }
+            Err(why) => tracing::warn!(
+                why,
+                "a bundle is published, and whether each of its authorities has a revocation list is not known"
+            ),
+        }
+    }
+
+    /// Has the last list of an issuing CA signed, before its key is destroyed: what it signed may be good for a while, and what was revoked
+    /// of it must be on a list for as long.
+    ///
+    /// # Errors
+    /// Why it is not signed: the key must stay.
+    pub(crate) async fn finish(&self, state: &Arc<Lifecycle>, name: AuthorityName) -> Result<(), String> {
+        let unsigned = self.lists.settle(state).await?;
+        match unsigned.into_iter().find(|(unsigned, _)| *unsigned == name) {
+            Some((_, why)) => Err(format!("the key of {name} is kept until its last revocation list is signed: {why}")),
+            None => Ok(()),
+        }
+    }
+
     /// Shows a bundle to everybody, if it is another one.
     pub(crate) async fn publish(&self, steps: &Steps, bundle: TrustBundle) {
         if self.bundle.borrow().sequence() != bundle.sequence() {

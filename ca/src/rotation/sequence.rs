@@ -141,11 +141,13 @@ impl Driver {
         standing.leaves_most = standing.leaves_most.max(leaves);
         match next {
             Next::Wait(phase, waits) => {
-                (standing.phase, standing.waits) = (phase, waits);
+                standing.enter(phase, &state, now);
+                standing.waits = waits;
                 Ok(false)
             }
             Next::Apply(phase, event) => {
-                (standing.phase, standing.waits) = (phase, Vec::new());
+                standing.enter(phase, &state, now);
+                standing.waits = Vec::new();
                 if self.is_held_up(&event) {
                     return Ok(false);
                 }
@@ -170,10 +172,11 @@ impl Driver {
         if outcome == Outcome::RolledBack {
             self.put_off.push((kind, now.plus(PUT_OFF)));
         }
+        let state = self.journal.state().clone();
         if let Some(standing) = self.standings.iter_mut().find(|standing| standing.rotation.from.kind == kind) {
             (standing.outcome, standing.waits) = (Some(outcome), Vec::new());
             if outcome == Outcome::Completed {
-                standing.phase = Phase::Withdraw;
+                standing.enter(Phase::Withdraw, &state, now);
             }
         }
         tracing::info!(%kind, ?outcome, "a rotation is over");

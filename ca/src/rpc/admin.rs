@@ -13,11 +13,13 @@ use proto::v1;
 use runtime::clock::Clock;
 use runtime::entropy::{self, Entropy};
 use runtime::shutdown::Shutdown;
+use tokio::sync::watch;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Request, Response, Status};
 
 use crate::audit::Actor;
-use crate::records::{EntryId, JoinToken, NodeRecord, NodeState, TokenRecord};
+use crate::records::{Entry, EntryId, JoinToken, NodeRecord, NodeState, TokenRecord};
+use crate::revocation::Published;
 use crate::rpc::admin_audit;
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
 use crate::rpc::admin_status::AdminError;
@@ -48,6 +50,8 @@ pub(crate) struct AdminService {
     pub(crate) limits: EntryLimits,
     /// The life of a token when the operator does not say; at most [`MAX_TOKEN_TTL`].
     pub(crate) token_ttl: Duration,
+    /// What agents are sent of revocations.
+    pub(crate) lists: watch::Receiver<Arc<Published>>,
     /// Ends the audit streams that follow.
     pub(crate) shutdown: Shutdown,
 }
@@ -55,6 +59,12 @@ pub(crate) struct AdminService {
 impl AdminService {
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now().into()
+    }
+
+    /// An entry, with whether its identity is revoked.
+    pub(super) fn entry(&self, entry: &Entry) -> v1::Entry {
+        let revoked = self.store.revoked().borrow().denied.contains(&entry.spec.spiffe_id);
+        v1::Entry { revoked, ..entry_wire::entry(entry) }
     }
 
     async fn mint_token(&self, request: v1::CreateTokenRequest, actor: Actor) -> Result<v1::CreateTokenResponse, AdminError> {
@@ -111,7 +121,7 @@ impl v1::admin_server::Admin for AdminService {
         operator(request.extensions())?;
         let v1::GetEntryRequest { id } = request.into_inner();
         let entry = self.store.entry(entry_id(&id)?).await.map_err(AdminError::Store)?;
-        Ok(Response::new(entry_wire::entry(&entry)))
+        Ok(Response::new(self.entry(&entry)))
     }
 
     async fn update_entry(&self, request: Request<v1::UpdateEntryRequest>) -> Result<Response<v1::Entry>, Status> {
@@ -121,11 +131,14 @@ impl v1::admin_server::Admin for AdminService {
 
     async fn delete_entry(&self, request: Request<v1::DeleteEntryRequest>) -> Result<Response<v1::DeleteEntryResponse>, Status> {
         let actor = operator(request.extensions())?;
-        let v1::DeleteEntryRequest { id } = request.into_inner();
+        let v1::DeleteEntryRequest { id, revoke, reason } = request.into_inner();
+        if revoke {
+            return Ok(Response::new(self.delete_and_revoke(&id, reason, actor).await?));
+        }
         let deleted = self.store.delete_entry(entry_id(&id)?, actor, self.now()).await;
         let (entry, outstanding) = deleted.map_err(AdminError::Store)?;
         let outstanding = outstanding.map(entry_wire::outstanding);
-        Ok(Response::new(v1::DeleteEntryResponse { entry: Some(entry_wire::entry(&entry)), outstanding }))
+        Ok(Response::new(v1::DeleteEntryResponse { entry: Some(self.entry(&entry)), outstanding, revoked: 0 }))
     }
 
     async fn apply_entries(
@@ -247,11 +260,34 @@ impl v1::admin_server::Admin for AdminService {
         Ok(Response::new(v1::AcknowledgeForkResponse { acknowledged }))
     }
 
+    async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.revoke_target(request.into_inner(), actor).await?))
+    }
+
+    async fn unrevoke(&self, request: Request<v1::UnrevokeRequest>) -> Result<Response<v1::UnrevokeResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        Ok(Response::new(self.restore_target(request.into_inner(), actor).await?))
+    }
+
+    type ListRevocationsStream = BoxStream<'static, Result<v1::ListRevocationsResponse, Status>>;
+
+    async fn list_revocations(
+        &self,
+        request: Request<v1::ListRevocationsRequest>,
+    ) -> Result<Response<Self::ListRevocationsStream>, Status> {
+        operator(request.extensions())?;
+        let v1::ListRevocationsRequest {} = request.into_inner();
+        let pages = self.pages_of_revocations().await?;
+        Ok(Response::new(Box::pin(stream::iter(pages.into_iter().map(Ok)))))
+    }
+
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         operator(request.extensions())?;
         let v1::StatusRequest {} = request.into_inner();
         let counts = self.counts().await?;
-        Ok(Response::new(wire::status(self.status.status(), &self.limits.trust_domain, counts)))
+        let status = wire::status(self.status.status(), &self.limits.trust_domain, counts);
+        Ok(Response::new(v1::StatusResponse { revocation: Some(self.revocation_status()), ..status }))
     }
 }
 

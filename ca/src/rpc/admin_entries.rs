@@ -33,14 +33,14 @@ impl AdminService {
         let now = self.now();
         let entry = entry_wire::new_entry(request, &self.limits, now).map_err(AdminError::Entry)?;
         let entry = self.store.create_entry(self.new_id(), entry, actor, now).await?;
-        Ok(entry_wire::entry(&entry))
+        Ok(self.entry(&entry))
     }
 
     pub(super) async fn change_entry(&self, request: v1::UpdateEntryRequest, actor: Actor) -> Result<v1::Entry, AdminError> {
         let now = self.now();
         let Update { id, expected_revision, edit } = entry_wire::update(request, &self.limits, now).map_err(AdminError::Entry)?;
         let entry = self.store.update_entry(entry_id(&id)?, expected_revision, edit, actor, now).await?;
-        Ok(entry_wire::entry(&entry))
+        Ok(self.entry(&entry))
     }
 
     /// All of one moment, cut into messages; at least one.
@@ -59,6 +59,7 @@ impl AdminService {
         };
         let mut left = self.store.entries(filter).await?.into_iter().peekable();
         let mut begun = false;
+        let revoked = std::sync::Arc::clone(&self.store.revoked().borrow());
         Ok(std::iter::from_fn(move || {
             if begun && left.peek().is_none() {
                 return None;
@@ -68,7 +69,8 @@ impl AdminService {
             while bytes < PAGE_BYTES
                 && let Some(entry) = left.next()
             {
-                let entry = entry_wire::entry(&entry);
+                let revoked = revoked.denied.contains(&entry.spec.spiffe_id);
+                let entry = v1::Entry { revoked, ..entry_wire::entry(&entry) };
                 bytes += entry.encoded_len();
                 entries.push(entry);
             }

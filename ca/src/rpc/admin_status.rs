@@ -10,7 +10,7 @@ use crate::entry_plan::PlanError;
 use crate::records::EntryIdError;
 use crate::rpc::entry_wire::EntryFault;
 use crate::rpc::status::ERROR_DOMAIN;
-use crate::store::{ApplyError, StoreError};
+use crate::store::{ApplyError, RevokeError, StoreError};
 
 /// Why an operator's request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +57,30 @@ pub(crate) enum AdminError {
     /// A checkpoint, or the name of a key, cannot be one.
     #[error("what is to be held against the chain is refused: {0}")]
     Checkpoint(String),
+    /// What is to be revoked or restored.
+    #[error("what is to be revoked or restored is refused: {0}")]
+    Target(String),
+    /// It is not revoked.
+    #[error(transparent)]
+    Revoke(RevokeError),
     /// The token would live too long.
     #[error("a join token of {} s is refused: it may live at most {} s; make it when it is needed", .asked.as_secs(), .max.as_secs())]
     TokenTtl { asked: Duration, max: Duration },
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RevokeError> for AdminError {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Store(error) => Self::Store(error),
+            other @ (RevokeError::Unknown { .. }
+            | RevokeError::Ended { .. }
+            | RevokeError::OfTheCa { .. }
+            | RevokeError::NotAWorkload { .. }) => Self::Revoke(other),
+        }
+    }
 }
 
 impl From<ApplyError> for AdminError {
@@ -92,6 +110,17 @@ impl From<AdminError> for Status {
             }
             AdminError::TooManyEntries { .. } | AdminError::Scope(_) | AdminError::WantedEntry { .. } | AdminError::Plan(_) => {
                 (Code::InvalidArgument, "DOCUMENT_INVALID", text)
+            }
+            AdminError::Target(_) => (Code::InvalidArgument, "REVOCATION_INVALID", text),
+            AdminError::Revoke(RevokeError::Unknown { .. }) => {
+                (Code::NotFound, "CERTIFICATE_NOT_FOUND", format!("{text}; `signet audit tail` shows those that were"))
+            }
+            AdminError::Revoke(RevokeError::Ended { .. }) => {
+                (Code::FailedPrecondition, "CERTIFICATE_ENDED", format!("{text}: nobody accepts it any more"))
+            }
+            AdminError::Revoke(RevokeError::OfTheCa { .. }) => (Code::FailedPrecondition, "CERTIFICATE_OF_THE_CA", text),
+            AdminError::Revoke(RevokeError::NotAWorkload { .. } | RevokeError::Store(_)) => {
+                (Code::InvalidArgument, "REVOCATION_INVALID", text)
             }
             AdminError::Checkpoint(_) => (Code::InvalidArgument, "CHECKPOINT_INVALID", text),
             AdminError::ScopeChanged => (Code::Aborted, "ENTRIES_CHANGED", text),
@@ -126,6 +155,7 @@ impl From<AdminError> for Status {
                 format!("{text}; delete that one first (`signet entry delete`) to make it anew"),
             ),
             AdminError::Store(StoreError::Banned { .. }) => (Code::FailedPrecondition, "NODE_BANNED", text),
+            AdminError::Store(StoreError::Denied { .. }) => (Code::FailedPrecondition, "IDENTITY_REVOKED", text),
             AdminError::Store(StoreError::Changed { .. }) => {
                 (Code::Aborted, "ENTRIES_CHANGED", format!("{text}; look at it anew, then decide again"))
             }

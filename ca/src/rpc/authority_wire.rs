@@ -102,6 +102,7 @@ fn authority_message(authority: &Authority, next_action: String, state: &Lifecyc
         leaves_held: leaves.held,
         leaves_unexpired: leaves.unexpired,
         last_leaf_ends: leaves.last_end.map(timestamp),
+        first_workload_leaf_ends: leaves.first_workload_end.map(timestamp),
         next_action,
         ..v1::Authority::default()
     };
@@ -128,7 +129,7 @@ fn authority_message(authority: &Authority, next_action: String, state: &Lifecyc
 
 /// How far a rotation is.
 pub(crate) fn report(view: &RotationView, standing: &RotationStanding, now: Timestamp) -> v1::RotationReport {
-    let RotationStanding { rotation, phase, waits, leaves_most, probes, outcome } = standing;
+    let RotationStanding { rotation, phase, began, waits, leaves_most, probes, outcome } = standing;
     let Rotation { from, started_at, pace: _, aborting, accepted } = rotation;
     let Probes { made, failed, last_failure } = probes;
     let (state, facts) = (&view.lifecycle, &view.facts);
@@ -161,6 +162,7 @@ pub(crate) fn report(view: &RotationView, standing: &RotationStanding, now: Time
         last_probe_failure: last_failure.clone().unwrap_or_default(),
         aborting: *aborting,
         outcome: outcome.map_or("", outcome_text).to_owned(),
+        phases: began.iter().map(phase_message).collect(),
     }
 }
 
@@ -189,6 +191,10 @@ fn phase_text(phase: Phase) -> &'static str {
         Phase::Replace => "replace",
         Phase::Withdraw => "withdraw",
     }
+}
+
+fn phase_message((phase, began): &(Phase, Timestamp)) -> v1::RotationPhase {
+    v1::RotationPhase { phase: phase_text(*phase).to_owned(), began_at: Some(timestamp(*began)) }
 }
 
 fn outcome_text(outcome: Outcome) -> &'static str {

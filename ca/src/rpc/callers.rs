@@ -24,7 +24,7 @@ impl Callers {
     /// # Errors
     /// The refusal as the caller sees it; also logged and counted here.
     pub(crate) async fn check(&self, info: &ConnectInfo) -> Result<Arc<NodeRecord>, Status> {
-        self.sessions.check(info.peer.as_ref()).await.map_err(|error| {
+        self.sessions.check(info.peer.as_deref()).await.map_err(|error| {
             let reason = error.reason().map(ErrorReason::as_str);
             let id = info.peer.as_ref().map(|peer| tracing::field::display(peer.id().clone()));
             tracing::warn!(remote = %info.remote, peer = id, reason, %error, "peer refused");

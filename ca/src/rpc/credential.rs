@@ -1,6 +1,7 @@
 //! Certificates, JWT-SVIDs and bundles as messages.
 
-use pki::{JwtSvid, TrustBundle};
+use identity::TrustDomain;
+use pki::{JwtSvid, RevocationList, RevocationSet, TrustBundle};
 use proto::v1;
 
 use crate::issuing::IssuedSvid;
@@ -21,6 +22,18 @@ pub(crate) fn jwt_svid(svid: &JwtSvid) -> v1::IssueJwtSvidResponse {
         token: svid.token().to_owned(),
         issued_at: Some(std::time::SystemTime::from(svid.issued_at()).into()),
         expires_at: Some(std::time::SystemTime::from(svid.expires_at()).into()),
+    }
+}
+
+/// What is revoked of a trust domain's certificates.
+pub(crate) fn revocation(trust_domain: &TrustDomain, set: &RevocationSet) -> v1::RevocationLists {
+    let list = |list: &RevocationList| v1::RevocationList { list: list.der().to_vec(), issuer: list.issuer_der().to_vec() };
+    v1::RevocationLists {
+        trust_domain: trust_domain.to_string(),
+        sequence: set.sequence(),
+        lists: set.lists().iter().map(list).collect(),
+        complete: set.says_complete(),
+        complete_for_leaves: set.says_complete_for_leaves(),
     }
 }
 

@@ -287,6 +287,7 @@ pub fn described(spec: &NewEntry) -> v1::Entry {
         expires_at: expires_at.map(timestamp),
         parent_alias,
         revision: 0,
+        revoked: false,
     }
 }
 

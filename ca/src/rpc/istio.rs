@@ -85,7 +85,7 @@ impl IstioService {
         let turn = tokio::time::timeout(LONGEST_WAIT, self.slots.acquire()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(CallError::Busy)?;
         let authorization = metadata.get_all("authorization");
-        let credential = Credential::of(authorization.iter().map(|value| value.as_bytes()), info.peer.as_ref())?;
+        let credential = Credential::of(authorization.iter().map(|value| value.as_bytes()), info.peer.as_deref())?;
         caller.credential = credential.label();
         let authenticated = self.callers.authenticate(credential).await?;
         caller.name = authenticated.id().to_string();

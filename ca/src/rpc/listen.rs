@@ -112,8 +112,8 @@ pub(crate) async fn agents(
     let health = OpenToAll { service: health.max_decoding_message_size(MAX_QUESTION_BYTES), message_bytes: MAX_QUESTION_BYTES };
     // Reflection tells how to speak to a service, so it is for those who may. `Node` checks each message by itself; that who may not
     // speak is refused before the first one is taken in keeps large ones for callers with a name.
-    let callers = node.callers.clone();
-    let reflection = OnlyAgents { service: reflection, callers: callers.clone() };
+    let callers = Arc::new(node.callers.clone());
+    let reflection = OnlyAgents { service: reflection, callers: Arc::clone(&callers) };
     let attest = Explained {
         service: NodeAttestationServer::new(SharedAttestService(attest))
             .max_decoding_message_size(attestation_bytes)

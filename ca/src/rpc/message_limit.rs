@@ -8,6 +8,7 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use crate::metrics::{Limit, LimitMetrics};
+use crate::rpc::pieces;
 
 /// The largest message of a service, and where that is configured.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ where
             // A call that fails before its answer begins says so in the headers.
             match Status::from_header_map(answer.headers()).filter(|status| status.code() == Code::OutOfRange) {
                 Some(status) => Ok(limit.explain(status).into_http()),
-                None => Ok(answer),
+                None => Ok(answer.map(pieces::of)),
             }
         })
     }

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod admin_audit;
 pub(crate) mod admin_entries;
+mod admin_revocation;
 pub(crate) mod admin_sources;
 pub(crate) mod admin_status;
 pub(crate) mod admin_tail;
@@ -23,6 +24,7 @@ pub(crate) mod listen;
 pub(crate) mod message_limit;
 pub(crate) mod node;
 pub(crate) mod only_agents;
+mod pieces;
 pub(crate) mod status;
 mod sync_checkpoints;
 mod sync_heard;

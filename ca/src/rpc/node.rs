@@ -80,7 +80,11 @@ impl NodeService {
         items: Vec<v1::batch_issue_request::Item>,
     ) -> Result<Vec<Result<IssuedSvid, IssuingError>>, IssuingError> {
         let known = self.store.node_entries(caller.node.clone()).await?;
-        let asked = items.iter().filter_map(|item| known.entry(&item.entry_id)).map(|entry| entry.id.clone()).collect();
+        let asked = items
+            .iter()
+            .filter_map(|item| known.entry(&item.entry_id))
+            .map(|entry| (entry.id.clone(), entry.spec.spiffe_id.clone()))
+            .collect();
         let held = self.desk.held_for(caller, asked).await?;
         let mut items: Vec<_> = items
             .into_iter()

@@ -1,6 +1,7 @@
 //! A service of somebody else's making, opened to agents that stand and to nobody else.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use tonic::Status;
 use tonic::body::Body;
@@ -14,7 +15,7 @@ use crate::rpc::connection::ConnectInfo;
 #[derive(Clone)]
 pub(crate) struct OnlyAgents<S> {
     pub(crate) service: S,
-    pub(crate) callers: Callers,
+    pub(crate) callers: Arc<Callers>,
 }
 
 impl<S: NamedService> NamedService for OnlyAgents<S> {
@@ -38,7 +39,7 @@ where
         // The one that was polled ready takes the call; its clone waits for the next.
         let next = self.service.clone();
         let mut service = std::mem::replace(&mut self.service, next);
-        let callers = self.callers.clone();
+        let callers = Arc::clone(&self.callers);
         Box::pin(async move {
             let checked = match ConnectInfo::of(request.extensions()) {
                 Ok(info) => callers.check(&info).await.map(drop),

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::admission::AdmissionError;
 use crate::attestation::AttestError;
 use crate::error_reason::{ErrorReason, Told};
-use crate::issuance::IssuanceError;
+use crate::issuance::{IssuanceError, LedgerError};
 use crate::issuing::IssuingError;
 use crate::rate::TooFast;
 use crate::rpc::hello::HelloError;
@@ -36,7 +36,8 @@ impl ErrorReason {
             | Self::CertificateUsed
             | Self::NotRenewable
             | Self::LineEnded
-            | Self::NoLongerGranted => Code::PermissionDenied,
+            | Self::NoLongerGranted
+            | Self::IdentityRevoked => Code::PermissionDenied,
             Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
             Self::CsrInvalid | Self::AudienceInvalid | Self::TtlAboveMax | Self::TtlTooShort | Self::RequestInvalid => {
                 Code::InvalidArgument
@@ -105,10 +106,28 @@ impl Told for StoreError {
         match self {
             Self::NotFound { .. } | Self::Superseded { .. } => Some(ErrorReason::MustReattest),
             Self::Banned { .. } => Some(ErrorReason::Banned),
+            Self::Denied { .. } => Some(ErrorReason::IdentityRevoked),
             Self::ClockBehind(_) => Some(ErrorReason::ClockUntrusted),
             Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
             Self::Exists { .. } | Self::Changed { .. } | Self::InUse { .. } => None,
         }
+    }
+}
+
+/// What the store refuses of an intent, but for its time, is the CA's own doing and none of the peer's.
+impl Told for LedgerError {
+    fn reason(&self) -> Option<ErrorReason> {
+        Some(match &self.0 {
+            StoreError::ClockBehind(_) => ErrorReason::ClockUntrusted,
+            StoreError::Denied { .. } => ErrorReason::IdentityRevoked,
+            StoreError::Unavailable(_)
+            | StoreError::NotFound { .. }
+            | StoreError::Exists { .. }
+            | StoreError::Banned { .. }
+            | StoreError::Superseded { .. }
+            | StoreError::Changed { .. }
+            | StoreError::InUse { .. } => ErrorReason::StoreUnavailable,
+        })
     }
 }
 
@@ -196,13 +215,14 @@ impl Told for IssuingError {
                 Some(ErrorReason::EntryNotFound)
             }
             Self::Admission(AdmissionError::Banned { .. }) => Some(ErrorReason::Banned),
+            Self::Admission(AdmissionError::Denied { .. }) => Some(ErrorReason::IdentityRevoked),
             Self::Clock(_) => Some(ErrorReason::ClockUntrusted),
             Self::Issuance(IssuanceError::Template(TemplateError::TtlAboveMax { .. })) => Some(ErrorReason::TtlAboveMax),
             Self::Issuance(IssuanceError::Template(TemplateError::IssuerEndsTooSoon { .. })) => {
                 Some(ErrorReason::IssuerEndsTooSoon)
             }
             Self::Issuance(IssuanceError::Template(TemplateError::TtlTooShort { .. })) => Some(ErrorReason::TtlTooShort),
-            Self::Issuance(IssuanceError::Ledger(_)) => Some(ErrorReason::StoreUnavailable),
+            Self::Issuance(IssuanceError::Ledger(error)) => error.reason(),
             Self::Store(error) => error.reason(),
             Self::Admission(AdmissionError::NotAWorkload { .. })
             | Self::Issuance(

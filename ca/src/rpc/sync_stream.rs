@@ -18,6 +18,7 @@ use crate::checkpoints::{CheckpointDesk, Kept};
 use crate::error_reason::ErrorReason;
 use crate::issuing::IssuingError;
 use crate::records::{Entry, EntryId};
+use crate::revocation::{Published, RevocationSource, StoredRevocations};
 use crate::rpc::callers::Callers;
 use crate::rpc::connection::ConnectInfo;
 use crate::rpc::message_limit::MessageLimit;
@@ -41,6 +42,8 @@ pub(crate) struct SyncParts {
     pub(crate) hub: Arc<SyncHub>,
     pub(crate) credentials: Credentials,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
+    pub(crate) revocation: StoredRevocations,
+    pub(crate) lists: watch::Receiver<Arc<Published>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) message_limit: MessageLimit,
 }
@@ -59,6 +62,8 @@ enum Phase {
 struct Live {
     open: OpenStream,
     bundle: watch::Receiver<Arc<TrustBundle>>,
+    /// `None` for an agent that takes no revocation lists.
+    lists: Option<watch::Receiver<Arc<Published>>>,
     /// Entries that the agent was told of, and the bundle; `None` before the first update.
     sent: Option<Sent>,
     view: View,
@@ -79,9 +84,11 @@ enum View {
 }
 
 struct Sent {
-    /// With the revision that it was told of.
-    entries: BTreeMap<EntryId, u64>,
+    /// With the revision that it was told of, and whether as revoked.
+    entries: BTreeMap<EntryId, (u64, bool)>,
     bundle_sequence: u64,
+    /// Of the revocation lists; `None` before the first.
+    lists_sequence: Option<u64>,
 }
 
 /// What woke a live stream.
@@ -140,15 +147,16 @@ impl SyncStream {
             Some(v1::sync_request::Message::Ack(_) | v1::sync_request::Message::Progress(_)) | None => None,
         };
         let credentials = &self.shared.credentials;
-        let (knows_checkpoints, kept) = theirs.as_ref().map_or((false, None), |theirs| {
-            (theirs.features.iter().any(|feature| feature == hello::AUDIT_CHECKPOINTS), theirs.audit_checkpoint.clone())
-        });
+        let knows = |feature| theirs.as_ref().is_some_and(|theirs| theirs.features.iter().any(|known| known == feature));
+        let (knows_checkpoints, knows_revocation) = (knows(hello::AUDIT_CHECKPOINTS), knows(hello::REVOCATION));
+        let kept = theirs.as_ref().and_then(|theirs| theirs.audit_checkpoint.clone());
         hello::check(theirs, credentials.trust_domain(), credentials.now()).map_err(|error| told(&error))?;
         self.shared.callers.check(&self.info).await?;
         let checkpoints = if knows_checkpoints { Some(self.checkpoint_feed(kept).await) } else { None };
         Ok(Live {
             open: self.shared.hub.open(self.node.clone()),
             bundle: credentials.bundle_changes(),
+            lists: knows_revocation.then(|| self.shared.lists.clone()),
             sent: None,
             view: View::Stale,
             heard: Heard::new(Arc::clone(&self.shared.store), self.node.clone()),
@@ -170,11 +178,12 @@ impl SyncStream {
                 // The order matters: what changes after these two marks wakes us again, what changed before is read now.
                 let wake = live.open.seen();
                 let bundle = Arc::clone(&live.bundle.borrow_and_update());
+                let lists = live.lists.as_mut().map(|lists| Arc::clone(&lists.borrow_and_update()));
                 if wake.replaced {
                     return Err(Status::aborted("another sync stream of this node took over"));
                 }
                 self.shared.callers.check(&self.info).await?;
-                if let Some(update) = self.update(&mut live, &bundle).await? {
+                if let Some(update) = self.update(&mut live, &bundle, lists.as_deref()).await? {
                     self.phase = Phase::Live(live);
                     return Ok(Some(Message::Update(update)));
                 }
@@ -184,13 +193,14 @@ impl SyncStream {
                 return Ok(Some(Message::Checkpoints(checkpoints)));
             }
             let event = {
-                let Live { open, bundle, checkpoints, .. } = &mut *live;
+                let Live { open, bundle, lists, checkpoints, .. } = &mut *live;
                 // Whichever arm wins, the others lose nothing: messages stay in the transport, wakes stay marked.
                 tokio::select! {
                     () = self.shared.shutdown.fired() => Event::Shutdown,
                     message = self.inbound.message() => Event::Inbound(Box::new(message)),
                     () = open.woken() => Event::News,
                     changed = bundle.changed() => if changed.is_ok() { Event::News } else { Event::Shutdown },
+                    () = lists_changed(lists) => Event::News,
                     () = checkpoint_made(checkpoints) => Event::Checkpoint,
                     () = tokio::time::sleep(RECHECK_PERIOD) => Event::Recheck,
                 }
@@ -224,22 +234,35 @@ impl SyncStream {
     }
 
     /// What the agent does not know yet; `None` when that is nothing, or too many updates wait for acknowledgement.
-    async fn update(&self, live: &mut Live, bundle: &TrustBundle) -> Result<Option<v1::SyncUpdate>, Status> {
+    async fn update(
+        &self,
+        live: &mut Live,
+        bundle: &TrustBundle,
+        lists: Option<&Published>,
+    ) -> Result<Option<v1::SyncUpdate>, Status> {
         let held = self.shared.store.node_entries(self.node.clone()).await.map_err(|error| told(&IssuingError::Store(error)))?;
         let in_force: Vec<_> = held.in_force(self.shared.credentials.now()).collect();
         // Before the comparison: also when there is nothing to send, the next end must wake us.
         live.open.entry_ends_at(in_force.iter().filter_map(|entry| entry.spec.expires_at).min());
         let known = live.sent.as_ref();
-        let is_new = |entry: &Entry| known.is_none_or(|sent| sent.entries.get(&entry.id) != Some(&entry.revision));
-        let upserted: Vec<_> =
-            in_force.iter().filter(|entry| is_new(entry)).map(|entry| entry_wire::entry_for(&self.node, entry)).collect();
-        let now_there: BTreeMap<_, _> = in_force.iter().map(|entry| (entry.id.clone(), entry.revision)).collect();
+        let revoked = |entry: &Entry| self.shared.revocation.is_denied(&entry.spec.spiffe_id);
+        let now_there: BTreeMap<_, _> =
+            in_force.iter().map(|entry| (entry.id.clone(), (entry.revision, revoked(entry)))).collect();
+        let is_new = |entry: &Entry| known.is_none_or(|sent| sent.entries.get(&entry.id) != now_there.get(&entry.id));
+        let wire = |entry: &Entry| {
+            let revoked = now_there.get(&entry.id).is_some_and(|(_, revoked)| *revoked);
+            v1::Entry { revoked, ..entry_wire::entry_for(&self.node, entry) }
+        };
+        let upserted: Vec<_> = in_force.iter().copied().filter(|entry| is_new(entry)).map(wire).collect();
         let gone = |sent: &Sent| {
             sent.entries.keys().filter(|id| !now_there.contains_key(*id)).map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
         };
         let removed = known.map(gone).unwrap_or_default();
         let new_bundle = known.is_none_or(|sent| sent.bundle_sequence != bundle.sequence());
-        if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle {
+        let known_lists = known.and_then(|sent| sent.lists_sequence);
+        // Lists that were made for another bundle do not verify under this one: they come anew for it.
+        let new_lists = lists.filter(|lists| lists.is_for(bundle) && Some(lists.set.sequence()) != known_lists);
+        if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle && new_lists.is_none() {
             live.view = View::Fresh;
             return Ok(None);
         }
@@ -249,9 +272,23 @@ impl SyncStream {
             return Ok(None);
         };
         live.view = View::Fresh;
-        live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence() });
+        let lists_sequence = new_lists.map(|lists| lists.set.sequence()).or(known_lists);
+        live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence(), lists_sequence });
+        let revocation = new_lists.map(|lists| credential::revocation(bundle.trust_domain(), &lists.set));
         let bundle = new_bundle.then(|| credential::bundle(bundle));
-        Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle }))
+        Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation }))
+    }
+}
+
+async fn lists_changed(lists: &mut Option<watch::Receiver<Arc<Published>>>) {
+    match lists {
+        Some(lists) => {
+            // Whoever makes lists ends with the CA.
+            if lists.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
     }
 }
 

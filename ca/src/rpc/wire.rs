@@ -79,6 +79,7 @@ pub(crate) fn status(status: CaStatus, trust_domain: &TrustDomain, counts: Store
         jwt_key_id: jwt_key_id.to_string(),
         audit_key: data_encoding::HEXLOWER.encode(&audit_key),
         audit_checkpoint: audit_checkpoint.as_deref().map(checkpoint_wire::checkpoint),
+        revocation: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn open(
     let materials = Materials::new(config, Arc::clone(store), Arc::clone(entropy), steps.clone());
     let (authority, plugged_in) = match &config.plugged_authority {
         Some(directory) => {
-            let (keystore, authority) = Keystore::open(config, now)?;
+            let (keystore, authority) = Keystore::open(directory, config, now)?;
             (authority, Some(PluggedIn { directory: directory.clone(), keystore }))
         }
         None => (open_issuer(&mut journal, &materials, now).await?, None),

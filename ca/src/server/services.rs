@@ -11,7 +11,7 @@ use crate::csr_limit::CsrLimit;
 use crate::istio::{CallerParts, IstioCallers};
 use crate::metrics::Metrics;
 use crate::rate::{Limiter, RateLimit};
-use crate::revocation::NothingRevoked;
+use crate::revocation::StoredRevocations;
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{AttestLimits, AttestService};
 use crate::rpc::authority_admin::AuthorityAdminService;
@@ -67,6 +67,8 @@ impl Parts {
                 hub: Arc::clone(&self.hub),
                 credentials: self.credentials.clone(),
                 checkpoints: Arc::clone(&self.checkpoints),
+                revocation: StoredRevocations(store.revoked()),
+                lists: self.lists.clone(),
                 shutdown: shutdown.clone(),
                 message_limit: MessageLimit {
                     key: "sync_message_bytes",
@@ -90,7 +92,7 @@ impl Parts {
             credentials: self.credentials.clone(),
             store: Arc::clone(store),
             judge: Arc::clone(&self.judge),
-            revocation: Arc::new(NothingRevoked),
+            revocation: Arc::new(StoredRevocations(store.revoked())),
             clock: Arc::clone(clock),
             max_renewal_age,
             rate: RateLimit {
@@ -120,6 +122,7 @@ impl Parts {
             entropy: Arc::clone(entropy),
             limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
             token_ttl: config.token_ttl,
+            lists: self.lists.clone(),
             shutdown: shutdown.clone(),
         };
         let authorities = AuthorityAdminService {

@@ -64,6 +64,43 @@ async fn behind_its_latest_issuance_nothing_is_issued_everything_held_stays_and_
     connection.node().issue_jwt_svid(ask).await.unwrap();
 }
 
+/// The CA's own look at its clock passes, and the transaction of the intent refuses: as after `signet ca issuer renew` by a clock that
+/// was ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_issued_later_is_told_as_the_clocks_fault_on_every_call_and_by_readiness() {
+    for jwt_first in [false, true] {
+        let ca = TestCa::start().await;
+        let agent = TestAgent::attest(&ca, "n1").await;
+        let entry = ca.entry("/web", "n1").await;
+        let connection = agent.connect(&ca).await;
+        connection.issue(&entry.id).await.unwrap().unwrap();
+        let ask = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+        connection.node().issue_jwt_svid(ask.clone()).await.unwrap();
+        eventually("ready", async || ca.status().await.ready).await;
+
+        let ahead = "UPDATE issuance_clock SET latest = latest + 172800";
+        TestCa::store(ca.directory()).execute_batch(ahead).unwrap();
+        // The first refusal is the store's alone.
+        let (why, message) = if jwt_first {
+            let refused = connection.node().issue_jwt_svid(ask.clone()).await.unwrap_err();
+            (reason(&refused), refused.message().to_owned())
+        } else {
+            let refused = connection.issue(&entry.id).await.unwrap().unwrap_err();
+            (refused.reason, refused.message)
+        };
+        assert_eq!(why, "CLOCK_UNTRUSTED", "{message}");
+        assert!(message.contains("did not record") && message.contains("signet ca accept-clock"), "{message}");
+        told(&ca, "signet ca accept-clock").await;
+        assert_eq!(reason(&connection.renew().await.unwrap_err()), "CLOCK_UNTRUSTED");
+
+        set(&ca, |now| now + DAYS);
+        told(&ca, "leapt ahead").await;
+        ca.clock.advance(HOLD);
+        trusted(&ca).await;
+        TestAgent::attest(&ca, "n2").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_leap_ahead_nothing_is_issued_forgotten_or_withdrawn_until_the_clock_is_back() {
     let ca = TestCa::start().await;

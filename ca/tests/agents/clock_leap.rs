@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use pki::{Timestamp, X509Svid};
+use proto::v1;
 use runtime::clock::{Clock, TestClock};
 
 use crate::issuer_end::end_of;
@@ -159,6 +160,45 @@ async fn at_whichever_read_the_clock_leaps_a_certificate_is_of_one_moment_that_i
                 panic!("{leap:?} is no fault: {reason}");
             }
         }
+    }
+}
+
+/// Whether an agent may have a token is judged at one read of the clock, and the token is dated at a later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_whichever_read_the_clock_leaps_a_token_is_of_a_moment_that_is_trusted_or_there_is_none() {
+    let ca = TestCa::start().await;
+    let agent = TestAgent::attest(&ca, "n1").await;
+    let entry = ca.entry("/web", "n1").await;
+    let ask = async |connection: &Connection| {
+        let request = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+        connection.node().issue_jwt_svid(request).await.map(|answer| answer.into_inner().issued_at.unwrap().seconds)
+    };
+    for leap in [Leap::Ahead(10 * MINUTE), Leap::Back(10 * MINUTE)] {
+        let (mut refused, mut reads) = (0, 0);
+        loop {
+            let connection = agent.connect(&ca).await;
+            ask(&connection).await.unwrap();
+            let before = ca.clock.now();
+            ca.leaping.leap_after(reads, leap);
+            let outcome = ask(&connection).await;
+            let leapt = ca.leaping.has_leapt();
+            ca.clock.set_wall(before);
+            match outcome.map_err(|status| reason(&status)) {
+                Ok(issued) => assert_eq!(u64::try_from(issued).unwrap(), Timestamp::from(before).unix_seconds(), "{leap:?}"),
+                Err(reason) => {
+                    refused += 1;
+                    // By a clock ten minutes back the agent's own certificate has not begun.
+                    assert!(["CLOCK_UNTRUSTED", "MUST_REATTEST"].contains(&reason.as_str()), "{leap:?}: {reason}");
+                }
+            }
+            if !leapt {
+                break;
+            }
+            eventually("a token with the clock back", async || ask(&connection).await.is_ok()).await;
+            reads += 1;
+            assert!(reads < MOST_READS, "the call reads the clock more than {MOST_READS} times");
+        }
+        assert!(refused >= 1 && refused <= reads, "{leap:?}: {refused} of {reads} reads refuse");
     }
 }
 

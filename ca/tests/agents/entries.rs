@@ -32,10 +32,10 @@ async fn stream_of(ca: &TestCa, agent: &TestAgent) -> (SyncStream, v1::SyncUpdat
     (stream, first)
 }
 
-/// The next update, which must come at once.
+/// The next update, which must come by itself.
 async fn soon(stream: &mut SyncStream) -> v1::SyncUpdate {
     // The clock is looked at once a second.
-    tokio::time::timeout(Duration::from_secs(3), stream.update()).await.expect("told at once").unwrap()
+    tokio::time::timeout(Duration::from_secs(30), stream.update()).await.expect("told without being asked").unwrap()
 }
 
 fn ids(entries: &[v1::Entry]) -> Vec<&str> {
@@ -152,7 +152,13 @@ async fn a_changed_entry_is_told_under_its_id_and_a_deletion_says_until_when_cer
     assert!(ca.audit().await.contains("entry_updated"));
 
     let svid = agent.connect(&ca).await.issue(&entry.id).await.unwrap().unwrap();
-    let deleted = ca.operator().await.delete_entry(v1::DeleteEntryRequest { id: entry.id }).await.unwrap().into_inner();
+    let deleted = ca
+        .operator()
+        .await
+        .delete_entry(v1::DeleteEntryRequest { id: entry.id, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     let outstanding = deleted.outstanding.unwrap();
     let until = svid.leaf().not_after().unix_seconds();
     assert_eq!((outstanding.count, outstanding.until.unwrap().seconds), (1, i64::try_from(until).unwrap()));
@@ -210,4 +216,43 @@ async fn a_document_without_a_scope_or_beyond_it_changes_nothing() {
     let done = apply(scope("n1", "", false), "n1").await.unwrap().into_inner();
     assert_eq!(done.changes.len(), 2);
     eventually("the old entry is gone", async || ca.audit().await.contains("entry_deleted")).await;
+}
+
+/// Admitted, then waiting for a turn behind somebody whose record waits for the disk: what counts is whether the entry stands when the
+/// certificate is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_ends_while_its_request_waits_for_a_turn_gives_nothing() {
+    let ca = TestCa::start_with(|_| "[limits]\nissuance_concurrency = 1\n".to_owned()).await;
+    let agent = TestAgent::attest(&ca, "n1").await;
+    let lasting = ca.entry("/lasting", "n1").await;
+    let ending =
+        v1::CreateEntryRequest { parent_node: "n1".to_owned(), expires_at: Some(in_seconds(&ca, 600)), ..request("/ending") };
+    let ending = create(&ca, ending).await;
+    let connections = [agent.connect(&ca).await, agent.connect(&ca).await];
+    connections[0].issue(&lasting.id).await.unwrap().unwrap();
+    connections[1].issue(&ending.id).await.unwrap().unwrap();
+
+    let store = TestCa::store(ca.directory());
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = async |number: u32| {
+        let line = format!("\nsignet_ca_issuance_waiting {number}\n");
+        eventually("the queue", async || ca.http("/metrics").await.contains(&line)).await;
+    };
+    let (first, second, refused, ()) = tokio::join!(
+        connections[0].issue(&lasting.id),
+        connections[0].issue(&lasting.id),
+        async {
+            // One of the two has the turn, and its commit waits for the lock.
+            waiting(1).await;
+            connections[1].issue(&ending.id).await
+        },
+        async {
+            waiting(2).await;
+            ca.clock.advance(Duration::from_secs(601));
+            store.execute_batch("COMMIT").unwrap();
+        },
+    );
+    first.unwrap().unwrap();
+    second.unwrap().unwrap();
+    assert_eq!(refused.unwrap().unwrap_err().reason, "ENTRY_NOT_FOUND");
 }

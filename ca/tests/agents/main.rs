@@ -23,6 +23,8 @@ mod jwt;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod revocation;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod serving;

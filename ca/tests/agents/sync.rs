@@ -29,7 +29,7 @@ async fn everything_first_then_what_changes_and_acknowledgements_are_known_to_th
     let second = stream.update().await.unwrap();
     assert_eq!((second.sequence, second.replaces_entries, &second.bundle), (2, false, &None));
     assert_eq!((second.upserted, second.removed.len()), (vec![after], 0));
-    ca.operator().await.delete_entry(v1::DeleteEntryRequest { id: before.id.clone() }).await.unwrap();
+    ca.operator().await.delete_entry(v1::DeleteEntryRequest { id: before.id.clone(), ..Default::default() }).await.unwrap();
     let third = stream.update().await.unwrap();
     assert_eq!((third.sequence, third.upserted.len(), third.removed), (3, 0, vec![before.id]));
     stream.acknowledge(3, agent.bundle.sequence).await;

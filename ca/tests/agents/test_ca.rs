@@ -24,14 +24,14 @@ pub(crate) const TRUST_DOMAIN: &str = "example.org";
 /// For tests of what happens when nobody replaces an authority.
 pub(crate) const WITHOUT_ROTATION: &str = "[rotation]\nautomatic = false\n";
 
-/// Asks again until the answer is yes, for 5 s.
+/// Asks again until the answer is yes, for 30 s.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let polling = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), polling).await.expect(what);
+    tokio::time::timeout(Duration::from_secs(30), polling).await.expect(what);
 }
 
 pub(crate) struct TestCa {
@@ -139,6 +139,15 @@ impl TestCa {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// The head of the answer at this path, whatever bytes follow.
+    pub(crate) async fn http_head(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.telemetry).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).split("\r\n\r\n").next().unwrap_or_default().to_owned()
     }
 
     /// What it was started with.

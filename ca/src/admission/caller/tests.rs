@@ -9,7 +9,7 @@ use crate::issuance::tests::{domain, issued_to, now};
 use crate::issuance::{Intent, Issued};
 use crate::oidc::AdmissionSource;
 use crate::records::{Entry, EntryId, Hint, NewEntry, NodeRecord, NodeState, Parent};
-use crate::revocation::{NothingRevoked, RevocationSource};
+use crate::revocation::RevocationSource;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const WEB: &str = "spiffe://example.org/ns/prod/sa/web";
@@ -148,12 +148,29 @@ async fn a_line_ends_by_its_age_whenever_it_was_renewed_last() {
     assert_eq!(at(&held, Duration::ZERO), Ok(()));
 }
 
+/// Knows of none.
+struct NothingRevoked;
+
+impl RevocationSource for NothingRevoked {
+    fn is_revoked(&self, _: &SerialNumber) -> bool {
+        false
+    }
+
+    fn is_denied(&self, _: &SpiffeId) -> bool {
+        false
+    }
+}
+
 /// Knows of one.
 struct OneRevoked(SerialNumber);
 
 impl RevocationSource for OneRevoked {
     fn is_revoked(&self, serial: &SerialNumber) -> bool {
         *serial == self.0
+    }
+
+    fn is_denied(&self, _: &SpiffeId) -> bool {
+        false
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Leaves {
     pub unexpired: u64,
     /// The last second of the one that ends last.
     pub last_end: Option<Timestamp>,
+    /// The last second of the first to end of those that workloads hold by an entry. No gate asks for it.
+    pub first_workload_end: Option<Timestamp>,
 }
 
 /// Whether a step may be taken.
@@ -194,8 +196,15 @@ pub fn resting_on(state: &Lifecycle, name: AuthorityName, facts: &Facts) -> Leav
         all.held = all.held.saturating_add(leaves.held);
         all.unexpired = all.unexpired.saturating_add(leaves.unexpired);
         all.last_end = all.last_end.max(leaves.last_end);
+        all.first_workload_end = earlier(all.first_workload_end, leaves.first_workload_end);
     }
     all
+}
+
+/// The earlier one of those that there are.
+#[must_use]
+pub fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 impl Leaves {

@@ -93,6 +93,23 @@ impl Rotation {
         state.active(kind)
     }
 
+    /// When the rotation came to this phase, as far as the lifecycle says. Of one that is being undone it says nothing.
+    #[must_use]
+    pub fn entered(&self, phase: Phase, state: &Lifecycle) -> Option<Timestamp> {
+        if self.aborting {
+            return None;
+        }
+        let old = || state.get(self.from);
+        let stands_in = |authority: &Authority, slot| (authority.slot == slot).then_some(authority.since);
+        match phase {
+            Phase::Prepare => Some(self.started_at),
+            Phase::Distribute => self.successor(state).and_then(|next| stands_in(next, Slot::Prepared)),
+            Phase::Replace => old().and_then(|old| stands_in(old, Slot::Old)),
+            Phase::Withdraw => old().and_then(|old| stands_in(old, Slot::Revoked)),
+        }
+        .map(|since| since.max(self.started_at))
+    }
+
     /// The newest that came after the old one, under the same root: what goes when the rotation is undone.
     fn newcomer<'a>(&self, state: &'a Lifecycle) -> Option<&'a Authority> {
         let parent = state.get(self.from)?.parent;

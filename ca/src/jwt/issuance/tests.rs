@@ -6,6 +6,7 @@ use pki::{KeyAlgorithm, MAX_JWT_TTL, PrivateKey, TrustBundle};
 
 use super::*;
 use crate::records::{Entry, EntryId, Hint, NewEntry, NodeRecord, NodeState, Parent};
+use crate::store::StoreError;
 
 /// Keeps what it is told, or fails.
 #[derive(Default)]
@@ -18,7 +19,7 @@ impl JwtLedger for Book {
     fn persist_jwt(&self, intent: JwtIntent) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             if self.fails {
-                return Err(LedgerError("full".to_owned()));
+                return Err(StoreError::Unavailable("full".to_owned()).into());
             }
             self.intents.lock().unwrap().push(intent);
             Ok(())

@@ -203,7 +203,7 @@ async fn leaves_and_tokens_are_told_by_the_name_of_who_signed_them() {
     fixture.store.persist_jwt(token).await.unwrap();
 
     let facts = fixture.facts.gather(&lifecycle, at(50)).await.unwrap();
-    let counted = |held| Leaves { held, unexpired: held, last_end: Some(at(100)) };
+    let counted = |held| Leaves { held, unexpired: held, last_end: Some(at(100)), ..Leaves::default() };
     let name = |text: &str| text.parse::<AuthorityName>().unwrap();
     assert_eq!(facts.leaves, [(name("issuer-1"), counted(2)), (name("issuer-2"), counted(1))].into());
     assert_eq!(facts.tokens_until, [(name("jwt-1"), at(70))].into());

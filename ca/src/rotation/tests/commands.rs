@@ -152,3 +152,50 @@ async fn what_is_still_signing_is_not_revoked() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_single_step_gives_up_is_in_the_record_behind_it() {
+    let bed = Bed::new("[rotation]\nautomatic = false\n").await;
+    bed.with_driver(async |running| {
+        let handle = &running.handle;
+        bed.agents.lock().unwrap().push(agent("n1", 1));
+        handle.prepare(AuthorityKind::Root, OPERATOR).await.unwrap();
+        let accepted = Accepted { nodes: [NodeName::parse("n1").unwrap()].into(), ..Accepted::default() };
+        handle.activate(name("root-2"), accepted.clone(), OPERATOR).await.unwrap();
+        // It is so already: nothing more was given up.
+        handle.activate(name("root-2"), accepted, OPERATOR).await.unwrap();
+    })
+    .await;
+    let events = bed.store().audit_after(0, 1_000).await.unwrap();
+    let given_up: Vec<_> = events.iter().filter(|event| event.kind == "authority_losses_accepted").collect();
+    let [event] = given_up.as_slice() else { panic!("{given_up:?}") };
+    assert!(
+        event.body.contains(r#""accepted_nodes":["n1"]"#) && event.body.contains(r#""authority":"root-2""#),
+        "{}",
+        event.body
+    );
+    assert!(event.body.contains(r#""uid":7"#), "{}", event.body);
+}
+
+#[tokio::test]
+async fn the_key_of_an_issuing_ca_is_destroyed_only_after_its_last_revocation_list_is_signed() {
+    let bed = Bed::new("[rotation]\nautomatic = false\n").await;
+    let key = bed.config.state_dir.join("authority/0001/ca-key.pem");
+    bed.with_driver(async |running| {
+        let handle = &running.handle;
+        handle.prepare(AuthorityKind::Issuer, OPERATOR).await.unwrap();
+        handle.activate(name("issuer-2"), Accepted::default(), OPERATOR).await.unwrap();
+        bed.unsigned.lock().unwrap().push(name("issuer-1"));
+        // It is revoked, and stays so; what is left to do is told.
+        drop(handle.revoke(name("issuer-1"), Accepted::default(), OPERATOR).await);
+        let waits = |view: &Arc<RotationView>| view.faults.iter().any(|fault| fault.contains("until its last revocation list"));
+        let view = running.until(waits).await;
+        assert_eq!(slot(&view.lifecycle, "issuer-1"), Some(Slot::Revoked));
+        assert!(key.exists() && !view.lifecycle.get(name("issuer-1")).unwrap().destroyed);
+        bed.unsigned.lock().unwrap().clear();
+        bed.clock.advance(Duration::from_secs(61));
+        running.until(|view| view.lifecycle.get(name("issuer-1")).is_some_and(|issuer| issuer.destroyed)).await;
+        assert!(!key.exists());
+    })
+    .await;
+}

@@ -42,6 +42,8 @@ pub(super) struct Bed {
     pub(super) config: CaConfig,
     pub(super) clock: Arc<TestClock>,
     pub(super) agents: Arc<Mutex<Vec<AgentFacts>>>,
+    /// Authorities whose revocation lists cannot be signed.
+    pub(super) unsigned: Arc<Mutex<Vec<AuthorityName>>>,
 }
 
 /// What the test says, with what the ledger says.
@@ -73,6 +75,16 @@ impl ServingSlot for ServingUnder {
     }
 }
 
+/// Every list is signed, but for those that the test names.
+struct AllSigned(Arc<Mutex<Vec<AuthorityName>>>);
+
+impl ListSlot for AllSigned {
+    fn settle<'a>(&'a self, _: &'a Arc<Lifecycle>) -> BoxFuture<'a, Result<Vec<(AuthorityName, String)>, String>> {
+        let unsigned = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(future::ready(Ok(unsigned.into_iter().map(|name| (name, "the disk is full".to_owned())).collect())))
+    }
+}
+
 /// What a running driver shows.
 pub(super) struct Running {
     pub(super) handle: RotationHandle,
@@ -95,7 +107,7 @@ impl Bed {
         let clock = TestClock::at(SystemTime::from(start_time()));
         let options = InitOptions { algorithm: KeyAlgorithm::EcdsaP256, root_key_out: None };
         init(&config, options, &*clock, &SystemEntropy).await.unwrap();
-        Self { _directory: directory, config, clock, agents: Arc::default() }
+        Self { _directory: directory, config, clock, agents: Arc::default(), unsigned: Arc::default() }
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
@@ -137,7 +149,14 @@ impl Bed {
             store,
             steps,
             facts: Box::new(Told { agents: Arc::clone(&self.agents) }),
-            outlets: Outlets { authority, jwt, bundle, serving, retiring: Vec::new() },
+            outlets: Outlets {
+                authority,
+                jwt,
+                bundle,
+                serving,
+                lists: Arc::new(AllSigned(Arc::clone(&self.unsigned))),
+                retiring: Vec::new(),
+            },
             probes: ProbeCounts::default(),
             clock: self.clock.clone(),
             issuance_clock,

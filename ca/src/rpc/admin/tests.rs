@@ -100,6 +100,7 @@ fn fixture() -> Fixture {
         entropy: Arc::new(Counting(AtomicU8::new(0xa0))),
         limits: EntryLimits { trust_domain: "example.org".parse().unwrap(), max_ttl: Duration::from_secs(3600) },
         token_ttl: Duration::from_secs(600),
+        lists: watch::channel(Arc::new(Published::nothing(&Healthy.bundle()))).1,
         shutdown,
     };
     Fixture { service, store, clock, stop, directory }
@@ -151,7 +152,7 @@ async fn an_entry_is_made_shown_listed_and_deleted() {
     assert!(list("n2").await.is_empty());
     let shown = service.get_entry(from_us(v1::GetEntryRequest { id: made.id.clone() })).await.unwrap().into_inner();
     assert_eq!(shown, made);
-    service.delete_entry(from_us(v1::DeleteEntryRequest { id: made.id.clone() })).await.unwrap();
+    service.delete_entry(from_us(v1::DeleteEntryRequest { id: made.id.clone(), ..Default::default() })).await.unwrap();
     let gone = service.get_entry(from_us(v1::GetEntryRequest { id: made.id })).await.unwrap_err();
     assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "signet/ENTRY_NOT_FOUND"));
 }

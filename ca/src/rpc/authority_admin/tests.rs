@@ -53,6 +53,7 @@ fn standing(outcome: Option<Outcome>) -> RotationStanding {
     RotationStanding {
         rotation: plan::beginning(&first(), AuthorityKind::Root, Pace::Taint, at(1_000)).unwrap(),
         phase: Phase::Prepare,
+        began: Vec::new(),
         waits: Vec::new(),
         leaves_most: 0,
         probes: Probes::default(),

@@ -89,7 +89,7 @@ fn view() -> (RotationView, String) {
     .unwrap();
     let facts = Facts {
         agents: vec![agent("n1", 7, true), agent("n2", 6, true), agent("n3", 1, false)],
-        leaves: [(named("issuer-1"), Leaves { held: 3, unexpired: 9, last_end: Some(at(5_000)) })].into(),
+        leaves: [(named("issuer-1"), Leaves { held: 3, unexpired: 9, last_end: Some(at(5_000)), ..Leaves::default() })].into(),
         ..Facts::default()
     };
     let standing = RotationStanding {
@@ -101,6 +101,7 @@ fn view() -> (RotationView, String) {
             accepted: Accepted { nodes: [node("n3")].into(), ..Accepted::default() },
         },
         phase: Phase::Distribute,
+        began: vec![(Phase::Prepare, at(1_500)), (Phase::Distribute, at(1_600))],
         waits: vec![Waiting::Agents { sequence: 7, behind: [node("n2")].into(), absent: BTreeSet::new(), of: 2 }],
         leaves_most: 12,
         probes: Probes { made: 5, failed: 1, last_failure: Some("refused".to_owned()) },
@@ -159,6 +160,8 @@ fn a_report_counts_those_that_are_awaited_by_the_sequence_that_they_must_have() 
     assert_eq!((told.probes, told.probes_failed, told.last_probe_failure.as_str()), (5, 1, "refused"));
     assert_eq!((told.started_at.unwrap().seconds, told.at.unwrap().seconds), (1_500, 2_345));
     assert_eq!((told.outcome.as_str(), told.aborting), ("", false));
+    let phases: Vec<_> = told.phases.iter().map(|one| (one.phase.as_str(), one.began_at.unwrap().seconds)).collect();
+    assert_eq!(phases, [("prepare", 1_500), ("distribute", 1_600)]);
     let [wait] = told.waiting.as_slice() else { panic!("{told:?}") };
     assert_eq!((wait.kind.as_str(), wait.left, wait.nodes.as_slice()), ("agents", 1, &["n2".to_owned()][..]));
     assert!(wait.text.starts_with("1 of 2 agents"), "{wait:?}");

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use proto::istio::istio_ca_service_client::IstioCaServiceClient;
 use proto::istio::{CsrRequest, IstioCertificateRequest};
+use proto::v1;
+use runtime::clock::Clock;
 use tonic::{Code, Request, Status};
 
 use super::caller::{WEB, WEB_ID, csr, retry_delay};
 use super::{Caller, Issuer};
 use crate::issuer_end::end_of;
-use crate::test_agent::{connect, key, reason};
+use crate::test_agent::{TestAgent, connect, key, reason};
 use crate::test_ca::{TestCa, WITHOUT_ROTATION, eventually};
 
 async fn start(more: &str) -> (TestCa, Issuer) {
@@ -225,3 +227,36 @@ async fn a_store_that_fails_is_unavailable_and_nothing_leaves() {
     assert_eq!(told(&refused), (Code::Unavailable, "STORE_UNAVAILABLE".to_owned()));
     assert!(retry_delay(&refused).is_some() && !refused.message().contains("disk"), "{}", refused.message());
 }
+
+/// Every kind of issuance by itself, with a leap that no certificate of the callers ends by: none leans on another look at the clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_leap_of_minutes_no_caller_of_any_kind_gets_anything_and_each_does_when_the_clock_is_back() {
+    let (ca, issuer) = start("").await;
+    eventually("ready", async || ca.status().await.ready).await;
+    let (agent, caller) = (TestAgent::attest(&ca, "n1").await, caller(&ca, &issuer).await);
+    let entry = ca.entry("/web", "n1").await;
+    let connection = agent.connect(&ca).await;
+    let jwt = || v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+    caller.ask().await.unwrap();
+    connection.issue(&entry.id).await.unwrap().unwrap();
+    connection.node().issue_jwt_svid(jwt()).await.unwrap();
+    let intents = async || ca.audit().await.lines().filter(|line| line.contains("_intended")).count();
+    let before = intents().await;
+
+    ca.clock.set_wall(ca.clock.now() + LEAP);
+    assert_eq!(told(&caller.ask().await.unwrap_err()), (Code::Unavailable, "CLOCK_UNTRUSTED".to_owned()));
+    assert_eq!(connection.issue(&entry.id).await.unwrap().unwrap_err().reason, "CLOCK_UNTRUSTED");
+    assert_eq!(reason(&connection.node().issue_jwt_svid(jwt()).await.unwrap_err()), "CLOCK_UNTRUSTED");
+    assert_eq!(reason(&connection.renew().await.unwrap_err()), "CLOCK_UNTRUSTED");
+    assert_eq!(intents().await, before);
+
+    ca.clock.set_wall(ca.clock.now() - LEAP);
+    eventually("ready again", async || ca.status().await.ready).await;
+    caller.ask().await.unwrap();
+    connection.issue(&entry.id).await.unwrap().unwrap();
+    connection.node().issue_jwt_svid(jwt()).await.unwrap();
+    connection.renew().await.unwrap();
+}
+
+/// More than is tolerated, less than any life.
+const LEAP: Duration = Duration::from_secs(10 * 60);

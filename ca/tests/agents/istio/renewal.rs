@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pki::{X509Svid, certificates_from_pem};
 use proto::istio::IstioCertificateRequest;
-use tonic::Code;
+use proto::v1;
+use proto::v1::revoke_request::What;
+use tonic::{Code, Status};
 
 use super::caller::{Caller, Issuer, WEB, WEB_ID, csr};
 use crate::issuer_end::end_of;
@@ -122,6 +124,36 @@ async fn what_an_agent_got_and_the_agents_own_are_never_renewed_here() {
     let by_token = by_token(&ca, &issuer).await;
     assert_eq!(by_token.id(), minted.id());
     Caller::with_svid(&ca, &by_token).await.ask().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_renews_nothing_and_a_denied_identity_gets_nothing_by_whatever_credential() {
+    let (ca, issuer) = start("").await;
+    let (lost, kept) = (by_token(&ca, &issuer).await, by_token(&ca, &issuer).await);
+    // One over a connection from before, as whoever took the key would have it.
+    let thief = Caller::with_svid(&ca, &lost).await;
+    thief.ask().await.unwrap();
+    let operator = async |what| {
+        let request = v1::RevokeRequest { what: Some(what), ..v1::RevokeRequest::default() };
+        ca.operator().await.revoke(request).await.unwrap();
+    };
+    operator(What::Serial(lost.leaf().serial().to_string())).await;
+    let told = |refused: Status| (refused.code(), reason(&refused));
+    assert_eq!(told(thief.ask().await.unwrap_err()), (Code::Unauthenticated, "CREDENTIAL_INVALID".to_owned()));
+    Caller::with_svid(&ca, &kept).await.ask().await.unwrap();
+    by_token(&ca, &issuer).await;
+
+    operator(What::SpiffeId(WEB_ID.to_owned())).await;
+    let token = Caller::with_token(&ca, &issuer.token(&ca, WEB)).await;
+    assert_eq!(told(token.ask().await.unwrap_err()), (Code::PermissionDenied, "IDENTITY_REVOKED".to_owned()));
+    assert_eq!(told(Caller::with_svid(&ca, &kept).await.ask().await.unwrap_err()).0, Code::Unauthenticated);
+    let api = issuer.token(&ca, "system:serviceaccount:prod:api");
+    Caller::with_token(&ca, &api).await.ask().await.unwrap();
+
+    let request = v1::UnrevokeRequest { what: Some(v1::unrevoke_request::What::SpiffeId(WEB_ID.to_owned())) };
+    ca.operator().await.unrevoke(request).await.unwrap();
+    token.ask().await.unwrap();
+    assert!(Caller::with_svid(&ca, &kept).await.ask().await.is_err(), "a certificate stays revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

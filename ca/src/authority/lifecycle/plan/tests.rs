@@ -42,7 +42,7 @@ fn agent(node: &str, connected: bool) -> AgentFacts {
 }
 
 fn two_agents() -> Facts {
-    let leaves = Leaves { held: 3, unexpired: 7, last_end: Some(at(500)) };
+    let leaves = Leaves { held: 3, unexpired: 7, last_end: Some(at(500)), ..Leaves::default() };
     Facts {
         agents: vec![agent("n1", true), agent("n2", true)],
         leaves: [(named("issuer-1"), leaves)].into(),

@@ -82,7 +82,7 @@ fn a_root_goes_when_nothing_rests_on_it() {
     let state = did(&state, Event::Activate { name: name("root-2"), gate: Gate::Open });
     let end = now().plus(Duration::from_secs(9));
     let rests = |held, unexpired| {
-        let leaves = Leaves { held, unexpired, last_end: Some(end) };
+        let leaves = Leaves { held, unexpired, last_end: Some(end), ..Leaves::default() };
         Facts { agents: vec![agent("a", 9)], leaves: [(name("issuer-1"), leaves)].into(), ..Facts::default() }
     };
     let gate =

@@ -20,6 +20,7 @@ fn a_root_goes_through_all_phases() {
     let outcome = loop {
         match rotation.next(&state, &Facts::default(), now()) {
             Next::Apply(phase, event) => {
+                assert_eq!(rotation.entered(phase, &state), Some(now()), "{phase:?}");
                 phases.push(phase);
                 state = did(&state, event);
             }
@@ -53,6 +54,11 @@ fn a_root_goes_through_all_phases() {
         (Outcome::Completed, [Phase::Prepare, Phase::Distribute, Phase::Replace, Phase::Withdraw].as_slice())
     );
     assert_eq!(state.active(AuthorityKind::Root).unwrap().name, name("root-2"));
+    // Long after: since when the successor was prepared is not stored, and the rest is.
+    let known = [Phase::Prepare, Phase::Distribute, Phase::Replace, Phase::Withdraw].map(|phase| rotation.entered(phase, &state));
+    assert_eq!(known, [Some(now()), None, None, Some(now())]);
+    let undone = Rotation { aborting: true, ..rotation };
+    assert_eq!(undone.entered(Phase::Prepare, &state), None);
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn without_haste_nothing_is_tainted_and_leaves_are_waited_for() {
     let state =
         did(&prepared(&adopted(), AuthorityKind::Issuer, 1), Event::Activate { name: name("issuer-2"), gate: gate::Gate::Open });
     let natural = Rotation { pace: Pace::Natural, ..rotation("issuer-1") };
-    let leaves = Leaves { held: 0, unexpired: 3, last_end: None };
+    let leaves = Leaves { held: 0, unexpired: 3, last_end: None, ..Leaves::default() };
     let facts = Facts { leaves: [(name("issuer-1"), leaves)].into(), ..Facts::default() };
     assert_eq!(
         natural.next(&state, &facts, now()),
