@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use data_encoding::HEXLOWER;
 use futures_util::stream;
 use identity::{Selector, TrustDomain};
+use pki::{RevocationList, RevocationSet, Timestamp, TrustBundle};
 use proto::v1;
 use proto::v1::agent_admin_server::{AgentAdmin, AgentAdminServer};
 use runtime::accept::pause_after_error;
@@ -144,12 +146,33 @@ impl AgentAdmin for Answers {
             entries_known: held.knowledge.is_any(),
             jwt_svids_kept: self.0.jwt_svids.as_ref().map_or(0, |svids| u32::try_from(svids.held()).unwrap_or(u32::MAX)),
             svid_cache: self.0.svid_cache.clone(),
+            revocation: held
+                .revocation
+                .as_deref()
+                .map(|lists| revocation_status(lists, held.bundle.as_deref(), self.0.clock.now().into())),
             audit_checkpoint: status.checkpoint.as_deref().map(checkpoints::to_wire),
             refused_checkpoint: status.refused_checkpoint.as_deref().map(|refused| v1::RefusedCheckpoint {
                 checkpoint: refused.checkpoint.as_deref().map(checkpoints::to_wire),
                 why: refused.why.clone(),
             }),
         }))
+    }
+}
+
+fn revocation_status(set: &RevocationSet, bundle: Option<&TrustBundle>, now: Timestamp) -> v1::HeldRevocation {
+    let list = |list: &RevocationList| v1::HeldRevocationList {
+        issuer: list.issuer().subject(),
+        issuer_key: HEXLOWER.encode(&list.issuer_key()),
+        number: list.number().to_string(),
+        this_update: Some(SystemTime::from(list.this_update()).into()),
+        next_update: Some(SystemTime::from(list.next_update()).into()),
+        revoked: u32::try_from(list.len()).unwrap_or(u32::MAX),
+        current: list.is_current(now),
+    };
+    v1::HeldRevocation {
+        sequence: set.sequence(),
+        complete: bundle.is_some_and(|bundle| set.complete_for(bundle, now)),
+        lists: set.lists().iter().map(list).collect(),
     }
 }
 
@@ -182,7 +205,7 @@ fn identity_status(identity: &HeldIdentity) -> v1::IdentityStatus {
     let svid = identity.state.svid();
     let why = match &identity.state {
         IdentityState::Unavailable(why) => Some(why),
-        IdentityState::Initializing | IdentityState::Available(_) => None,
+        IdentityState::Initializing | IdentityState::Available(_) | IdentityState::Revoked => None,
     };
     v1::IdentityStatus {
         spiffe_id: identity.entry.spiffe_id.to_string(),

@@ -65,6 +65,8 @@ pub struct Entry {
     pub expires_at: Option<Timestamp>,
     /// The alias by which this node has it; `None`: by its own name.
     pub alias: Option<AliasName>,
+    /// Its identity is revoked: it grants nothing until an operator restores it.
+    pub revoked: bool,
     /// When the operator made it; entries are ordered by this, then by ID.
     pub created_at: Timestamp,
 }
@@ -135,6 +137,7 @@ impl Entry {
             hint,
             expires_at,
             revision: _,
+            revoked,
         } = entry;
         let id = EntryId::parse(&id)?;
         let spiffe_id = SpiffeId::parse(&spiffe_id)?;
@@ -159,7 +162,7 @@ impl Entry {
         }
         let expires_at = expires_at.map(|time| Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)));
         let alias = if parent_alias.is_empty() { None } else { Some(AliasName::parse(&parent_alias)?) };
-        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, hint, expires_at, alias, created_at })
+        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, hint, expires_at, alias, revoked, created_at })
     }
 
     /// The entry as the admin service shows it; `node` is `None` where the agent's own configuration made it.
@@ -177,6 +180,7 @@ impl Entry {
             expires_at: self.expires_at.map(|time| std::time::SystemTime::from(time).into()),
             parent_alias: self.alias.as_ref().map(ToString::to_string).unwrap_or_default(),
             revision: 0,
+            revoked: self.revoked,
         }
     }
 
@@ -223,6 +227,7 @@ mod tests {
             expires_at: Some(prost_types::Timestamp { seconds: 9, nanos: 0 }),
             parent_alias: "web".to_owned(),
             revision: 3,
+            revoked: true,
         }
     }
 

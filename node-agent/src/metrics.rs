@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pki::{Timestamp, TrustBundle};
+use pki::{RevocationList, RevocationSet, Timestamp, TrustBundle};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -56,6 +56,8 @@ pub(crate) enum Alarm {
     EntryRefused,
     /// A bundle that would go back, or contradicts the one held.
     BundleRefused,
+    /// Revocation lists that do not verify, or would go back.
+    RevocationRefused,
     /// A file of the state directory could not be written.
     StateNotStored,
     /// A checkpoint of the CA's audit chain that contradicts the one kept.
@@ -74,6 +76,9 @@ pub(crate) struct AgentMetrics {
     sync_lag: Gauge,
     bundle_sequence: Gauge,
     checkpoint_sequence: Gauge,
+    revocation_sequence: Gauge,
+    revocation_complete: Gauge,
+    revocation_stale_at: Gauge,
     attestations: Family<TwoLabels, Counter>,
     agent_renewals: Family<OneLabel, Counter>,
     issuance: Family<OneLabel, Counter>,
@@ -104,6 +109,21 @@ impl AgentMetrics {
             "audit_checkpoint_sequence",
             "Last event of the CA's audit chain that the checkpoint kept covers",
             metrics.checkpoint_sequence.clone(),
+        );
+        registry.register(
+            "revocation_sequence",
+            "Sequence of the revocation lists in use; 0 when there are none",
+            metrics.revocation_sequence.clone(),
+        );
+        registry.register(
+            "revocation_complete",
+            "Whether each CA of the bundle has a revocation list that is current, as verifiers of whole chains want",
+            metrics.revocation_complete.clone(),
+        );
+        registry.register(
+            "revocation_stale_timestamp_seconds",
+            "When the first revocation list goes stale, Unix time, also when it has; 0 when there are none",
+            metrics.revocation_stale_at.clone(),
         );
         registry.register("attestations", "Attestations of the node, by method and outcome", metrics.attestations.clone());
         registry.register("svid_renewals", "Renewals of the agent SVID, by outcome", metrics.agent_renewals.clone());
@@ -155,6 +175,15 @@ impl AgentMetrics {
         self.sync_connected.set(i64::from(status.connected));
         self.sync_lag.set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
         self.bundle_sequence.set(bundle.map_or(0, |bundle| i64::try_from(bundle.sequence()).unwrap_or(i64::MAX)));
+    }
+
+    /// What is known to be revoked.
+    pub(crate) fn revocation(&self, bundle: Option<&TrustBundle>, lists: Option<&RevocationSet>, now: Timestamp) {
+        self.revocation_sequence.set(lists.map_or(0, |lists| i64::try_from(lists.sequence()).unwrap_or(i64::MAX)));
+        let complete = lists.zip(bundle).is_some_and(|(lists, bundle)| lists.complete_for(bundle, now));
+        self.revocation_complete.set(i64::from(complete));
+        let first = lists.and_then(|lists| lists.lists().iter().map(RevocationList::next_update).min());
+        self.revocation_stale_at.set(first.map_or(0, |at| telemetry::unix_seconds(at.into())));
     }
 
     /// What is held for workloads.
@@ -233,9 +262,10 @@ impl IssuanceOutcome {
 }
 
 impl Alarm {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::EntryRefused,
         Self::BundleRefused,
+        Self::RevocationRefused,
         Self::CheckpointRefused,
         Self::StateNotStored,
         Self::FileUnfit,
@@ -246,6 +276,7 @@ impl Alarm {
         match self {
             Self::EntryRefused => "entry_refused",
             Self::BundleRefused => "bundle_refused",
+            Self::RevocationRefused => "revocation_refused",
             Self::CheckpointRefused => "checkpoint_refused",
             Self::StateNotStored => "state_not_stored",
             Self::FileUnfit => "file_unfit",

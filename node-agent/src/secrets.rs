@@ -13,7 +13,7 @@ use sds::{SecretSource, SecretState};
 use tokio::sync::{Notify, watch};
 
 use crate::entry::EntryId;
-use crate::identities::Held;
+use crate::identities::{Held, IdentityState};
 use crate::workload::Caller;
 
 pub(crate) use caller_state::{CallerState, Facts};
@@ -142,7 +142,7 @@ impl CallerSecrets {
         Arc::clone(&self.lock().held)
     }
 
-    /// Entries that a listening caller matches and that have no SVID, or one that rests on a tainted key: they go first.
+    /// Entries that a listening caller matches and that have no SVID, or one that must go: they are fetched first.
     pub(crate) fn waiting(&self) -> BTreeSet<EntryId> {
         let inner = self.lock();
         let callers: Vec<_> = inner.subscribers.iter().filter(|subscriber| !subscriber.listener.is_closed()).collect();
@@ -150,7 +150,11 @@ impl CallerSecrets {
             .held
             .identities
             .iter()
-            .filter(|identity| identity.state.svid().is_none() || identity.tainted)
+            .filter(|identity| match &identity.state {
+                IdentityState::Initializing | IdentityState::Unavailable(_) => true,
+                IdentityState::Available(_) => identity.tainted,
+                IdentityState::Revoked => false,
+            })
             .filter(|identity| callers.iter().any(|caller| caller.facts.match_entry(&identity.entry)))
             .map(|identity| identity.entry.id.clone())
             .collect()

@@ -26,7 +26,7 @@ use crate::ca_client::{CaProvider, IstioProvider, NodeClient, NodeFailure, NodeS
 use crate::config::{AgentConfig, Provider, SdsConfig};
 use crate::file_secrets::FileSecretWorker;
 use crate::files::{FileBoard, FileKeeper};
-use crate::identities::IdentityWorker;
+use crate::identities::{Held, IdentityWorker};
 use crate::key_file;
 use crate::metrics::{AgentMetrics, Alarm};
 use crate::progress::ProgressSources;
@@ -51,6 +51,8 @@ pub struct BoundServer {
     file_secrets: Option<FileSecretWorker>,
     bearer: Option<BearerWorker>,
     keeper: Option<SvidKeeper>,
+    /// With what they are kept for.
+    jwt_svids: Option<(JwtSvids, watch::Receiver<Arc<Held>>)>,
     files: Vec<FileKeeper>,
     workloads: WorkloadServer,
     workload_services: Routes,
@@ -166,6 +168,7 @@ impl Server {
             };
         let jwt_svids =
             provider.jwt_issuer().map(|issuer| JwtSvids::new(issuer, Arc::clone(&clock), workload_api_metrics.clone()));
+        let granted = secrets.held_changes();
         let workload_api = WorkloadApi::new(Arc::clone(&secrets), jwt_svids.clone(), Arc::clone(&clock), workload_api_metrics);
         let progress = ProgressSources {
             secrets: Arc::clone(&secrets),
@@ -188,7 +191,7 @@ impl Server {
                 absent: provider.capabilities().absent(),
                 hashes: Arc::clone(&hashes),
                 files: board.clone(),
-                jwt_svids,
+                jwt_svids: jwt_svids.clone(),
                 svid_cache: cache_state,
             },
         );
@@ -214,6 +217,7 @@ impl Server {
             file_secrets,
             bearer: bearer_worker,
             keeper,
+            jwt_svids: jwt_svids.map(|svids| (svids, granted)),
             files,
             workloads,
             workload_services,
@@ -318,6 +322,9 @@ impl BoundServer {
         }
         if let Some(keeper) = self.keeper {
             tasks.spawn("SVID cache", keeper.run(tasks.shutdown()));
+        }
+        if let Some((svids, granted)) = self.jwt_svids {
+            tasks.spawn("JWT-SVIDs", svids.follow(granted, tasks.shutdown()));
         }
         for keeper in self.files {
             tasks.spawn("files", keeper.run(tasks.shutdown()));

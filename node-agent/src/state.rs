@@ -9,6 +9,7 @@
 //! | `svids.sealed` | the SVIDs of the node's workloads, encrypted; only where that is configured |
 //! | `audit-checkpoint.json` | the newest checkpoint of the CA's audit chain |
 //! | `audit-alarm.json` | a checkpoint that contradicted it; for an operator to take away |
+//! | `revocation.bin` | the newest revocation lists with their sequence |
 //! | `bundle.json` | the newest trust bundle with its sequence and its tainted keys, a SPIFFE JWKS document |
 //!
 //! Facts that must agree lie in one file, and each file is replaced whole, so that no crash leaves a key beside another key's
@@ -17,6 +18,7 @@
 
 mod checkpoint;
 mod entries;
+mod revocation;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

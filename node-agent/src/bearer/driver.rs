@@ -14,6 +14,7 @@ use super::admission::Place;
 use super::in_use::PlaceInUse;
 use crate::ca_client::CallFault;
 use crate::ca_client::istio::IstioCredential;
+use crate::identities::must_go;
 use crate::metrics::IssuanceOutcome;
 
 /// The wait after a first failure, and the longest.
@@ -120,15 +121,19 @@ impl Driver {
     }
 
     fn publish(&self, held: &Held) {
-        let newest = self.tools.views.borrow().bundle.clone();
-        let newest = newest.filter(|bundle| held.svid.verify(bundle, self.now()).is_ok());
+        let view = Arc::clone(&self.tools.views.borrow());
+        let newest = view.bundle.clone().filter(|bundle| held.svid.verify(bundle, self.now()).is_ok());
+        // The node's lists stand under the node's bundle.
+        let revocation = newest.as_ref().and_then(|_| view.revocation.clone());
         let bundle = newest.unwrap_or_else(|| Arc::clone(&held.bundle));
         self.state.send_if_modified(|state| {
             let same_svid = state.svids.first().is_some_and(|svid| Arc::ptr_eq(svid, &held.svid));
-            let same = same_svid && state.bundle.as_ref().is_some_and(|before| Arc::ptr_eq(before, &bundle));
+            let same_lists = state.revocation.as_ref().map(Arc::as_ptr) == revocation.as_ref().map(Arc::as_ptr);
+            let same_bundle = state.bundle.as_ref().is_some_and(|before| Arc::ptr_eq(before, &bundle));
+            let same = same_svid && same_bundle && same_lists;
             if !same {
                 let (svids, bundle) = (vec![Arc::clone(&held.svid)], Some(bundle));
-                *state = Arc::new(SecretState { known: true, svids, bundle, ..SecretState::default() });
+                *state = Arc::new(SecretState { known: true, svids, bundle, revocation, ..SecretState::default() });
             }
             !same
         });
@@ -136,7 +141,8 @@ impl Driver {
 
     fn is_tainted(&self, held: &Held) -> bool {
         let bundle = self.tools.views.borrow().bundle.clone();
-        bundle.is_some_and(|bundle| held.svid.rests_on(bundle.tainted_keys(), &bundle))
+        let revocation = self.tools.views.borrow().revocation.clone();
+        must_go(&held.svid, bundle.as_ref(), revocation.as_ref())
     }
 
     fn random(&self) -> u8 {

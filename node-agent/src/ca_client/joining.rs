@@ -248,7 +248,9 @@ impl NodeClient {
         self.store_bundle(Arc::clone(&bundle)).await;
         self.token_tried = self.token.take().map(|token| token.hash()).or(self.token_tried);
         self.view.send_modify(|view| {
-            *view = Arc::new(NodeView { node: Some(node), bundle: Some(bundle), ..NodeView::clone(view) });
+            let mut attested = NodeView { node: Some(node), ..NodeView::clone(view) };
+            attested.set_bundle(bundle);
+            *view = Arc::new(attested);
         });
         self.hold(Arc::new(svid)).await;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use identity::{HostPort, NodeName, SystemIdentity, TrustDomain};
 use pki::checkpoint::SignedCheckpoint;
-use pki::{PrivateKey, Sha256Digest, Timestamp, TrustBundle, X509Svid};
+use pki::{PrivateKey, RevocationSet, Sha256Digest, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::{Clock, Tick, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::readiness::Readiness;
@@ -199,6 +199,7 @@ impl NodeClient {
         if let Some(bundle) = &bundle {
             warn_of_lapses(bundle, settings.clock.now().into());
         }
+        let revocation = bundle.as_ref().and_then(|bundle| stored_revocation(&state, &settings.trust_domain, bundle));
         let node = svid.as_deref().and_then(node_of);
         let entries = node.as_ref().and_then(|node| stored_entries(&state, &settings.trust_domain, node));
         let knowledge = if entries.is_some() { EntryKnowledge::Stored } else { EntryKnowledge::None };
@@ -218,7 +219,7 @@ impl NodeClient {
             token: None,
             token_tried: None,
             certificate_tried: None,
-            view: watch::Sender::new(Arc::new(NodeView { node, knowledge, entries, bundle: bundle.map(Arc::new) })),
+            view: watch::Sender::new(Arc::new(NodeView { node, knowledge, entries, bundle: bundle.map(Arc::new), revocation })),
             channel: watch::Sender::new(None),
             status: watch::Sender::new(status),
             refusals,
@@ -368,6 +369,7 @@ impl NodeClient {
         self.settings.readiness.warn(alarm.into_iter().collect());
         let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
         self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
+        self.settings.metrics.revocation(view.bundle.as_deref(), view.revocation.as_deref(), self.now());
     }
 }
 
@@ -381,6 +383,20 @@ fn stored_entries(state: &StateDir, trust_domain: &TrustDomain, node: &NodeName)
         }
         StoredEntries::Damaged(why) => {
             tracing::warn!(why, "the stored entries cannot be used; nobody is told that it has no identity before the next sync");
+            None
+        }
+    }
+}
+
+/// The revocation lists of before the start. What does not hold any more is as none: the next sync brings all.
+fn stored_revocation(state: &StateDir, trust_domain: &TrustDomain, bundle: &TrustBundle) -> Option<Arc<RevocationSet>> {
+    match state.revocation(trust_domain, bundle) {
+        Ok(lists) => lists.map(Arc::new),
+        Err(why) => {
+            tracing::warn!(
+                why,
+                "the stored revocation lists cannot be used; nothing is known to be revoked before the next sync"
+            );
             None
         }
     }

@@ -79,7 +79,7 @@ impl CaProvider for NodeClient {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { entry_sync: true, bundle_push: true, revocation: false, jwt_svid: true }
+        Capabilities { entry_sync: true, bundle_push: true, revocation: true, jwt_svid: true }
     }
 
     fn views(&self) -> watch::Receiver<Arc<NodeView>> {

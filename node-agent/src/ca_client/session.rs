@@ -19,7 +19,7 @@ use super::node::NodeClient;
 use super::storing::EntryChange;
 use super::told::Told;
 use super::trust::warn_of_lapses;
-use super::view::{Applied, BundleChange, StreamPosition};
+use super::view::{Applied, BundleChange, RevocationChange, StreamPosition};
 use super::wire;
 use crate::metrics::{Alarm, IssuanceOutcome};
 
@@ -168,7 +168,7 @@ impl NodeClient {
     ) -> Result<(), CallFault> {
         let held = Arc::clone(&self.view.borrow());
         let applied = position.apply(&held, &self.settings.trust_domain, node, update);
-        let Applied { view, ack, refused, bundle } = applied.map_err(|fault| CallFault::Answer(fault.to_string()))?;
+        let Applied { view, ack, refused, bundle, revocation } = applied.map_err(|fault| CallFault::Answer(fault.to_string()))?;
         for (entry, error) in refused {
             self.settings.metrics.alarm(Alarm::EntryRefused);
             tracing::error!(entry, %error, "an entry from the CA is refused: nobody gets an identity by it");
@@ -186,6 +186,22 @@ impl NodeClient {
                 self.settings.metrics.alarm(Alarm::BundleRefused);
                 tracing::error!(found, held, "the CA sent an older or contradicting trust bundle: refused, the one held stays");
             }
+        }
+        match &revocation {
+            RevocationChange::Same => {}
+            RevocationChange::Newer => {
+                if let Some(lists) = &view.revocation {
+                    tracing::info!(sequence = lists.sequence(), lists = lists.lists().len(), "new revocation lists");
+                }
+            }
+            RevocationChange::Refused(why) => {
+                self.settings.metrics.alarm(Alarm::RevocationRefused);
+                tracing::error!(why, "revocation lists from the CA are refused: those held stay");
+            }
+        }
+        // A new bundle alone may leave fewer of them as well.
+        if let Some(lists) = view.revocation.as_ref().filter(|lists| held.revocation.as_ref() != Some(*lists)) {
+            self.store_revocation(Arc::clone(lists)).await;
         }
         let entries = EntryChange::between(&held, &view);
         self.view.send_replace(Arc::new(view));

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki::checkpoint::SignedCheckpoint;
-use pki::{TrustBundle, X509Svid};
+use pki::{RevocationSet, TrustBundle, X509Svid};
 
 use super::checkpoints::RefusedCheckpoint;
 use super::lifecycle::Validity;
 use super::node::NodeClient;
 use super::view::NodeView;
+use crate::identities::must_go;
 use crate::metrics::Alarm;
 use crate::state::StateError;
 
@@ -77,15 +78,13 @@ impl NodeClient {
         self.publish_health();
     }
 
-    /// Whether the agent SVID rests on a key that the bundle of now names as tainted.
+    /// Whether the agent SVID rests on a key that the bundle of now names as tainted, or is on a revocation list.
     pub(super) fn note_taint(&mut self) {
-        let bundle = self.view.borrow().bundle.clone();
-        let tainted = match (&self.svid, &bundle) {
-            (Some(svid), Some(bundle)) => svid.rests_on(bundle.tainted_keys(), bundle),
-            (Some(_) | None, _) => false,
-        };
+        let view = Arc::clone(&self.view.borrow());
+        let must_go = |svid| must_go(svid, view.bundle.as_ref(), view.revocation.as_ref());
+        let tainted = self.svid.as_ref().is_some_and(|svid| must_go(svid));
         if tainted && !self.lifecycle.is_tainted() {
-            tracing::warn!("the agent SVID rests on a tainted key: it is renewed at once");
+            tracing::warn!("the agent SVID rests on a tainted key, or is revoked: it is renewed at once");
         }
         self.lifecycle.taint(tainted);
     }
@@ -98,6 +97,11 @@ impl NodeClient {
     pub(super) async fn store_bundle(&mut self, bundle: Arc<TrustBundle>) {
         let state = Arc::clone(&self.state);
         self.persist("trust bundle", move || state.store_bundle(&bundle)).await;
+    }
+
+    pub(super) async fn store_revocation(&mut self, lists: Arc<RevocationSet>) {
+        let (state, trust_domain) = (Arc::clone(&self.state), self.settings.trust_domain.clone());
+        self.persist("revocation lists", move || state.store_revocation(&lists, &trust_domain)).await;
     }
 
     /// Keeps a checkpoint of the CA's audit chain, on disk first. One that could not be stored is used: it is the newer evidence.
@@ -132,6 +136,10 @@ impl NodeClient {
         }
         if let Some(svid) = self.svid.clone() {
             self.store_svid(svid).await;
+        }
+        let revocation = self.view.borrow().revocation.clone();
+        if let Some(lists) = revocation {
+            self.store_revocation(lists).await;
         }
         self.store_entries().await;
         let (kept, refused) = {

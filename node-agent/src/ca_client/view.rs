@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use identity::{NodeName, TrustDomain};
-use pki::TrustBundle;
+use pki::{RevocationSet, TrustBundle};
 use proto::v1;
 
 use super::wire::{self, AnswerFault};
@@ -44,6 +44,20 @@ pub struct NodeView {
     pub entries: BTreeMap<EntryId, Arc<Entry>>,
     /// The newest that was taken.
     pub bundle: Option<Arc<TrustBundle>>,
+    /// The newest revocation lists that were taken, those of them that verify under `bundle`.
+    pub revocation: Option<Arc<RevocationSet>>,
+}
+
+impl NodeView {
+    /// Puts a bundle in the place of the one before. Lists of authorities that left with that are dropped: what they revoked verifies for
+    /// nobody any more, and neither do they.
+    pub(super) fn set_bundle(&mut self, bundle: Arc<TrustBundle>) {
+        let kept = self.revocation.as_ref().map(|held| (held.lists().len(), held.under(&bundle)));
+        if let Some((_, kept)) = kept.filter(|(before, kept)| kept.lists().len() < *before) {
+            self.revocation = Some(Arc::new(kept));
+        }
+        self.bundle = Some(bundle);
+    }
 }
 
 /// The view of now, whenever it changes.
@@ -67,6 +81,8 @@ pub struct Applied {
     pub refused: Vec<(String, EntryError)>,
     /// What became of the bundle in it.
     pub bundle: BundleChange,
+    /// What became of the revocation lists in it.
+    pub revocation: RevocationChange,
 }
 
 /// What an update said of the bundle.
@@ -83,6 +99,17 @@ pub enum BundleChange {
         /// That of ours.
         held: u64,
     },
+}
+
+/// What an update said of revocation lists.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RevocationChange {
+    /// Nothing new.
+    Same,
+    /// Newer ones, to be stored.
+    Newer,
+    /// Some that were refused as a whole, with why: those held stay.
+    Refused(String),
 }
 
 /// Why a stream of updates cannot go on.
@@ -125,7 +152,7 @@ impl StreamPosition {
         node: &NodeName,
         update: v1::SyncUpdate,
     ) -> Result<Applied, UpdateFault> {
-        let v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle } = update;
+        let v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation } = update;
         if sequence <= self.sequence {
             return Err(UpdateFault::Order { found: sequence, last: self.sequence });
         }
@@ -159,9 +186,14 @@ impl StreamPosition {
             Some(bundle) => take_bundle(&mut view, wire::bundle(bundle, trust_domain)?),
             None => BundleChange::Same,
         };
+        // After the bundle: they stand under it.
+        let revocation = match revocation {
+            Some(lists) => take_revocation(&mut view, lists, trust_domain),
+            None => RevocationChange::Same,
+        };
         self.sequence = sequence;
         let bundle_sequence = view.bundle.as_ref().map_or(0, |bundle| bundle.sequence());
-        Ok(Applied { view, ack: v1::sync_request::Ack { sequence, bundle_sequence }, refused, bundle })
+        Ok(Applied { view, ack: v1::sync_request::Ack { sequence, bundle_sequence }, refused, bundle, revocation })
     }
 }
 
@@ -187,9 +219,30 @@ pub(super) fn compare(held: &TrustBundle, came: &TrustBundle) -> BundleChange {
 fn take_bundle(view: &mut NodeView, bundle: TrustBundle) -> BundleChange {
     let change = view.bundle.as_ref().map_or(BundleChange::Newer, |held| compare(held, &bundle));
     if change == BundleChange::Newer {
-        view.bundle = Some(Arc::new(bundle));
+        view.set_bundle(Arc::new(bundle));
     }
     change
+}
+
+/// A sequence never goes back, and one sequence never means two contents. Lists that do not hold leave those held in their place: what
+/// they name is revoked all the same.
+fn take_revocation(view: &mut NodeView, lists: v1::RevocationLists, trust_domain: &TrustDomain) -> RevocationChange {
+    let Some(bundle) = &view.bundle else { return RevocationChange::Refused("no trust bundle is held to check them".to_owned()) };
+    let came = match wire::revocation(lists, trust_domain, bundle) {
+        Ok(came) => came,
+        Err(fault) => return RevocationChange::Refused(fault.to_string()),
+    };
+    match view.revocation.as_ref().map(|held| (came.sequence().cmp(&held.sequence()), came == **held)) {
+        Some((Ordering::Equal, true)) => RevocationChange::Same,
+        Some((Ordering::Less | Ordering::Equal, _)) => {
+            let held = view.revocation.as_ref().map_or(0, |held| held.sequence());
+            RevocationChange::Refused(format!("their sequence is {}, and {held} with other content is held", came.sequence()))
+        }
+        Some((Ordering::Greater, _)) | None => {
+            view.revocation = Some(Arc::new(came));
+            RevocationChange::Newer
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use identity::{SpiffeId, TrustDomain};
 use pki::{
     AudienceSet, Certificate, JWT_CLOCK_SKEW, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, MAX_TAINTED_KEYS, PrivateKey,
-    PublicKey, Sha256Digest, SvidError, Timestamp, TrustBundle, X509Svid,
+    PublicKey, RevocationSet, Sha256Digest, SvidError, Timestamp, TrustBundle, X509Svid,
 };
 use proto::v1;
 
@@ -88,8 +88,11 @@ pub enum AnswerFault {
         /// In the token.
         found: Timestamp,
     },
+    /// The revocation lists do not hold.
+    #[error("its revocation lists are refused: {0}")]
+    Revocation(#[from] pki::crl::RevocationSetError),
     /// The bundle is of another trust domain.
-    #[error("its bundle is of trust domain {found:?}, this agent's is {ours}")]
+    #[error("it speaks of trust domain {found:?}, this agent's is {ours}")]
     OtherTrustDomain {
         /// Theirs.
         found: String,
@@ -139,7 +142,8 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
 
 /// The same at the beginning of a sync stream: with what is kept of the CA's audit chain, and the promise to tell progress.
 pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditCheckpoint>) -> v1::Hello {
-    v1::Hello { features: [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS].map(str::to_owned).to_vec(), audit_checkpoint, ..hello(now) }
+    let features = [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS, REVOCATION].map(str::to_owned).to_vec();
+    v1::Hello { features, audit_checkpoint, ..hello(now) }
 }
 
 /// Checks what the CA says of itself. No feature is defined yet, so any that it requires is unknown.
@@ -177,6 +181,32 @@ pub fn bundle(bundle: v1::Bundle, ours: &TrustDomain) -> Result<TrustBundle, Ans
     let tainted_keys = tainted_keys.collect::<Result<_, _>>()?;
     let bundle = TrustBundle::new(ours.clone(), authorities, sequence)?.with_jwt_authorities(jwt_authorities)?;
     Ok(bundle.with_tainted_keys(tainted_keys))
+}
+
+/// Reads the revocation lists of our own trust domain, and verifies them under its bundle: all of them or none.
+///
+/// # Errors
+/// [`AnswerFault`] when they are another's or one does not hold.
+pub fn revocation(lists: v1::RevocationLists, ours: &TrustDomain, bundle: &TrustBundle) -> Result<RevocationSet, AnswerFault> {
+    let v1::RevocationLists { trust_domain, sequence, lists, complete, complete_for_leaves } = lists;
+    if trust_domain != ours.as_str() {
+        return Err(AnswerFault::OtherTrustDomain { found: beginning(&trust_domain), ours: ours.clone() });
+    }
+    let lists = lists.iter().map(|list| (list.list.as_slice(), list.issuer.as_slice()));
+    let set = RevocationSet::verify(lists, sequence, complete, bundle)?;
+    Ok(set.with_complete_for_leaves(complete_for_leaves))
+}
+
+/// Lists as they travel, and as they are stored.
+pub fn revocation_to_wire(set: &RevocationSet, trust_domain: &TrustDomain) -> v1::RevocationLists {
+    let list = |list: &pki::RevocationList| v1::RevocationList { list: list.der().to_vec(), issuer: list.issuer_der().to_vec() };
+    v1::RevocationLists {
+        trust_domain: trust_domain.to_string(),
+        sequence: set.sequence(),
+        lists: set.lists().iter().map(list).collect(),
+        complete: set.says_complete(),
+        complete_for_leaves: set.says_complete_for_leaves(),
+    }
 }
 
 fn jwt_authority(authority: v1::JwtAuthority) -> Result<JwtAuthority, AnswerFault> {
@@ -262,4 +292,6 @@ fn time(time: Option<prost_types::Timestamp>, what: &'static str) -> Result<Time
 const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
 /// The feature of agents that tell how far their node is with what they were sent, and of CAs that listen.
 pub(super) const BUNDLE_PROGRESS: &str = "bundle-progress";
+/// The feature of agents that take revocation lists.
+const REVOCATION: &str = "revocation";
 const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use identity::{SpiffeId, TrustDomain};
+use pki::crl::{CrlTemplate, RevocationReason, RevokedSerial, prepare_crl};
 use pki::{
     AudienceSet, AuthorityRole, AuthoritySpec, Certificate, JwtAuthority, JwtKey, JwtSvid, KeyAlgorithm, LeafProfile,
-    LeafRequest, PrivateKey, PublicKey, ReplicaByte, SerialNumber, Sha256Digest, Timestamp, TrustBundle, X509Svid,
+    LeafRequest, PrivateKey, PublicKey, ReplicaByte, RevocationSet, SerialNumber, Sha256Digest, Timestamp, TrustBundle, X509Svid,
     prepare_authority, prepare_jwt_svid, prepare_leaf,
 };
 use proto::v1;
+
+use crate::ca_client::wire;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -19,6 +22,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct FakeAuthority {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) root: Certificate,
+    root_key: PrivateKey,
     issuer: Certificate,
     issuer_key: PrivateKey,
     jwt_key: JwtKey,
@@ -49,7 +53,7 @@ impl FakeAuthority {
         let issuer = spec(AuthorityRole::Issuer, issuer_key.public_key(), 2);
         let issuer = prepare_authority(&issuer, Some(&root)).unwrap().sign(&root_key).unwrap();
         let jwt_key = JwtKey::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()).unwrap();
-        Self { trust_domain, root, issuer, issuer_key, jwt_key, serials: AtomicU64::new(100) }
+        Self { trust_domain, root, root_key, issuer, issuer_key, jwt_key, serials: AtomicU64::new(100) }
     }
 
     pub(crate) fn bundle(&self, sequence: u64) -> TrustBundle {
@@ -63,6 +67,31 @@ impl FakeAuthority {
             generations.iter().map(|authority| (authority.root.clone(), authority.jwt_key.authority().clone())).unzip();
         let bundle = TrustBundle::new(generations[0].trust_domain.clone(), roots, sequence).unwrap();
         bundle.with_jwt_authorities(keys).unwrap().with_tainted_keys(tainted.iter().copied().collect())
+    }
+
+    /// The lists of root and issuing CA, good for a week from `now`, with these leaves revoked.
+    pub(crate) fn lists(&self, revoked: &[&X509Svid], sequence: u64, now: Timestamp) -> RevocationSet {
+        let week = DAY * 7;
+        let entry = |svid: &&X509Svid| RevokedSerial {
+            serial: svid.leaf().serial().clone(),
+            revoked_at: now,
+            reason: RevocationReason::default(),
+        };
+        let entries: Vec<_> = revoked.iter().map(entry).collect();
+        let list = |issuer: &Certificate, key: &PrivateKey, entries: &[RevokedSerial]| {
+            let (number, next_update) = (sequence.into(), now.plus(week));
+            let template = CrlTemplate { issuer, number, this_update: now, next_update, entries };
+            prepare_crl(&template).unwrap().sign(key).unwrap()
+        };
+        let lists = [list(&self.root, &self.root_key, &[]), list(&self.issuer, &self.issuer_key, &entries)];
+        let issuers = [&self.root, &self.issuer];
+        let lists = lists.iter().zip(issuers).map(|(list, issuer)| (list.as_slice(), issuer.der().as_ref()));
+        RevocationSet::verify(lists, sequence, true, &self.bundle(1)).unwrap()
+    }
+
+    /// Such lists as they travel.
+    pub(crate) fn wire_lists(&self, revoked: &[&X509Svid], sequence: u64, now: Timestamp) -> v1::RevocationLists {
+        wire::revocation_to_wire(&self.lists(revoked, sequence, now), &self.trust_domain)
     }
 
     /// What a taint of the root names.

@@ -66,6 +66,8 @@ pub(crate) struct Answers {
     pub(crate) successor: Option<Arc<FakeAuthority>>,
     /// Is sent in the place of that authority's.
     pub(crate) bundle: Option<TrustBundle>,
+    /// The revocation lists that go with each update.
+    pub(crate) revocation: Option<v1::RevocationLists>,
 }
 
 impl Default for Answers {
@@ -93,6 +95,7 @@ impl Default for Answers {
             elements: usize::MAX,
             successor: None,
             bundle: None,
+            revocation: None,
         }
     }
 }

@@ -40,6 +40,12 @@ pub(crate) fn missing(entry: Entry, last_error: Option<&str>) -> HeldIdentity {
     HeldIdentity { entry: Arc::new(entry), state: IdentityState::Initializing, last_error, tainted: false }
 }
 
+/// That entry after an operator revoked its identity.
+pub(crate) fn revoked(entry: Entry) -> HeldIdentity {
+    let entry = Arc::new(Entry { revoked: true, ..entry });
+    HeldIdentity { entry, state: IdentityState::Revoked, last_error: None, tainted: false }
+}
+
 /// A caller with these selectors.
 pub(crate) fn facts(selectors: &[&str]) -> Facts {
     let selectors = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();

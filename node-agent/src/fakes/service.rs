@@ -219,6 +219,7 @@ impl v1::node_server::Node for Fake {
                     upserted: entries.borrow_and_update().clone(),
                     removed: Vec::new(),
                     bundle: Some(fake.bundle()),
+                    revocation: fake.answers().revocation,
                 };
                 answers.mark_unchanged();
                 let update = v1::SyncResponse { message: Some(v1::sync_response::Message::Update(update)) };

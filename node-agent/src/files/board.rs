@@ -32,6 +32,8 @@ pub(crate) enum FileSetState {
     NotReloaded,
     /// The files stay until they end: the identity was withdrawn.
     Withdrawn,
+    /// Key and certificate are removed: the identity is revoked.
+    Revoked,
 }
 
 /// One set, for people.
@@ -149,7 +151,7 @@ impl FileBoard {
 }
 
 impl FileSetState {
-    const ALL: [Self; 5] = [Self::Waiting, Self::Current, Self::NotWritten, Self::NotReloaded, Self::Withdrawn];
+    const ALL: [Self; 6] = [Self::Waiting, Self::Current, Self::NotWritten, Self::NotReloaded, Self::Withdrawn, Self::Revoked];
 
     /// The word for it: a closed set, also the labels of a metric.
     pub(crate) fn as_str(self) -> &'static str {
@@ -159,6 +161,7 @@ impl FileSetState {
             Self::NotWritten => "not_written",
             Self::NotReloaded => "not_reloaded",
             Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
         }
     }
 }

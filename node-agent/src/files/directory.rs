@@ -24,7 +24,7 @@ use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, geteuid, symlinkat, unlinkat};
 use zeroize::Zeroizing;
 
-use super::contents::{NAMES, SetFile};
+use super::contents::{LISTS, NAMES, SetFile};
 
 /// Why files cannot be kept in a directory.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +155,8 @@ impl SetDirectory {
     pub(super) fn steps<'a>(&self, files: &'a [SetFile]) -> Vec<Step<'a>> {
         let has = |name: &&str| files.iter().any(|file| file.name == *name);
         let links = NAMES.into_iter().filter(has).map(Step::Link);
-        let unlinks = NAMES.into_iter().filter(|name| !has(name)).map(Step::Unlink);
+        let stays = |name: &&str| *name == LISTS && self.has_other_lists();
+        let unlinks = NAMES.into_iter().filter(|name| !has(name)).filter(|name| !stays(name)).map(Step::Unlink);
         [Step::Sweep, Step::Make]
             .into_iter()
             .chain(files.iter().map(Step::Write))
@@ -181,10 +182,15 @@ impl SetDirectory {
         }
     }
 
-    /// Whether every name that we need is free or ours.
+    /// Whether every name that we need is free or ours. We can do without that of the lists.
     fn check_names(&self) -> Result<(), DirectoryError> {
         self.current()?;
-        NAMES.into_iter().try_for_each(|name| self.has_link(name).map(|_| ()))
+        NAMES.into_iter().filter(|name| *name != LISTS).try_for_each(|name| self.has_link(name).map(|_| ()))
+    }
+
+    /// Whether revocation lists of another making lie here: they stay, and a set goes without.
+    pub(super) fn has_other_lists(&self) -> bool {
+        matches!(self.has_link(LISTS), Err(DirectoryError::InTheWay { .. }))
     }
 
     /// Whether the link is there.

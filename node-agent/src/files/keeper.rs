@@ -3,11 +3,13 @@
 //! Nothing is ever removed because something is missing. While the CA is away the last set stays; when the entry is withdrawn it
 //! stays too, until it ends, as an SVID that was handed out does: a program that is cut off in the middle of the night by a slip in
 //! the registry is worse than one that runs to the end of its hour, and the status and a metric say so meanwhile.
+//!
+//! An identity that is revoked is no slip: its key and certificate are removed, and what says whom to trust stays.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{Timestamp, TrustBundle, X509Svid};
+use pki::{RevocationSet, Timestamp, TrustBundle, X509Svid};
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::entropy::{Entropy, bytes};
@@ -38,14 +40,18 @@ pub(crate) struct FileKeeper {
     taken: Arc<Taken<SecretState>>,
     /// Whether the program is still to be told of what is written.
     untold: bool,
+    /// Whether lists of another making are in the place of ours.
+    other_lists: bool,
     backoff: Backoff,
 }
 
 /// What one set is made of.
 #[derive(Clone)]
 struct Written {
-    svid: Arc<X509Svid>,
+    /// `None`: the identity is revoked.
+    svid: Option<Arc<X509Svid>>,
     bundle: Arc<TrustBundle>,
+    revocation: Option<Arc<RevocationSet>>,
 }
 
 impl FileKeeper {
@@ -69,6 +75,7 @@ impl FileKeeper {
             written: None,
             taken,
             untold: false,
+            other_lists: false,
             backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
         }
     }
@@ -138,6 +145,11 @@ impl FileKeeper {
             self.taken.take(&state);
         }
         match wanted {
+            Ok(Written { svid: None, .. }) => self.show(FileSetState::Revoked, Some(self.removed())),
+            Ok(_) if self.other_lists => {
+                let why = format!("a {} of another making lies there and stays: move it away to have the lists", contents::LISTS);
+                self.show(FileSetState::Current, Some(why));
+            }
             Ok(_) => self.show(FileSetState::Current, None),
             Err(why) if self.written.is_some() => self.show(FileSetState::Withdrawn, Some(why)),
             Err(why) => self.show(FileSetState::Waiting, Some(why)),
@@ -151,7 +163,7 @@ impl FileKeeper {
         let now = Timestamp::from(self.clock.now());
         match (&self.written, &state.bundle) {
             (Some(written), Some(bundle)) if written.bundle.authorities() == bundle.authorities() => false,
-            (Some(written), _) => now <= written.svid.leaf().not_after(),
+            (Some(written), _) => written.svid.as_ref().is_some_and(|svid| now <= svid.leaf().not_after()),
             // Of before the start: under which authorities is not known.
             (None, _) => {
                 let sets = self.board.sets();
@@ -164,12 +176,17 @@ impl FileKeeper {
     /// What belongs on disk now, or why nothing new does.
     fn wanted(&self, state: &SecretState) -> Result<Written, String> {
         let id = &self.config.spiffe_id;
+        let revocation = state.revocation.clone();
+        if state.revoked.contains(id) {
+            let bundle = state.bundle.clone().ok_or("no trust bundle is held yet")?;
+            return Ok(Written { svid: None, bundle, revocation });
+        }
         let svid = state.svids.iter().find(|svid| svid.id() == id).ok_or_else(|| self.why_not_held())?;
         let bundle = state.bundle.as_ref().ok_or("no trust bundle is held yet")?;
         // A pair that does not verify would replace one that does.
         svid.verify(bundle, Timestamp::from(self.clock.now()))
             .map_err(|error| format!("the certificate is not written: {error}"))?;
-        Ok(Written { svid: Arc::clone(svid), bundle: Arc::clone(bundle) })
+        Ok(Written { svid: Some(Arc::clone(svid)), bundle: Arc::clone(bundle), revocation })
     }
 
     fn why_not_held(&self) -> String {
@@ -185,6 +202,9 @@ impl FileKeeper {
             ),
             Some(identity) => match (&identity.state, &identity.last_error) {
                 (IdentityState::Unavailable(why), _) | (_, Some(why)) => format!("{spiffe_id} is not held: {why}"),
+                (IdentityState::Revoked, None) => {
+                    format!("{spiffe_id} is revoked; `signet unrevoke --spiffe-id {spiffe_id}` restores it")
+                }
                 (IdentityState::Initializing | IdentityState::Available(_), None) => format!("{spiffe_id} is not issued yet"),
             },
         }
@@ -193,8 +213,10 @@ impl FileKeeper {
     fn is_written(&self, wanted: &Written) -> bool {
         // Values are replaced, never changed in place. A bundle may come again with the same roots.
         self.written.as_ref().is_some_and(|written| {
-            Arc::ptr_eq(&written.svid, &wanted.svid)
+            let lists = |of: &Written| of.revocation.as_ref().map(|set| set.lists().to_vec()).unwrap_or_default();
+            written.svid.as_ref().map(Arc::as_ptr) == wanted.svid.as_ref().map(Arc::as_ptr)
                 && (Arc::ptr_eq(&written.bundle, &wanted.bundle) || written.bundle.authorities() == wanted.bundle.authorities())
+                && lists(written) == lists(wanted)
         })
     }
 
@@ -206,16 +228,36 @@ impl FileKeeper {
         let writing = tokio::task::spawn_blocking(move || put(&config, &set, seconds, random)).await;
         let outcome = writing.map_err(|panicked| panicked.to_string()).and_then(|put| put.map_err(|error| error.to_string()));
         self.board.wrote(outcome.is_ok());
-        if let Some(left) = outcome.inspect_err(|error| self.warn("files were not written", error))? {
-            self.warn("an old set of files could not be removed", &left.to_string());
+        let Put { left, other_lists } = outcome.inspect_err(|error| self.warn("files were not written", error))?;
+        self.other_lists = other_lists;
+        let left = left.map(|left| left.to_string());
+        if let Some(left) = &left {
+            self.warn("an old set of files could not be removed", left);
         }
-        let leaf = wanted.svid.leaf();
+        let Some(svid) = &wanted.svid else {
+            // The key may lie in what was left.
+            left.map_or(Ok(()), |left| Err(format!("key and certificate of a revoked identity could not be removed: {left}")))?;
+            self.warn("key and certificate were removed", "the identity is revoked");
+            self.board.update(&self.config.name, |status| status.written = None);
+            self.written = Some(wanted);
+            self.untold = false;
+            return Ok(());
+        };
+        let leaf = svid.leaf();
         tracing::info!(files = self.config.name, serial = %leaf.serial(), not_after = %leaf.not_after(), "files were written");
         let shown = (leaf.serial().clone(), leaf.not_after());
         self.board.update(&self.config.name, |status| status.written = Some(shown));
         self.written = Some(wanted);
         self.untold = self.config.reload.is_some();
         Ok(())
+    }
+
+    fn removed(&self) -> String {
+        let id = &self.config.spiffe_id;
+        format!(
+            "{id} is revoked: key and certificate were removed. The program goes on with what it has loaded until it is stopped; \
+             `signet unrevoke --spiffe-id {id}` restores the identity"
+        )
     }
 
     async fn tell(&mut self) -> Result<(), String> {
@@ -247,11 +289,23 @@ impl FileKeeper {
     }
 }
 
-/// Switches to a new set and reads it back; with why the old one could not be removed.
-fn put(config: &FileSetConfig, set: &Written, seconds: u64, random: u64) -> Result<Option<DirectoryError>, DirectoryError> {
+/// What became of a switch that was done.
+struct Put {
+    /// Why the old set could not be removed.
+    left: Option<DirectoryError>,
+    other_lists: bool,
+}
+
+/// Switches to a new set and reads it back.
+fn put(config: &FileSetConfig, set: &Written, seconds: u64, random: u64) -> Result<Put, DirectoryError> {
     let owner = config.ownership.resolve()?;
     let directory = SetDirectory::prepare(&config.directory)?;
-    let files = contents::files(config, &set.svid, &set.bundle);
+    let other_lists = directory.has_other_lists();
+    let mut files = match &set.svid {
+        Some(svid) => contents::files(config, svid, &set.bundle, set.revocation.as_deref()),
+        None => contents::trust_files(config, &set.bundle, set.revocation.as_deref()),
+    };
+    files.retain(|file| !(other_lists && file.name == contents::LISTS));
     let switch = directory.switch(seconds, random, owner);
     let mut left = None;
     for step in directory.steps(&files) {
@@ -264,7 +318,7 @@ fn put(config: &FileSetConfig, set: &Written, seconds: u64, random: u64) -> Resu
         }
     }
     switch.check(&files)?;
-    Ok(left)
+    Ok(Put { left, other_lists })
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pki::{Timestamp, TrustBundle, X509Svid};
+use pki::{RevocationSet, Timestamp, TrustBundle, X509Svid};
 
 use crate::ca_client::view::EntryKnowledge;
 use crate::entry::Entry;
@@ -16,10 +16,12 @@ pub(crate) enum IdentityState {
     Available(Arc<X509Svid>),
     /// It was held and is not any more: why.
     Unavailable(String),
+    /// An operator revoked it: it is neither held nor asked for until it is restored.
+    Revoked,
 }
 
 /// The words for the states, in their order: a closed set, also the labels of a metric.
-pub(crate) const IDENTITY_STATES: [&str; 3] = ["initializing", "available", "unavailable"];
+pub(crate) const IDENTITY_STATES: [&str; 4] = ["initializing", "available", "unavailable", "revoked"];
 
 /// One entry with its state.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub(crate) struct HeldIdentity {
     pub(crate) state: IdentityState,
     /// Why the last try failed; `None` after a success.
     pub(crate) last_error: Option<String>,
-    /// Whether the SVID rests on a key that the bundle names as tainted.
+    /// Whether the SVID rests on a key that the bundle names as tainted, or is on a revocation list.
     pub(crate) tainted: bool,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Held {
     /// How well the entries are known.
     pub(crate) knowledge: EntryKnowledge,
     pub(crate) bundle: Option<Arc<TrustBundle>>,
+    /// What was revoked of the trust domain's certificates.
+    pub(crate) revocation: Option<Arc<RevocationSet>>,
     pub(crate) identities: Vec<HeldIdentity>,
 }
 
@@ -46,7 +50,7 @@ impl IdentityState {
     pub(crate) fn svid(&self) -> Option<&Arc<X509Svid>> {
         match self {
             Self::Available(svid) => Some(svid),
-            Self::Initializing | Self::Unavailable(_) => None,
+            Self::Initializing | Self::Unavailable(_) | Self::Revoked => None,
         }
     }
 
@@ -56,6 +60,7 @@ impl IdentityState {
             Self::Initializing => IDENTITY_STATES[0],
             Self::Available(_) => IDENTITY_STATES[1],
             Self::Unavailable(_) => IDENTITY_STATES[2],
+            Self::Revoked => IDENTITY_STATES[3],
         }
     }
 }
@@ -66,7 +71,7 @@ impl Held {
         self.identities.iter().filter(|identity| identity.state.svid().is_some()).count()
     }
 
-    /// How many of them rest on a tainted key.
+    /// How many of them rest on a tainted key, or are revoked.
     pub(crate) fn tainted(&self) -> usize {
         self.identities.iter().filter(|identity| identity.tainted).count()
     }

@@ -8,4 +8,5 @@ pub(crate) mod schedule;
 mod worker;
 
 pub(crate) use held::{Held, HeldIdentity, IDENTITY_STATES, IdentityState};
+pub(crate) use schedule::must_go;
 pub(crate) use worker::{IdentityWorker, IssueAnswer, IssueItem, SvidIssuer};

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{Timestamp, TrustBundle, X509Svid};
+use pki::{RevocationSet, Timestamp, TrustBundle, X509Svid};
 use runtime::backoff::Backoff;
 
 use super::held::{Held, HeldIdentity, IdentityState};
-use crate::ca_client::view::EntryKnowledge;
+use crate::ca_client::view::NodeView;
 use crate::entry::{Entry, EntryId};
 
 /// The most CSRs in one call to the CA.
@@ -61,7 +61,7 @@ struct Record {
     state: IdentityState,
     /// Fetch at once, whatever the SVID held says.
     stale: bool,
-    /// The SVID held rests on a tainted key: fetch at once.
+    /// The SVID held rests on a tainted key, or is revoked: fetch at once.
     tainted: bool,
     in_flight: Option<Lane>,
     retry_not_before: Duration,
@@ -76,14 +76,17 @@ pub(crate) struct Schedule {
     revisions: u64,
     /// The bundle whose tainted keys count.
     bundle: Option<Arc<TrustBundle>>,
+    /// The lists that count.
+    revocation: Option<Arc<RevocationSet>>,
 }
 
 impl Record {
     fn new(entry: Arc<Entry>, revision: u64) -> Self {
+        let state = if entry.revoked { IdentityState::Revoked } else { IdentityState::Initializing };
         Self {
             entry,
             revision,
-            state: IdentityState::Initializing,
+            state,
             stale: false,
             tainted: false,
             in_flight: None,
@@ -96,6 +99,7 @@ impl Record {
     fn due(&self, now: Timestamp) -> bool {
         match &self.state {
             IdentityState::Initializing | IdentityState::Unavailable(_) => true,
+            IdentityState::Revoked => false,
             // One that ends with its entry has no successor.
             IdentityState::Available(svid) => {
                 // With the clock set to before its first second this node cannot tell any more when its time comes.
@@ -109,6 +113,7 @@ impl Record {
         match &self.state {
             IdentityState::Initializing => self.last_error.is_some(),
             IdentityState::Unavailable(_) => true,
+            IdentityState::Revoked => false,
             IdentityState::Available(svid) => {
                 let life = svid.leaf().not_after().since(svid.issued());
                 let waits_for_its_start = now < svid.leaf().not_before() && self.last_error.is_some();
@@ -119,14 +124,23 @@ impl Record {
 }
 
 impl Schedule {
-    /// Takes the entries of now. A removed entry's SVID is dropped; one whose certificate would be another is fetched anew,
-    /// and keeps its SVID until then only if that names the same identity.
+    /// Takes the entries of now. A removed entry's SVID is dropped, and so is that of one whose identity is revoked, with whatever is under
+    /// way for it; one whose certificate would be another is fetched anew, and keeps its SVID until then only if that names the same
+    /// identity.
     pub(crate) fn set_entries(&mut self, entries: &BTreeMap<EntryId, Arc<Entry>>) {
         self.records.retain(|id, _| entries.contains_key(id));
         for (id, entry) in entries {
             self.revisions = self.revisions.wrapping_add(1);
             let revision = self.revisions;
             match self.records.get_mut(id) {
+                Some(record) if record.entry.revoked != entry.revoked => {
+                    if entry.revoked {
+                        tracing::warn!(id = %entry.spiffe_id, entry = %entry.id, "an identity is revoked: it is taken from its workloads");
+                    } else {
+                        tracing::info!(id = %entry.spiffe_id, entry = %entry.id, "a revoked identity is restored");
+                    }
+                    *record = Record::new(Arc::clone(entry), revision);
+                }
                 Some(record) if record.entry.same_certificate(entry) => record.entry = Arc::clone(entry),
                 Some(record) if record.entry.spiffe_id == entry.spiffe_id => {
                     record.entry = Arc::clone(entry);
@@ -164,14 +178,15 @@ impl Schedule {
         self.withdraw(|svid| svid.verify(bundle, now).map_err(|error| error.to_string()))
     }
 
-    /// Has what rests on a tainted key of the bundle of now fetched anew at once; it serves until then.
-    pub(crate) fn note_taints(&mut self, bundle: &Arc<TrustBundle>) {
+    /// Has what rests on a tainted key of the bundle of now, or is on a list of now, fetched anew at once; it serves until then.
+    pub(crate) fn note_taints(&mut self, bundle: &Arc<TrustBundle>, revocation: Option<&Arc<RevocationSet>>) {
         self.bundle = Some(Arc::clone(bundle));
+        self.revocation = revocation.cloned();
         let (mut found, mut all) = (0_usize, 0_usize);
         for record in self.records.values_mut() {
             let before = record.tainted;
             let svid = record.state.svid();
-            record.tainted = svid.is_some_and(|svid| svid.rests_on(bundle.tainted_keys(), bundle));
+            record.tainted = svid.is_some_and(|svid| must_go(svid, Some(bundle), revocation));
             if record.tainted && !before {
                 found += 1;
                 record.retry_not_before = Duration::ZERO;
@@ -180,12 +195,16 @@ impl Schedule {
             all += usize::from(svid.is_some());
         }
         if found > 0 {
-            tracing::warn!(found, all, "SVIDs rest on a tainted key: they are replaced at once, and serve until then");
+            tracing::warn!(
+                found,
+                all,
+                "SVIDs rest on a tainted key or are revoked: they are replaced at once, and serve until then"
+            );
         }
     }
 
     fn rests_on_tainted(&self, svid: &X509Svid) -> bool {
-        self.bundle.as_ref().is_some_and(|bundle| svid.rests_on(bundle.tainted_keys(), bundle))
+        must_go(svid, self.bundle.as_ref(), self.revocation.as_ref())
     }
 
     /// Withdraws what has ended. Says whether anything was withdrawn.
@@ -221,7 +240,10 @@ impl Schedule {
         }
         let lane_of = |record: &Record| match record.state {
             IdentityState::Initializing | IdentityState::Unavailable(_) if waiting.contains(&record.entry.id) => Lane::Waiting,
-            IdentityState::Initializing | IdentityState::Unavailable(_) | IdentityState::Available(_) => Lane::Background,
+            IdentityState::Initializing
+            | IdentityState::Unavailable(_)
+            | IdentityState::Available(_)
+            | IdentityState::Revoked => Lane::Background,
         };
         let mut due: Vec<_> = self
             .records
@@ -290,7 +312,7 @@ impl Schedule {
     }
 
     /// Everything held, for readers.
-    pub(crate) fn held(&self, knowledge: EntryKnowledge, bundle: Option<Arc<TrustBundle>>) -> Held {
+    pub(crate) fn held(&self, view: &NodeView) -> Held {
         let mut identities: Vec<_> = self
             .records
             .values()
@@ -302,7 +324,7 @@ impl Schedule {
             })
             .collect();
         identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
-        Held { knowledge, bundle, identities }
+        Held { knowledge: view.knowledge, bundle: view.bundle.clone(), revocation: view.revocation.clone(), identities }
     }
 
     /// How many identities are due and late.
@@ -317,6 +339,12 @@ impl Schedule {
     fn current(&mut self, order: &Order) -> Option<&mut Record> {
         self.records.get_mut(&order.entry.id).filter(|record| record.revision == order.revision)
     }
+}
+
+/// Whether a certificate is to be replaced whatever its age.
+pub(crate) fn must_go(svid: &X509Svid, bundle: Option<&Arc<TrustBundle>>, revocation: Option<&Arc<RevocationSet>>) -> bool {
+    bundle.is_some_and(|bundle| svid.rests_on(bundle.tainted_keys(), bundle))
+        || revocation.is_some_and(|lists| lists.is_revoked(svid.leaf()))
 }
 
 #[cfg(test)]

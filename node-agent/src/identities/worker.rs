@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use pki::{KeyAlgorithm, PrivateKey, Timestamp, TrustBundle, X509Svid};
+use pki::{KeyAlgorithm, PrivateKey, RevocationSet, Timestamp, TrustBundle, X509Svid};
 use proto::v1;
 use runtime::clock::{Clock, Tick, Ticker};
 use runtime::entropy::{self, Entropy};
@@ -69,8 +69,8 @@ type Finished = (Vec<(Order, PrivateKey)>, Result<Vec<IssueAnswer>, CallFault>);
 /// The task and what it works with.
 pub(crate) struct IdentityWorker {
     schedule: Schedule,
-    /// The bundle under which all that is held was last checked; each new SVID is checked when it comes.
-    checked_under: Option<Arc<TrustBundle>>,
+    /// The bundle and the lists under which all that is held was last checked; each new SVID is checked when it comes.
+    checked_under: Option<(Arc<TrustBundle>, Option<Arc<RevocationSet>>)>,
     /// When the first entry that grants something now ends.
     next_entry_end: Option<Timestamp>,
     cache: Option<Arc<SvidCache>>,
@@ -212,13 +212,24 @@ impl IdentityWorker {
         self.schedule.set_entries(&entries);
         self.restore(&view, now);
         if let Some(bundle) = &view.bundle
-            && !self.checked_under.as_ref().is_some_and(|checked| Arc::ptr_eq(checked, bundle))
+            && !self.is_checked_under(bundle, view.revocation.as_ref())
         {
             self.schedule.withdraw_invalid(bundle, now);
-            self.schedule.note_taints(bundle);
-            self.checked_under = Some(Arc::clone(bundle));
+            self.schedule.note_taints(bundle, view.revocation.as_ref());
+            self.checked_under = Some((Arc::clone(bundle), view.revocation.clone()));
         }
         self.publish();
+    }
+
+    fn is_checked_under(&self, bundle: &Arc<TrustBundle>, revocation: Option<&Arc<RevocationSet>>) -> bool {
+        self.checked_under.as_ref().is_some_and(|(checked, lists)| {
+            let same_lists = match (lists, revocation) {
+                (Some(lists), Some(now)) => Arc::ptr_eq(lists, now),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            same_lists && Arc::ptr_eq(checked, bundle)
+        })
     }
 
     /// Keys and CSRs for the next batch of a lane, and the call that brings its answers.
@@ -294,7 +305,7 @@ impl IdentityWorker {
 
     fn publish(&self) {
         let view = Arc::clone(&self.views.borrow());
-        self.secrets.publish(self.schedule.held(view.knowledge, view.bundle.clone()));
+        self.secrets.publish(self.schedule.held(&view));
         self.report(self.now());
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use identity::Selector;
-use pki::TrustBundle;
+use pki::{RevocationSet, TrustBundle};
 use sds::SecretState;
 
 use crate::ca_client::view::EntryKnowledge;
 use crate::entry::Entry;
-use crate::identities::{Held, HeldIdentity};
+use crate::identities::{Held, HeldIdentity, IdentityState};
 use crate::workload::{Caller, Unreadable};
 
 /// What is known of a caller.
@@ -27,10 +27,16 @@ pub(crate) struct CallerState {
     pub(crate) knowledge: EntryKnowledge,
     /// What the caller is entitled to, in the order of the entries, whether it is held or not. The first is the default.
     pub(crate) identities: Vec<HeldIdentity>,
+    /// What it would be entitled to, had it not been revoked.
+    pub(crate) revoked: Vec<HeldIdentity>,
+    /// Whether one of those would be the default.
+    pub(crate) default_revoked: bool,
     /// Why it is open whether the caller is entitled to something: an entry asks for what could not be read of the process.
     pub(crate) undecided: Option<String>,
     /// The trust domain's bundle.
     pub(crate) bundle: Option<Arc<TrustBundle>>,
+    /// What was revoked of the trust domain's certificates.
+    pub(crate) revocation: Option<Arc<RevocationSet>>,
 }
 
 impl Facts {
@@ -58,14 +64,24 @@ impl Facts {
 
 impl CallerState {
     pub(crate) fn of(held: &Held, facts: &Facts) -> Self {
-        let matched = held.identities.iter().filter(|identity| facts.match_entry(&identity.entry));
-        let identities: Vec<_> = matched.cloned().collect();
-        let undecided = if identities.is_empty() {
+        let matched = || held.identities.iter().filter(|identity| facts.match_entry(&identity.entry));
+        let is_revoked = |identity: &&HeldIdentity| matches!(identity.state, IdentityState::Revoked);
+        let default_revoked = matched().next().as_ref().is_some_and(is_revoked);
+        let (revoked, identities): (Vec<_>, Vec<_>) = matched().cloned().partition(|identity| is_revoked(&identity));
+        let undecided = if identities.is_empty() && revoked.is_empty() {
             held.identities.iter().find_map(|identity| facts.decided_by(&identity.entry)).map(|absent| absent.why.clone())
         } else {
             None
         };
-        Self { knowledge: held.knowledge, identities, undecided, bundle: held.bundle.clone() }
+        Self {
+            knowledge: held.knowledge,
+            identities,
+            revoked,
+            default_revoked,
+            undecided,
+            bundle: held.bundle.clone(),
+            revocation: held.revocation.clone(),
+        }
     }
 
     /// The part that SDS serves.
@@ -76,8 +92,11 @@ impl CallerState {
         SecretState {
             known: self.knowledge == EntryKnowledge::Synced,
             pending,
+            revoked: self.revoked.iter().map(|identity| identity.entry.spiffe_id.clone()).collect(),
+            default_revoked: self.default_revoked,
             svids,
             bundle: self.bundle.clone(),
+            revocation: self.revocation.clone(),
             refused: None,
         }
     }
@@ -94,6 +113,10 @@ impl CallerState {
         before.knowledge == after.knowledge
             && before.undecided == after.undecided
             && same(before.bundle.as_ref(), after.bundle.as_ref())
+            && same(before.revocation.as_ref(), after.revocation.as_ref())
+            && before.default_revoked == after.default_revoked
+            && before.revoked.len() == after.revoked.len()
+            && before.revoked.iter().zip(&after.revoked).all(|(before, after)| before.entry == after.entry)
             && before.identities.len() == after.identities.len()
             && before.identities.iter().zip(&after.identities).all(same_identity)
     }
@@ -102,6 +125,9 @@ impl CallerState {
 /// The same for what SDS serves.
 pub(super) fn same_secrets(before: &SecretState, after: &SecretState) -> bool {
     same(before.bundle.as_ref(), after.bundle.as_ref())
+        && same(before.revocation.as_ref(), after.revocation.as_ref())
+        && before.revoked == after.revoked
+        && before.default_revoked == after.default_revoked
         && before.known == after.known
         && before.pending == after.pending
         && before.svids.len() == after.svids.len()

@@ -32,7 +32,7 @@ fn a_caller_gets_what_all_its_selectors_match_in_order_and_nothing_else() {
         identity(&authority, "program", &["unix:uid:1", "unix:path:/bin/a"], 2),
         identity(&authority, "other", &["unix:uid:2"], 3),
     ];
-    secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle: None, identities });
+    secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities, ..Held::default() });
     assert_eq!(paths(&both.borrow()), ["/user", "/program"]);
     assert_eq!(paths(&user.borrow()), ["/user"]);
     assert!(nobody.borrow().svids.is_empty());
@@ -46,13 +46,13 @@ fn only_callers_whose_part_changed_are_woken() {
     let mut one = secrets.secrets_of(facts(&["unix:uid:1"]), || true);
     let mut two = secrets.secrets_of(facts(&["unix:uid:2"]), || true);
     let first = identity(&authority, "a", &["unix:uid:1"], 1);
-    secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle: None, identities: vec![first.clone()] });
+    secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities: vec![first.clone()], ..Held::default() });
     assert!(one.has_changed().unwrap() && !two.has_changed().unwrap());
     one.mark_unchanged();
     secrets.publish(Held {
         knowledge: EntryKnowledge::Synced,
-        bundle: None,
         identities: vec![first.clone(), identity(&authority, "b", &["unix:uid:2"], 2)],
+        ..Held::default()
     });
     assert!(!one.has_changed().unwrap() && two.has_changed().unwrap());
     two.mark_unchanged();
@@ -60,6 +60,7 @@ fn only_callers_whose_part_changed_are_woken() {
         knowledge: EntryKnowledge::Synced,
         bundle: Some(Arc::new(authority.bundle(1))),
         identities: vec![first],
+        ..Held::default()
     });
     assert!(one.has_changed().unwrap() && two.has_changed().unwrap());
     assert!(two.borrow().svids.is_empty());
@@ -70,7 +71,7 @@ fn only_listeners_make_an_entry_wait_and_the_gone_are_forgotten() {
     let authority = authority();
     let secrets = CallerSecrets::default();
     let missing = HeldIdentity { state: IdentityState::Initializing, ..identity(&authority, "a", &["unix:uid:1"], 1) };
-    secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle: None, identities: vec![missing] });
+    secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities: vec![missing], ..Held::default() });
     assert!(secrets.waiting().is_empty());
     let alive = Arc::new(AtomicBool::new(true));
     let process = Arc::clone(&alive);
@@ -94,4 +95,30 @@ fn what_the_disk_remembers_proves_no_removal_to_sds() {
         secrets.publish(Held { knowledge, ..Held::default() });
         assert_eq!(caller.borrow().known, proven, "{knowledge:?}");
     }
+}
+
+#[test]
+fn a_revoked_identity_leaves_its_callers_state_and_no_other_becomes_the_default_of_sds() {
+    let authority = authority();
+    let secrets = CallerSecrets::default();
+    let first = |revoked: bool| {
+        let first = entry("a", &["unix:uid:1"], 1, "");
+        if revoked { crate::fakes::held::revoked(first) } else { available(&authority, first) }
+    };
+    let second = identity(&authority, "b", &["unix:uid:1"], 2);
+    let mut caller = secrets.secrets_of(facts(&["unix:uid:1"]), || true);
+    let whole = secrets.states_of(facts(&["unix:uid:1"]), || true);
+    for (revoked, ids) in [(false, &["/a", "/b"][..]), (true, &["/b"]), (false, &["/a", "/b"])] {
+        let identities = vec![first(revoked), second.clone()];
+        secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities, ..Held::default() });
+        assert!(caller.has_changed().unwrap());
+        let state = Arc::clone(&caller.borrow_and_update());
+        assert_eq!(paths(&state), ids);
+        assert_eq!((state.default_revoked, state.revoked.len(), state.pending.len()), (revoked, usize::from(revoked), 0));
+        assert_eq!(whole.borrow().identities.len(), ids.len());
+        assert!(secrets.waiting().is_empty(), "nothing is fetched for it");
+    }
+    let identities = vec![first(false), crate::fakes::held::revoked(entry("b", &["unix:uid:1"], 2, ""))];
+    secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities, ..Held::default() });
+    assert!(!caller.borrow().default_revoked, "the first one is still the default");
 }

@@ -1,3 +1,5 @@
+mod revocation;
+
 use std::time::SystemTime;
 
 use hyper_util::rt::TokioIo;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,7 +70,7 @@ impl ExecutableHashes {
         let deadline = self.clock.boottime() + LIMIT;
         let failed = |error: std::io::Error| Unhashed::NotNow(format!("the executable cannot be read: {error}"));
         // The same file: through the agent's own descriptor of it.
-        let file = File::open(format!("/proc/self/fd/{}", executable.as_raw_fd())).map_err(failed)?;
+        let mut file = File::open(format!("/proc/self/fd/{}", executable.as_raw_fd())).map_err(failed)?;
         if fstatfs(&file).map_err(|errno| failed(errno.into()))?.filesystem_type() == FUSE_SUPER_MAGIC {
             let why = "the executable lies on a file system in user space, which can show other content to each reader";
             return Err(Unhashed::Never(why.to_owned()));
@@ -80,21 +80,27 @@ impl ExecutableHashes {
             let why = format!("the executable has {} bytes, at most {MAX_EXECUTABLE_BYTES} are hashed", metadata.len());
             return Err(Unhashed::Never(why));
         }
-        let key = FileKey::of(&metadata);
-        let digest = self.kept().digest(key);
-        let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = *digest {
-            return Ok(known);
+        let mut key = FileKey::of(&metadata);
+        for _ in 0..MAX_READS {
+            let digest = self.kept().digest(key);
+            let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = *digest {
+                return Ok(known);
+            }
+            file.rewind().map_err(failed)?;
+            let found = self.read(&file, deadline)?;
+            let before = std::mem::replace(&mut key, FileKey::of(&file.metadata().map_err(failed)?));
+            if before != key {
+                // A second name or another mode counts as a change too: what it was is told by reading again only.
+                continue;
+            }
+            // Time stamps are coarse: a file that changed a moment ago may change again and look the same.
+            if key.settled(self.clock.now()) {
+                *digest = Some(found);
+            }
+            return Ok(found);
         }
-        let found = self.read(&file, deadline)?;
-        if FileKey::of(&file.metadata().map_err(failed)?) != key {
-            return Err(Unhashed::NotNow("the executable was changed while it was read".to_owned()));
-        }
-        // Time stamps are coarse: a file that changed a moment ago may change again and look the same.
-        if key.settled(self.clock.now()) {
-            *digest = Some(found);
-        }
-        Ok(found)
+        Err(Unhashed::NotNow(format!("the executable was changed each of the {MAX_READS} times that it was read")))
     }
 
     fn read(&self, mut file: &File, deadline: Duration) -> Result<Sha256Digest, Unhashed> {
@@ -164,6 +170,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Shorter than an attestation may take, so that the other selectors are not lost with this one.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// A file that is changed while it is read is read again. Whoever changes its own without end costs us no more than this.
+const MAX_READS: usize = 3;
+
 /// Time stamps of files are at least this precise on every local file system.
 const SETTLED_SECONDS: i64 = 2;
 
@@ -213,6 +222,52 @@ mod tests {
             hashes.sha256(&opened(file.path())).unwrap();
         }
         assert_eq!(hashes.hashed.get(), 2);
+    }
+
+    /// A clock that does something whenever it is read, which is before each chunk: while the file is read.
+    struct Meddler {
+        clock: Arc<dyn Clock>,
+        meddle: Box<dyn Fn() + Send + Sync>,
+    }
+
+    impl Clock for Meddler {
+        fn now(&self) -> SystemTime {
+            self.clock.now()
+        }
+
+        fn boottime(&self) -> Duration {
+            (self.meddle)();
+            self.clock.boottime()
+        }
+    }
+
+    #[test]
+    fn a_file_that_gets_a_second_name_while_it_is_read_is_read_again_and_one_that_never_rests_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, name) = (directory.path().join("web"), directory.path().join("second-name"));
+        std::fs::write(&path, b"abc").unwrap();
+        let (of, times) = (path.clone(), Arc::new(Mutex::new(0_u32)));
+        let left = Arc::clone(&times);
+        // The first read of the clock sets the limit, before the file is looked at; then each chunk has one, and there are two of
+        // them: what is there, and the end.
+        let meddle = move || {
+            let mut left = left.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                let _there = std::fs::remove_file(&name);
+                // Change times are as coarse as the kernel's tick.
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::hard_link(&of, &name).unwrap();
+            }
+        };
+        let hashes = ExecutableHashes::new(Arc::new(Meddler { clock: later(), meddle: Box::new(meddle) }));
+        *times.lock().unwrap() = 2;
+        assert_eq!(hashes.sha256(&opened(&path)).unwrap(), pki::sha256(b"abc"));
+        assert_eq!(hashes.hashed.get(), 2, "read again");
+        *times.lock().unwrap() = u32::MAX;
+        let error = hashes.sha256(&opened(&path)).unwrap_err();
+        assert!(matches!(&error, Unhashed::NotNow(why) if why.contains("changed")), "{error:?}");
+        assert_eq!(hashes.hashed.get(), 2 + u64::try_from(MAX_READS).unwrap());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tonic::transport::Server;
 use super::caller::Peer;
 use super::calls::BoundedCalls;
 use super::connection::AttestedStream;
-use super::demand::ExecutableDemand;
+use super::demand::{Content, ExecutableDemand};
 use super::gate::Gate;
 use super::limits::{Full, Limits, Slot, WorkloadLimits};
 use super::metrics::{Refusal, WorkloadMetrics};
@@ -185,12 +185,13 @@ impl Acceptor {
 impl Attender {
     async fn attest(self, stream: UnixStream, peer: Peer, slot: Slot) -> Option<AttestedStream> {
         let hashes = self.executables.wanted();
-        let outdated = self.executables.outdates(hashes.is_some());
+        let asked = hashes.is_some();
         match self.gate.within(ATTESTATION_LIMIT, slot, move || peer.attest(hashes.as_deref())).await {
             Ok((caller, slot)) => {
                 for absent in &caller.unreadable {
                     tracing::debug!(pid = caller.pid, kind = %absent.kind, why = absent.why, "selector absent");
                 }
+                let outdated = self.executables.outdates(Content::of(&caller, asked));
                 Some(AttestedStream::new(stream, caller, slot, self.cut, outdated, self.metrics))
             }
             Err(error) => {

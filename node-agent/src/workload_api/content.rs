@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pki::{Certificate, JwksContent, TrustBundle, X509Svid};
+use pki::{Certificate, JwksContent, RevocationList, RevocationSet, TrustBundle, X509Svid};
 use proto::workload;
 use tonic::Status;
 
@@ -40,10 +40,11 @@ pub(super) struct X509Svids {
     /// With their hints, in the order of the entries; never empty.
     svids: Vec<(Arc<X509Svid>, String)>,
     bundle: Arc<TrustBundle>,
+    revocation: Option<Arc<RevocationSet>>,
 }
 
 /// `X509BundlesResponse`.
-pub(super) struct X509Bundles(Arc<TrustBundle>);
+pub(super) struct X509Bundles(Arc<TrustBundle>, Option<Arc<RevocationSet>>);
 
 /// `JWTBundlesResponse`.
 pub(super) struct JwtBundles(Arc<TrustBundle>);
@@ -64,7 +65,7 @@ impl Content for X509Svids {
         // One that has failed already may fail for long: the others do not wait for it.
         let fetched_for_the_first_time =
             |identity: &HeldIdentity| matches!(identity.state, IdentityState::Initializing) && identity.last_error.is_none();
-        let content = Self { svids, bundle: Arc::clone(bundle) };
+        let content = Self { svids, bundle: Arc::clone(bundle), revocation: state.revocation.clone() };
         if entitled.iter().any(fetched_for_the_first_time) { Found::Part(content) } else { Found::Whole(content) }
     }
 
@@ -72,6 +73,7 @@ impl Content for X509Svids {
         self.svids.len() == other.svids.len()
             && self.svids.iter().zip(&other.svids).all(|(a, b)| Arc::ptr_eq(&a.0, &b.0) && a.1 == b.1)
             && self.bundle.authorities() == other.bundle.authorities()
+            && lists_of(&self.revocation) == lists_of(&other.revocation)
     }
 
     /// It holds private keys: it must never be logged.
@@ -86,7 +88,7 @@ impl Content for X509Svids {
         };
         workload::X509svidResponse {
             svids: self.svids.iter().map(svid).collect(),
-            crl: Vec::new(),
+            crl: crl(&self.revocation),
             federated_bundles: HashMap::new(),
         }
     }
@@ -97,18 +99,18 @@ impl Content for X509Bundles {
 
     fn of(state: &CallerState, _entitled: &[HeldIdentity]) -> Found<Self> {
         match &state.bundle {
-            Some(bundle) => Found::Whole(Self(Arc::clone(bundle))),
+            Some(bundle) => Found::Whole(Self(Arc::clone(bundle), state.revocation.clone())),
             None => Found::Missing(standing::no_bundle()),
         }
     }
 
     fn same(&self, other: &Self) -> bool {
-        self.0.authorities() == other.0.authorities()
+        self.0.authorities() == other.0.authorities() && lists_of(&self.1) == lists_of(&other.1)
     }
 
     fn message(&self) -> Self::Message {
         let own = (trust_domain_id(&self.0), concatenated(self.0.authorities()));
-        workload::X509BundlesResponse { crl: Vec::new(), bundles: HashMap::from([own]) }
+        workload::X509BundlesResponse { crl: crl(&self.1), bundles: HashMap::from([own]) }
     }
 }
 
@@ -146,6 +148,15 @@ impl Hints {
 /// The SPIFFE ID of a bundle's trust domain, under which bundles are listed.
 fn trust_domain_id(bundle: &TrustBundle) -> String {
     format!("spiffe://{}", bundle.trust_domain())
+}
+
+fn lists_of(revocation: &Option<Arc<RevocationSet>>) -> &[RevocationList] {
+    revocation.as_ref().map_or(&[], |set| set.lists())
+}
+
+/// Each list whole, DER. A stale one too: what it names is revoked all the same, and whoever reads it reads its dates.
+fn crl(revocation: &Option<Arc<RevocationSet>>) -> Vec<Vec<u8>> {
+    lists_of(revocation).iter().map(|list| list.der().to_vec()).collect()
 }
 
 fn concatenated(certificates: &[Certificate]) -> Vec<u8> {

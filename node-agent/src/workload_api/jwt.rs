@@ -123,6 +123,9 @@ fn granted<'a>(state: &'a CallerState, caller: &Caller, asked: Option<&SpiffeId>
     let meant = |identity: &&HeldIdentity| asked.is_none_or(|asked| identity.entry.spiffe_id == *asked);
     let granted: Vec<_> = entitled.iter().filter(meant).collect();
     match asked {
+        Some(asked) if granted.is_empty() && state.revoked.iter().any(|identity| identity.entry.spiffe_id == *asked) => {
+            Err(standing::revoked(asked))
+        }
         Some(asked) if granted.is_empty() => Err(standing::not_granted(asked, caller)),
         Some(_) | None => Ok(granted),
     }

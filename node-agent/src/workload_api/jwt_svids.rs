@@ -5,7 +5,7 @@
 
 mod held;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use pki::{AudienceSet, JwtSvid, Timestamp, TrustBundle};
 use runtime::clock::Clock;
+use runtime::shutdown::Shutdown;
+use tokio::sync::watch;
 
 use super::metrics::{JwtSource, WorkloadApiMetrics};
 use crate::ca_client::{CallFault, JwtIssuer};
 use crate::entry::{Entry, EntryId};
+use crate::identities::{Held, HeldIdentity, IdentityState};
 use held::{HeldTokens, Lookup};
 
 /// How long a caller waits for a new token while the one at hand is still valid.
@@ -98,6 +101,42 @@ impl JwtSvids {
                 Ok(svid)
             }
             (Err(fault), _) => Err(fault),
+        }
+    }
+
+    /// Drops the tokens of entries that grant nothing any more, whenever there are such, until the shutdown.
+    ///
+    /// # Errors
+    /// None; the type is what tasks have.
+    pub(crate) async fn follow(
+        self,
+        mut held: watch::Receiver<Arc<Held>>,
+        shutdown: Shutdown,
+    ) -> Result<(), std::convert::Infallible> {
+        loop {
+            tokio::select! {
+                () = shutdown.fired() => return Ok(()),
+                changed = held.changed() => if changed.is_err() {
+                    return Ok(());
+                },
+            }
+            let now = Arc::clone(&held.borrow_and_update());
+            if now.knowledge.is_any() {
+                let grants = |identity: &&HeldIdentity| !matches!(identity.state, IdentityState::Revoked);
+                let granting = now.identities.iter().filter(grants).map(|identity| &identity.entry.id).collect();
+                self.keep_only(&granting);
+            }
+        }
+    }
+
+    fn keep_only(&self, granting: &BTreeSet<&EntryId>) {
+        let mut inner = self.lock();
+        let before = inner.held.len();
+        inner.held.keep_only(granting);
+        let left = inner.held.len();
+        drop(inner);
+        if left < before {
+            self.metrics.jwt_svids_held(left);
         }
     }
 

@@ -13,7 +13,8 @@ use crate::workload::Caller;
 /// The identities of a caller, at least one.
 ///
 /// # Errors
-/// UNAVAILABLE while it is not certain what the caller is entitled to; PERMISSION_DENIED when it is entitled to nothing.
+/// UNAVAILABLE while it is not certain what the caller is entitled to; PERMISSION_DENIED when it is entitled to nothing, or to nothing but
+/// what is revoked.
 pub(super) fn entitlements<'a>(state: &'a CallerState, caller: &Caller) -> Result<&'a [HeldIdentity], Status> {
     if !state.knowledge.is_any() {
         return Err(Status::unavailable(
@@ -23,6 +24,9 @@ pub(super) fn entitlements<'a>(state: &'a CallerState, caller: &Caller) -> Resul
     }
     if !state.identities.is_empty() {
         return Ok(&state.identities);
+    }
+    if let Some(identity) = state.revoked.first() {
+        return Err(revoked(&identity.entry.spiffe_id));
     }
     if let Some(why) = &state.undecided {
         return Err(Status::unavailable(short(format!(
@@ -36,6 +40,14 @@ pub(super) fn entitlements<'a>(state: &'a CallerState, caller: &Caller) -> Resul
         pid = caller.pid,
         uid = caller.uid,
         gid = caller.gid,
+    )))
+}
+
+/// The refusal of an identity that is revoked.
+pub(super) fn revoked(id: &SpiffeId) -> Status {
+    Status::permission_denied(short(format!(
+        "{id} is revoked: nothing is given for it, and what was given is to be used no more, until an operator restores it at the CA: \
+         signet unrevoke --spiffe-id {id}"
     )))
 }
 
@@ -56,7 +68,7 @@ pub(super) fn none_held(identities: &[HeldIdentity]) -> Status {
     for identity in identities.iter().take(NAMED) {
         let why = match (&identity.last_error, &identity.state) {
             (Some(error), _) | (None, IdentityState::Unavailable(error)) => error.as_str(),
-            (None, IdentityState::Initializing | IdentityState::Available(_)) => "asked for",
+            (None, IdentityState::Initializing | IdentityState::Available(_) | IdentityState::Revoked) => "asked for",
         };
         text.push_str(&format!("; {}: {why}", identity.entry.spiffe_id));
     }

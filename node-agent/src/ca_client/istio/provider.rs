@@ -84,7 +84,7 @@ impl IstioProvider {
         let entries = entries.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry))).collect();
         readiness.require(BUNDLE_READY, "the CA has not answered yet");
         let answered_at = watch::Sender::new(clock.boottime());
-        let view = NodeView { node: None, knowledge: EntryKnowledge::Synced, entries, bundle: None };
+        let view = NodeView { knowledge: EntryKnowledge::Synced, entries, ..NodeView::default() };
         let shared = Shared {
             ca,
             trust_domain: trust_domain.clone(),
@@ -128,6 +128,7 @@ fn entry(identity: &IstioIdentity, place: usize) -> Entry {
         hint: hint.clone(),
         expires_at: None,
         alias: None,
+        revoked: false,
         created_at: Timestamp::from_unix_seconds(u64::try_from(place).unwrap_or(u64::MAX)),
     }
 }

@@ -15,6 +15,7 @@ use crate::fakes::FakeCa;
 
 mod jwt;
 mod progress;
+mod revocation;
 mod taint;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

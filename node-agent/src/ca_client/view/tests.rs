@@ -29,6 +29,7 @@ impl Bed {
             upserted: entries,
             removed: Vec::new(),
             bundle: Some(Self::bundle(&self.authority, sequence)),
+            revocation: None,
         }
     }
 }
@@ -165,4 +166,58 @@ fn tainted_keys_are_digests_and_bounded() {
     let many = |count: usize| (0..count).map(|number| pki::sha256(&number.to_be_bytes()).to_vec()).collect();
     assert!(take(many(pki::MAX_TAINTED_KEYS)).is_ok());
     assert!(matches!(take(many(pki::MAX_TAINTED_KEYS + 1)), Err(AnswerFault::TaintedKeys { found: 1025 })));
+}
+
+#[test]
+fn revocation_lists_are_taken_whole_and_never_go_back() {
+    let bed = Bed::new();
+    let at = Timestamp::from_unix_seconds(1_800_000_000);
+    let svid = bed.authority.svid(&bed.authority.id("/web"), std::time::Duration::from_secs(600), at);
+    let mut position = StreamPosition::default();
+    let mut view = bed.apply(&mut position, &NodeView::default(), bed.full(5, Vec::new())).unwrap().view;
+    assert_eq!(view.revocation, None);
+    let mut take = |lists: v1::RevocationLists| {
+        let sequence = position.sequence + 1;
+        let applied = bed.apply(&mut position, &view, v1::SyncUpdate { revocation: Some(lists), ..change(sequence) }).unwrap();
+        view = applied.view;
+        (applied.revocation, view.revocation.as_ref().map_or(0, |held| held.sequence()))
+    };
+    let refused = |change: (RevocationChange, u64), held: u64| {
+        let (RevocationChange::Refused(why), kept) = change else { panic!("taken: {change:?}") };
+        assert_eq!(kept, held, "{why}");
+        why
+    };
+    let first = bed.authority.wire_lists(&[], 3, at);
+    assert_eq!(take(first.clone()), (RevocationChange::Newer, 3));
+    assert_eq!(take(first), (RevocationChange::Same, 3));
+    let other_content = refused(take(bed.authority.wire_lists(&[&svid], 3, at)), 3);
+    assert!(other_content.contains("sequence is 3"), "{other_content}");
+    refused(take(bed.authority.wire_lists(&[&svid], 2, at)), 3);
+    refused(take(bed.other.wire_lists(&[&svid], 4, at)), 3);
+    let mut damaged = bed.authority.wire_lists(&[&svid], 4, at);
+    *damaged.lists[1].list.last_mut().unwrap() ^= 1;
+    refused(take(damaged), 3);
+    let foreign = v1::RevocationLists { trust_domain: "other.org".to_owned(), ..bed.authority.wire_lists(&[&svid], 4, at) };
+    refused(take(foreign), 3);
+    let sound = bed.authority.wire_lists(&[&svid], 4, at);
+    assert_eq!(take(sound), (RevocationChange::Newer, 4));
+    assert!(view.revocation.unwrap().is_revoked(svid.leaf()));
+}
+
+#[test]
+fn lists_of_an_authority_that_leaves_the_bundle_leave_with_it() {
+    let bed = Bed::new();
+    let at = Timestamp::from_unix_seconds(1_800_000_000);
+    let mut position = StreamPosition::default();
+    let both = FakeAuthority::wire_of(&FakeAuthority::bundle_of(&[&bed.authority, &bed.other], &[], 5));
+    let mut lists = bed.authority.wire_lists(&[], 3, at);
+    lists.lists.extend(bed.other.wire_lists(&[], 3, at).lists);
+    let full = v1::SyncUpdate { bundle: Some(both), revocation: Some(lists), ..bed.full(5, Vec::new()) };
+    let view = bed.apply(&mut position, &NodeView::default(), full).unwrap().view;
+    assert_eq!(view.revocation.as_ref().unwrap().lists().len(), 4);
+    let alone = v1::SyncUpdate { bundle: Some(Bed::bundle(&bed.other, 6)), ..change(2) };
+    let applied = bed.apply(&mut position, &view, alone).unwrap();
+    let left = applied.view.revocation.unwrap();
+    assert_eq!((applied.revocation, left.sequence(), left.lists().len()), (RevocationChange::Same, 3, 2));
+    assert!(left.complete_for(applied.view.bundle.as_ref().unwrap(), at));
 }

@@ -248,3 +248,21 @@ fn a_switch_that_is_not_seen_under_every_name_does_not_pass() {
     put(&path, "newer", 8);
     assert!(matches!(switch.check(&files), Err(DirectoryError::NotReadBack { .. })));
 }
+
+/// Those of an operator who kept them here before there were any of ours.
+#[test]
+fn revocation_lists_of_another_making_stay_and_keep_nothing_from_being_written() {
+    let (_bed, path) = directory();
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("crl.pem"), "an operator's own").unwrap();
+    check(&path).unwrap();
+    assert!(SetDirectory::prepare(&path).unwrap().has_other_lists());
+    for random in [1, 2] {
+        put(&path, "new", random);
+        let mut found = found(&path);
+        assert_eq!(found.remove("crl.pem").as_deref(), Some("an operator's own"));
+        assert_eq!(found, whole("new"));
+    }
+    std::fs::remove_file(path.join("crl.pem")).unwrap();
+    assert!(!SetDirectory::prepare(&path).unwrap().has_other_lists());
+}

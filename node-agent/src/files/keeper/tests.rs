@@ -1,5 +1,6 @@
 //! When files are written, kept, and told of.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use identity::{NodeName, SpiffeId};
@@ -21,6 +22,7 @@ const NOW: u64 = 1_800_000_000;
 struct Bed {
     authority: FakeAuthority,
     secrets: Arc<CallerSecrets>,
+    revocation: RefCell<Option<Arc<RevocationSet>>>,
     board: FileBoard,
     clock: Arc<TestClock>,
     directory: PathBuf,
@@ -53,7 +55,8 @@ impl Bed {
         let set = sets.into_iter().next().unwrap();
         let entropy = Arc::new(SystemEntropy);
         let keeper = FileKeeper::new(set, Arc::clone(&secrets), board.clone(), Arc::<TestClock>::clone(&clock), entropy);
-        Self { authority, secrets, board, clock, directory, reloaded, keeper, _files: files }
+        let revocation = RefCell::default();
+        Self { authority, secrets, revocation, board, clock, directory, reloaded, keeper, _files: files }
     }
 
     fn entry(&self, path: &str, selector: &str) -> Arc<Entry> {
@@ -82,8 +85,15 @@ impl Bed {
         self.secrets.publish(Held {
             knowledge: EntryKnowledge::Synced,
             bundle: Some(Arc::new(self.authority.bundle(1))),
+            revocation: self.revocation.borrow().clone(),
             identities,
         });
+    }
+
+    /// The identity is revoked from now on.
+    fn revoke(&self) {
+        let entry = Entry { revoked: true, ..self.entry("/web", "signet:file:web").as_ref().clone() };
+        self.publish(vec![crate::fakes::held::revoked(entry)]);
     }
 
     fn state(&self) -> (FileSetState, String) {
@@ -291,7 +301,7 @@ async fn a_set_without_a_successor_is_behind_while_it_is_good_and_lies_under_oth
     let both = Arc::new(FakeAuthority::bundle_of(&[&bed.authority, &other], &[], 2));
     let publish = |bed: &Bed| {
         let bundle = Some(Arc::clone(&both));
-        bed.secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle, identities: Vec::new() });
+        bed.secrets.publish(Held { knowledge: EntryKnowledge::Synced, bundle, ..Held::default() });
     };
     publish(&bed);
     assert!(bed.keeper.settle().await);
@@ -304,4 +314,78 @@ async fn a_set_without_a_successor_is_behind_while_it_is_good_and_lies_under_oth
     bed.clock.advance(Duration::from_secs(700));
     assert!(bed.keeper.settle().await);
     assert_eq!(bed.board.progress(), (1, 0), "it has ended");
+}
+
+#[tokio::test]
+async fn revocation_lists_are_a_file_of_the_set_and_new_ones_are_written_and_told() {
+    let mut bed = Bed::new(true);
+    std::fs::write(format!("{}-may", bed.reloaded.display()), "").unwrap();
+    let svid = bed.hold("/web", "signet:file:web");
+    assert!(bed.keeper.settle().await);
+    assert!(!bed.directory.join("crl.pem").exists());
+    let publish = |bed: &Bed, lists: &RevocationSet| {
+        let identities = bed.secrets.held().identities.clone();
+        *bed.revocation.borrow_mut() = Some(Arc::new(lists.clone()));
+        bed.publish(identities);
+    };
+    for (round, revoked) in [(2, &[][..]), (3, &[&*svid])] {
+        let lists = bed.authority.lists(revoked, round, Timestamp::from_unix_seconds(NOW));
+        publish(&bed, &lists);
+        assert!(bed.keeper.settle().await);
+        assert_eq!(bed.read("crl.pem"), lists.to_pem());
+        assert_eq!(bed.told(), usize::try_from(round).unwrap());
+        publish(&bed, &lists);
+        assert!(bed.keeper.settle().await);
+        assert_eq!(bed.told(), usize::try_from(round).unwrap(), "the same again is not written");
+    }
+    assert_eq!(bed.read("cert-chain.pem"), pki::certificates_to_pem(svid.chain()));
+}
+
+#[tokio::test]
+async fn lists_of_another_making_stay_and_the_status_says_so() {
+    let mut bed = Bed::new(false);
+    std::fs::create_dir(&bed.directory).unwrap();
+    std::fs::write(bed.directory.join("crl.pem"), "an operator's own").unwrap();
+    *bed.revocation.borrow_mut() = Some(Arc::new(bed.authority.lists(&[], 1, Timestamp::from_unix_seconds(NOW))));
+    let svid = bed.hold("/web", "signet:file:web");
+    assert!(bed.keeper.settle().await);
+    assert_eq!(bed.read("key.pem"), *svid.key().to_pkcs8_pem());
+    assert_eq!(bed.read("crl.pem"), "an operator's own");
+    let (state, trouble) = bed.state();
+    assert!(state == FileSetState::Current && trouble.contains("crl.pem"), "{trouble}");
+}
+
+#[tokio::test]
+async fn a_revoked_identity_loses_key_and_certificate_and_keeps_what_says_whom_to_trust() {
+    for after_a_restart in [false, true] {
+        let mut bed = Bed::new(true);
+        std::fs::write(format!("{}-may", bed.reloaded.display()), "").unwrap();
+        let lists = bed.authority.lists(&[], 1, Timestamp::from_unix_seconds(NOW));
+        *bed.revocation.borrow_mut() = Some(Arc::new(lists.clone()));
+        bed.hold("/web", "signet:file:web");
+        assert!(bed.keeper.settle().await);
+        if after_a_restart {
+            bed.keeper.written = None;
+        }
+        bed.revoke();
+        assert!(bed.keeper.settle().await);
+        let is_set = |name: &std::fs::DirEntry| name.file_name().to_string_lossy().starts_with("..1");
+        let sets: Vec<_> = std::fs::read_dir(&bed.directory).unwrap().map(Result::unwrap).filter(is_set).collect();
+        assert_eq!(sets.len(), 1, "the set with the key is gone");
+        for name in ["key.pem", "cert-chain.pem", "combined.pem"] {
+            assert!(std::fs::symlink_metadata(bed.directory.join(name)).is_err(), "{name}");
+            assert!(!sets[0].path().join(name).exists(), "{name}");
+        }
+        assert_eq!((bed.read("root-cert.pem"), bed.read("crl.pem")), (bed.authority.bundle(1).to_pem(), lists.to_pem()));
+        let (state, why) = bed.state();
+        assert!(state == FileSetState::Revoked && why.contains("signet unrevoke"), "{why}");
+        assert_eq!((bed.told(), bed.board.progress()), (1, (1, 0)), "there is nothing to load");
+        assert!(bed.board.sets().remove(0).written.is_none());
+        assert!(bed.keeper.settle().await);
+
+        let svid = bed.hold("/web", "signet:file:web");
+        assert!(bed.keeper.settle().await);
+        assert_eq!(bed.read("key.pem"), *svid.key().to_pkcs8_pem());
+        assert_eq!((bed.state().0, bed.told()), (FileSetState::Current, 2));
+    }
 }

@@ -112,7 +112,7 @@ impl Model {
     }
 
     fn tainted(&self) -> BTreeSet<EntryId> {
-        let held = self.schedule.held(EntryKnowledge::Synced, None);
+        let held = self.schedule.held(&NodeView::default());
         held.identities.into_iter().filter(|identity| identity.tainted).map(|identity| identity.entry.id.clone()).collect()
     }
 
@@ -131,7 +131,7 @@ impl Model {
             Action::Entries(count) => self.schedule.set_entries(&entries(count)),
             Action::Taint(tainted) => {
                 let bundle = bundle(tainted);
-                self.schedule.note_taints(&bundle);
+                self.schedule.note_taints(&bundle, None);
                 self.bundle = Some(bundle);
             }
             Action::Ask(lane, waiting) => self.ask(lane, waiting),
@@ -143,7 +143,7 @@ impl Model {
             Action::Pass(seconds) => self.now += seconds,
         }
         let known = |svid: &X509Svid| self.bundle.as_ref().is_some_and(|bundle| svid.rests_on(bundle.tainted_keys(), bundle));
-        for identity in self.schedule.held(EntryKnowledge::Synced, None).identities {
+        for identity in self.schedule.held(&NodeView::default()).identities {
             let rests = identity.state.svid().is_some_and(|svid| known(svid));
             assert_eq!(identity.tainted, rests, "{}", identity.entry.id);
         }
@@ -174,7 +174,7 @@ proptest! {
         }
         model.act(Action::Answer(Lane::Background, Some(1)));
         prop_assert_eq!(model.tainted().len(), 0);
-        let held = model.schedule.held(EntryKnowledge::Synced, None);
+        let held = model.schedule.held(&NodeView::default());
         prop_assert!(held.identities.iter().all(|identity| identity.state.svid().is_some()));
     }
 }

@@ -63,7 +63,7 @@ impl Ca {
 }
 
 fn states(schedule: &Schedule) -> Vec<&'static str> {
-    schedule.held(EntryKnowledge::Synced, None).identities.iter().map(|identity| identity.state.as_str()).collect()
+    schedule.held(&NodeView::default()).identities.iter().map(|identity| identity.state.as_str()).collect()
 }
 
 fn ids(orders: &[Order]) -> Vec<&str> {
@@ -149,7 +149,7 @@ fn a_failure_keeps_the_valid_svid_and_backs_off_per_identity() {
     schedule.failed(&orders[0], "the CA is away".to_owned(), None, boot(60), 128);
     schedule.issued(&orders[1], ca.svid(&orders[1], 60), at(60), boot(60), 128);
     assert_eq!(states(&schedule), ["available", "available"]);
-    assert_eq!(schedule.held(EntryKnowledge::Synced, None).identities[0].last_error.as_deref(), Some("the CA is away"));
+    assert_eq!(schedule.held(&NodeView::default()).identities[0].last_error.as_deref(), Some("the CA is away"));
     assert!(schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60)).is_empty());
     let retry = schedule.next_batch(Lane::Background, &NOBODY, at(62), boot(62));
     assert_eq!(ids(&retry), ["e0001"]);
@@ -202,7 +202,7 @@ fn a_removed_entry_loses_its_svid_and_a_late_answer_for_it_is_dropped() {
     let order = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0)).remove(0);
     schedule.set_entries(&BTreeMap::new());
     schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
-    assert!(schedule.held(EntryKnowledge::Synced, None).identities.is_empty());
+    assert!(schedule.held(&NodeView::default()).identities.is_empty());
     // The same ID comes back meaning somebody else.
     schedule.set_entries(&map([changed(1, |entry| entry.spiffe_id = "spiffe://example.org/other".to_owned())]));
     schedule.issued(&order, ca.svid(&order, 0), at(0), boot(0), 0);
@@ -253,7 +253,7 @@ fn readers_see_entries_by_age_then_id() {
     let older = changed(2, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 }));
     let younger = changed(1, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
     let same_age = changed(3, |entry| entry.created_at = Some(prost_types::Timestamp { seconds: 2, nanos: 0 }));
-    let held = schedule([younger, older, same_age]).held(EntryKnowledge::Synced, None);
+    let held = schedule([younger, older, same_age]).held(&NodeView::default());
     let order: Vec<_> = held.identities.iter().map(|identity| identity.entry.id.as_str()).collect();
     assert_eq!(order, ["e0002", "e0001", "e0003"]);
 }
@@ -283,7 +283,7 @@ fn tainted_by(ca: &Ca, keys: &[pki::Sha256Digest], sequence: u64) -> Arc<TrustBu
 }
 
 fn tainted(schedule: &Schedule) -> usize {
-    schedule.held(EntryKnowledge::Synced, None).tainted()
+    schedule.held(&NodeView::default()).tainted()
 }
 
 #[test]
@@ -294,11 +294,11 @@ fn what_rests_on_a_tainted_key_serves_on_and_is_replaced_at_once_by_what_does_no
         old.issue_all(&mut schedule, 0);
         let keys = |count: usize| [key(&old.0), [9; 32]][..count].to_vec();
         let bundle = |count| Arc::new(FakeAuthority::bundle_of(&[&old.0, &new.0], &keys(count), 2));
-        schedule.note_taints(&bundle(0));
+        schedule.note_taints(&bundle(0), None);
         assert_eq!(tainted(&schedule), 0);
         assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
 
-        schedule.note_taints(&bundle(1));
+        schedule.note_taints(&bundle(1), None);
         assert_eq!((tainted(&schedule), states(&schedule)), (2, vec!["available", "available"]));
         let orders = schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1));
         assert_eq!(ids(&orders), ["e0001", "e0002"]);
@@ -307,7 +307,7 @@ fn what_rests_on_a_tainted_key_serves_on_and_is_replaced_at_once_by_what_does_no
         assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available", "available"]));
         assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty(), "the other one waits");
         // A key that nothing rests on makes nothing due, and ends no wait.
-        schedule.note_taints(&bundle(2));
+        schedule.note_taints(&bundle(2), None);
         assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
         let orders = schedule.next_batch(Lane::Background, &NOBODY, at(5), boot(5));
         assert_eq!(ids(&orders), ["e0002"]);
@@ -321,7 +321,7 @@ fn an_answer_that_rests_on_a_tainted_key_itself_is_taken_and_replaced_without_a_
     let (ca, sound) = (Ca::new(), Ca::new());
     let mut schedule = schedule([entry(1)]);
     let orders = schedule.next_batch(Lane::Background, &NOBODY, at(0), boot(0));
-    schedule.note_taints(&tainted_by(&ca, &[ca.0.issuer_key()], 2));
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.issuer_key()], 2), None);
     schedule.issued(&orders[0], ca.svid(&orders[0], 0), at(0), boot(0), 128);
     assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available"]));
     let mut asked = Vec::new();
@@ -352,7 +352,7 @@ fn tainted_ones_go_in_small_batches_whoever_waits_first_and_hold_up_neither_what
     let sound = Ca::new();
     schedule.issued(&order, sound.svid(&order, 0), at(0), boot(0), 128);
     schedule.set_entries(&with(&[late, 901]));
-    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2));
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2), None);
     assert_eq!(tainted(&schedule), 200);
 
     let waiting: BTreeSet<_> = [150, 7].map(|number| entry(number).id.clone()).into();
@@ -377,11 +377,52 @@ fn tainted_ones_go_in_small_batches_whoever_waits_first_and_hold_up_neither_what
 fn one_from_before_a_restart_that_rests_on_a_tainted_key_serves_until_its_successor_is_there() {
     let (ca, entry) = (Ca::new(), entry(1));
     let mut schedule = schedule([Arc::clone(&entry)]);
-    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2));
+    schedule.note_taints(&tainted_by(&ca, &[ca.0.root_key()], 2), None);
     assert!(schedule.restore(&entry.id, ca.0.svid(&entry.spiffe_id, Duration::from_secs(101), at(0))));
     assert_eq!((tainted(&schedule), states(&schedule)), (1, vec!["available"]));
     assert_eq!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).len(), 1);
     // What is withdrawn rests on nothing any more.
     schedule.withdraw_expired(at(500));
     assert_eq!((tainted(&schedule), states(&schedule)), (0, vec!["unavailable"]));
+}
+
+#[test]
+fn a_revoked_identity_is_dropped_with_what_is_under_way_and_fetched_anew_when_it_is_restored() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1)]);
+    ca.issue_all(&mut schedule, 0);
+    assert_eq!(states(&schedule), ["available"]);
+    let under_way = schedule.next_batch(Lane::Background, &NOBODY, at(60), boot(60));
+    assert_eq!(ids(&under_way), ["e0001"]);
+    schedule.set_entries(&map([changed(1, |entry| entry.revoked = true)]));
+    assert_eq!(states(&schedule), ["revoked"]);
+    schedule.issued(&under_way[0], ca.svid(&under_way[0], 60), at(60), boot(60), 0);
+    assert_eq!(states(&schedule), ["revoked"], "what was under way is not taken");
+    assert!(!schedule.restore(&entry(1).id, ca.svid(&under_way[0], 0)), "nor is what was kept from before a start");
+    schedule.retry_now();
+    for lane in [Lane::Waiting, Lane::Background] {
+        assert!(schedule.next_batch(lane, &NOBODY, at(9000), boot(9000)).is_empty(), "nothing is asked for");
+    }
+    assert_eq!(schedule.overdue(at(9000)), Overdue::default());
+    schedule.set_entries(&map([entry(1)]));
+    assert_eq!(states(&schedule), ["initializing"]);
+    ca.issue_all(&mut schedule, 9000);
+    assert_eq!(states(&schedule), ["available"]);
+}
+
+#[test]
+fn a_certificate_on_a_list_is_replaced_at_once_and_serves_until_then() {
+    let ca = Ca::new();
+    let mut schedule = schedule([entry(1), entry(2)]);
+    ca.issue_all(&mut schedule, 0);
+    let held = schedule.held(&NodeView::default()).identities[0].state.svid().cloned().unwrap();
+    let (bundle, sound) = (Arc::new(ca.0.bundle(1)), Arc::new(ca.0.lists(&[], 1, at(0))));
+    schedule.note_taints(&bundle, Some(&sound));
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1)).is_empty());
+    let lists = Arc::new(ca.0.lists(&[&held], 2, at(0)));
+    schedule.note_taints(&bundle, Some(&lists));
+    let orders = schedule.next_batch(Lane::Background, &NOBODY, at(1), boot(1));
+    assert_eq!((ids(&orders), states(&schedule)), (vec!["e0001"], vec!["available", "available"]));
+    schedule.issued(&orders[0], ca.svid(&orders[0], 1), at(1), boot(1), 0);
+    assert!(schedule.next_batch(Lane::Background, &NOBODY, at(2), boot(2)).is_empty(), "the new one has another serial");
 }

@@ -120,7 +120,8 @@ impl Bed {
         };
         let bundle = Some(Arc::new(issuer.authority.bundle(1)));
         let node = Some(NodeName::parse("n1").unwrap());
-        let view = watch::Sender::new(Arc::new(NodeView { node, knowledge: EntryKnowledge::Synced, entries, bundle }));
+        let view =
+            watch::Sender::new(Arc::new(NodeView { node, knowledge: EntryKnowledge::Synced, entries, bundle, revocation: None }));
         let channel = watch::Sender::new(None);
         let secrets = Arc::new(CallerSecrets::default());
         let worker = IdentityWorker::new(

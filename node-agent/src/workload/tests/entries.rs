@@ -23,6 +23,7 @@ fn entry(id: &str, created_at: u64, wanted: &[&str]) -> Entry {
         hint: String::new(),
         expires_at: None,
         alias: None,
+        revoked: false,
         created_at: Timestamp::from_unix_seconds(created_at),
     }
 }

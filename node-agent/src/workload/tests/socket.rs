@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
 use proto::envoy::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use proto::envoy::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
-use runtime::clock::SystemClock;
+use runtime::clock::{Clock, SystemClock};
 use runtime::shutdown::{self, ShutdownTrigger};
 use sds::{BearerRefusal, BearerToken, SdsMetrics, SdsProgress, SdsService, SecretSource, SecretState, ValidationContextKind};
 use tokio::net::UnixStream;
@@ -48,6 +49,14 @@ impl FakeSource {
 
     fn forget_all(&self) {
         self.states.lock().unwrap().clear();
+    }
+}
+
+impl FakeSource {
+    /// Whether the last caller was attested with the content of its executable.
+    fn hashed(&self) -> bool {
+        let caller = self.last_caller.lock().unwrap().clone().unwrap();
+        caller.selectors.iter().any(|selector| selector.is(identity::SelectorKind::Sha256))
     }
 }
 
@@ -97,6 +106,10 @@ impl Host {
     }
 
     pub(super) fn start_with(limits: WorkloadLimits) -> Self {
+        Self::start_hashing(limits, ExecutableHashes::new(SystemClock::shared()))
+    }
+
+    fn start_hashing(limits: WorkloadLimits, hashes: ExecutableHashes) -> Self {
         let authority = FakeAuthority::new(SystemClock::shared().now().into());
         let state = state(&authority, &["web"]);
         let of_tokens = Arc::new(self::state(&authority, &["token"]));
@@ -113,7 +126,7 @@ impl Host {
         let routes = tonic::service::Routes::new(service.into_server());
         let workload_metrics = WorkloadMetrics::register(&mut metrics);
         let (wanted, demand) = watch::channel(false);
-        let executables = ExecutableDemand::new(Arc::new(ExecutableHashes::new(SystemClock::shared())), demand);
+        let executables = ExecutableDemand::new(Arc::new(hashes), demand);
         #[expect(clippy::disallowed_methods, reason = "a test owns its task")]
         let task = tokio::spawn(server.run(routes, workload_metrics, executables, SystemClock::shared(), listener));
         Self { authority, source, socket, progress, metrics, shutdown, wanted, task, _directory: directory }
@@ -195,6 +208,20 @@ impl Stream {
         self.requests.send(acknowledgement).unwrap();
         let secrets = response.resources.iter().map(|any| Secret::decode(any.value.as_slice()).unwrap());
         Ok(secrets.map(|secret| (secret.name, matches!(secret.r#type, Some(Type::TlsCertificate(_))))).collect())
+    }
+
+    /// Connects until the executable was read in time, each time as the agent ends the connection.
+    async fn attested_whole(host: &Host) -> Self {
+        for _ in 0..10 {
+            let mut stream = Self::open(&channel(&host.socket).await, &["default"]).await.unwrap();
+            stream.next().await.unwrap();
+            if host.source.hashed() {
+                return stream;
+            }
+            let ended = tokio::time::timeout(Duration::from_secs(30), stream.responses.message()).await;
+            assert!(ended.expect("the agent ends the connection").is_err());
+        }
+        panic!("the executable of this test was never read in time");
     }
 
     async fn silent(&mut self) {
@@ -281,26 +308,56 @@ async fn a_connection_ends_with_its_process_even_when_another_holds_the_socket()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_demand_for_hashes_ends_connections_made_without_and_no_others() {
     let host = Host::start();
-    let hashed = || {
-        let caller = host.source.last_caller.lock().unwrap().clone().unwrap();
-        caller.selectors.iter().any(|selector| selector.is(identity::SelectorKind::Sha256))
-    };
     let before = channel(&host.socket).await;
     let mut stream = Stream::open(&before, &["default"]).await.unwrap();
     stream.next().await.unwrap();
-    assert!(!hashed());
+    assert!(!host.source.hashed());
     host.wanted.send_replace(true);
     assert!(stream.next().await.is_err(), "the connection is ended");
-    let after = channel(&host.socket).await;
-    let mut stream = Stream::open(&after, &["default"]).await.unwrap();
-    stream.next().await.unwrap();
-    assert!(hashed());
+    let mut stream = Stream::attested_whole(&host).await;
     for wanted in [false, true] {
         host.wanted.send_replace(wanted);
         stream.silent().await;
     }
     host.source.push(state(&host.authority, &["web", "api"]));
     assert!(stream.next().await.is_ok(), "a connection attested whole goes on");
+}
+
+/// By its clock each read of a file takes longer than it may, until it is told otherwise.
+struct SlowReads(AtomicBool);
+
+impl Clock for SlowReads {
+    fn now(&self) -> SystemTime {
+        SystemClock::shared().now()
+    }
+
+    fn boottime(&self) -> Duration {
+        static READS: AtomicU32 = AtomicU32::new(0);
+        let reads = if self.0.load(Ordering::SeqCst) { READS.fetch_add(1, Ordering::SeqCst) } else { 0 };
+        Duration::from_secs(3600) * reads
+    }
+}
+
+/// A node is slow when it starts, which is when everybody connects; and a proxy has one connection, for as long as it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_could_not_be_attested_whole_is_served_what_is_its_own_and_made_to_come_back() {
+    let slow = Arc::new(SlowReads(AtomicBool::new(true)));
+    let clock: Arc<dyn Clock> = Arc::<SlowReads>::clone(&slow);
+    let host = Host::start_hashing(WorkloadLimits::default(), ExecutableHashes::new(clock));
+    host.wanted.send_replace(true);
+    let first = channel(&host.socket).await;
+    let mut stream = Stream::open(&first, &["default"]).await.unwrap();
+    stream.next().await.unwrap();
+    assert!(!host.source.hashed());
+    let unreadable = host.source.last_caller.lock().unwrap().clone().unwrap().unreadable;
+    assert!(unreadable.iter().any(|absent| absent.passing && absent.why.contains("longer than")), "{unreadable:?}");
+    slow.0.store(false, Ordering::SeqCst);
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.responses.message()).await;
+    assert!(ended.expect("the agent ends the connection").is_err());
+    let mut stream = Stream::open(&channel(&host.socket).await, &["default"]).await.unwrap();
+    stream.next().await.unwrap();
+    assert!(host.source.hashed());
+    stream.silent().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

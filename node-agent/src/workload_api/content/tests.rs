@@ -12,7 +12,8 @@ fn authority() -> FakeAuthority {
 }
 
 fn state(authority: &FakeAuthority, identities: Vec<HeldIdentity>) -> CallerState {
-    CallerState { knowledge: EntryKnowledge::Synced, identities, undecided: None, bundle: Some(Arc::new(authority.bundle(1))) }
+    let bundle = Some(Arc::new(authority.bundle(1)));
+    CallerState { knowledge: EntryKnowledge::Synced, identities, bundle, ..CallerState::default() }
 }
 
 fn x509(state: &CallerState) -> Found<X509Svids> {

@@ -1,5 +1,7 @@
+use std::cell::RefCell;
+
 use futures_util::{FutureExt, StreamExt};
-use pki::Timestamp;
+use pki::{RevocationSet, Timestamp};
 use proto::workload::X509svidResponse;
 use tonic::Code;
 
@@ -7,11 +9,11 @@ use super::*;
 use crate::ca_client::view::EntryKnowledge;
 use crate::fakes::FakeAuthority;
 use crate::fakes::caller::own_caller;
-use crate::fakes::held::{available, entry, facts, missing};
+use crate::fakes::held::{available, entry, facts, missing, revoked};
 use crate::identities::{Held, HeldIdentity};
 use crate::secrets::{CallerSecrets, Facts};
 use crate::workload::Unreadable;
-use crate::workload_api::content::X509Svids;
+use crate::workload_api::content::{X509Bundles, X509Svids};
 use crate::workload_api::open_streams::OpenStreams;
 
 const UID: &[&str] = &["unix:uid:1"];
@@ -19,18 +21,20 @@ const UID: &[&str] = &["unix:uid:1"];
 struct Bed {
     authority: FakeAuthority,
     secrets: CallerSecrets,
+    revocation: RefCell<Option<Arc<RevocationSet>>>,
 }
 
 impl Bed {
     fn new() -> Self {
         let authority = FakeAuthority::new(Timestamp::from_unix_seconds(1_800_000_000));
-        Self { authority, secrets: CallerSecrets::default() }
+        Self { authority, secrets: CallerSecrets::default(), revocation: RefCell::default() }
     }
 
     fn publish(&self, identities: Vec<HeldIdentity>) {
         self.secrets.publish(Held {
             knowledge: EntryKnowledge::Synced,
             bundle: Some(Arc::new(self.authority.bundle(1))),
+            revocation: self.revocation.borrow().clone(),
             identities,
         });
     }
@@ -203,4 +207,49 @@ async fn a_stream_is_behind_until_the_message_with_the_newest_was_handed_out_or_
     assert_eq!((now(&mut read), streams.progress()), (None, (1, 1)));
     assert_eq!(next(&mut read).await, Err(Code::Unavailable));
     assert_eq!(streams.progress(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_identity_is_denied_at_once_and_comes_back_when_it_is_restored() {
+    let bed = Bed::new();
+    let (a, b) = (bed.held("a", 1), bed.held("b", 2));
+    bed.publish(vec![a.clone(), b.clone()]);
+    let mut stream = bed.stream();
+    assert_eq!(now(&mut stream), Some(ids(&["a", "b"])));
+    bed.publish(vec![revoked(entry("a", UID, 1, "")), b]);
+    assert_eq!(now(&mut stream), Some(ids(&["b"])), "the other one is not touched");
+    bed.publish(vec![revoked(entry("a", UID, 1, "")), revoked(entry("b", UID, 2, ""))]);
+    let status = stream.next().now_or_never().unwrap().unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("spiffe://example.org/a is revoked"), "{status}");
+    assert!(stream.next().await.is_none(), "the denial ends the stream");
+    assert_eq!(now(&mut bed.stream()), Some(Err(Code::PermissionDenied)));
+    bed.publish(vec![a]);
+    assert_eq!(now(&mut bed.stream()), Some(ids(&["a"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_revocation_lists_are_a_message_with_them_and_the_same_again_are_none() {
+    let bed = Bed::new();
+    let at = Timestamp::from_unix_seconds(1_800_000_000);
+    let a = bed.held("a", 1);
+    bed.publish(vec![a.clone()]);
+    let mut stream = bed.stream();
+    let lists = |next: Option<Option<Result<X509svidResponse, Status>>>| next.map(|next| next.unwrap().unwrap().crl);
+    assert_eq!(lists(stream.next().now_or_never()), Some(Vec::new()));
+    for sequence in [1, 2] {
+        let set = bed.authority.lists(&[a.state.svid().unwrap()], sequence, at);
+        let expected: Vec<_> = set.lists().iter().map(|list| list.der().to_vec()).collect();
+        *bed.revocation.borrow_mut() = Some(Arc::new(set.clone()));
+        bed.publish(vec![a.clone()]);
+        assert_eq!(lists(stream.next().now_or_never()), Some(expected.clone()));
+        let states = bed.secrets.states_of(facts(UID), || true);
+        let open = OpenStreams::default().take(&own_caller()).unwrap();
+        let mut bundles = follow::<X509Bundles>(states, own_caller(), Call::X509Bundles, WorkloadApiMetrics::default(), open);
+        assert_eq!(bundles.next().await.unwrap().unwrap().crl, expected);
+        *bed.revocation.borrow_mut() = Some(Arc::new(set));
+        bed.publish(vec![a.clone()]);
+        assert_eq!(lists(stream.next().now_or_never()), None, "the same lists are no news");
+        assert!(bundles.next().now_or_never().is_none());
+    }
 }

@@ -5,7 +5,7 @@ use tonic::Code;
 use super::*;
 use crate::ca_client::view::EntryKnowledge;
 use crate::fakes::caller::own_caller;
-use crate::fakes::held::{entry, missing};
+use crate::fakes::held::{entry, missing, revoked};
 use crate::fakes::jwt::{FakeJwtIssuer, SharedJwtIssuer};
 use crate::identities::Held;
 use crate::workload_api::metrics::WorkloadApiMetrics;
@@ -30,13 +30,19 @@ impl Bed {
 
     /// The caller's own entries, and one of somebody else.
     fn publish(&self, own: &[(&str, &str)]) {
+        self.publish_revoking(own, &[]);
+    }
+
+    /// The same, with the identities of some of them revoked.
+    fn publish_revoking(&self, own: &[(&str, &str)], gone: &[&str]) {
         let uid = format!("unix:uid:{}", self.caller.uid);
         let mut age = 0;
         let mut identities: Vec<_> = own
             .iter()
             .map(|(id, hint)| {
                 age += 1;
-                missing(entry(id, &[&uid], age, hint), None)
+                let entry = entry(id, &[&uid], age, hint);
+                if gone.contains(id) { revoked(entry) } else { missing(entry, None) }
             })
             .collect();
         identities.push(missing(entry("foreign", &["unix:path:/nowhere"], 9, ""), None));
@@ -44,6 +50,7 @@ impl Bed {
             knowledge: EntryKnowledge::Synced,
             bundle: Some(Arc::new(self.issuer.authority.bundle(1))),
             identities,
+            ..Held::default()
         });
     }
 
@@ -153,4 +160,41 @@ async fn a_token_that_does_not_hold_is_invalid_and_the_reason_is_told() {
     bed.issuer.clock.advance(std::time::Duration::from_secs(300));
     let ended = bed.validate("mail", &token).unwrap_err();
     assert!(ended.code() == Code::InvalidArgument && ended.message().contains("expired"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_revoked_identity_has_no_token_and_the_others_keep_theirs() {
+    let bed = Bed::new();
+    let own = [("a", ""), ("b", "")];
+    bed.publish(&own);
+    let kept = bed.fetch(&["mail"], "spiffe://example.org/a").await.unwrap();
+    assert_eq!((kept.len(), bed.issuer.calls()), (1, 1));
+    bed.publish_revoking(&own, &["a"]);
+    let status = bed.fetch(&["mail"], "spiffe://example.org/a").await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("revoked"), "{status}");
+    let rest = bed.fetch(&["mail"], "").await.unwrap();
+    assert_eq!(rest.iter().map(|svid| svid.spiffe_id.as_str()).collect::<Vec<_>>(), ["spiffe://example.org/b"]);
+    bed.publish_revoking(&own, &["a", "b"]);
+    assert_eq!(code(bed.fetch(&["mail"], "").await), Some(Code::PermissionDenied));
+    assert_eq!(code(bed.validate("mail", &kept[0].svid)), Some(Code::PermissionDenied));
+    bed.publish(&own);
+    assert_eq!(code(bed.fetch(&["mail"], "").await), None);
+}
+
+#[tokio::test]
+async fn an_identity_that_is_revoked_while_its_token_is_fetched_gets_none() {
+    let bed = Bed::new();
+    bed.publish(&[("a", "")]);
+    bed.issuer.permits.forget_permits(1000);
+    let fetch = bed.fetch(&["mail"], "");
+    let revoke = async {
+        while bed.issuer.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        bed.publish_revoking(&[("a", "")], &["a"]);
+        bed.issuer.permits.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(fetch, revoke);
+    assert_eq!(code(answer), Some(Code::PermissionDenied));
 }

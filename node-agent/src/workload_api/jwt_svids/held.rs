@@ -1,6 +1,6 @@
 //! The tokens at hand, bounded. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use pki::{AudienceSet, JWT_CLOCK_SKEW, JwtSvid, Timestamp, TrustBundle};
@@ -74,6 +74,11 @@ impl HeldTokens {
         {
             drop_least_used(most);
         }
+    }
+
+    /// Drops the tokens of all other entries.
+    pub(super) fn keep_only(&mut self, granting: &BTreeSet<&EntryId>) {
+        self.of_entries.retain(|entry, _| granting.contains(entry));
     }
 
     pub(super) fn len(&self) -> usize {

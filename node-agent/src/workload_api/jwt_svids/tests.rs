@@ -1,6 +1,7 @@
 use super::*;
+use crate::ca_client::view::EntryKnowledge;
 use crate::fakes::FakeAuthority;
-use crate::fakes::held::entry;
+use crate::fakes::held::{entry, missing, revoked};
 use crate::fakes::jwt::{FakeJwtIssuer, SharedJwtIssuer};
 
 struct Bed {
@@ -173,4 +174,32 @@ async fn a_token_under_a_tainted_key_is_given_to_nobody_any_more() {
     bed.issuer.away();
     assert!(bed.get("a", "mail").await.is_err(), "nor while the CA is away");
     assert!(second.rests_on(bed.bundle.tainted_keys(), &bed.bundle), "this CA signs with it still");
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_revoked_identity_are_dropped_and_no_others() {
+    let bed = Bed::new(100);
+    for (id, audience) in [("a", "mail"), ("a", "db"), ("b", "mail")] {
+        bed.get(id, audience).await.unwrap();
+    }
+    let (trigger, shutdown) = runtime::shutdown::channel();
+    let (held, changes) = watch::channel(Arc::new(Held::default()));
+    let following = bed.svids.clone().follow(changes, shutdown);
+    let play = async {
+        let publish = |knowledge, identities| held.send_replace(Arc::new(Held { knowledge, identities, ..Held::default() }));
+        let entry = |id: &str| entry(id, &["unix:uid:1"], 1, "");
+        publish(EntryKnowledge::None, Vec::new());
+        tokio::task::yield_now().await;
+        assert_eq!(bed.svids.held(), 3, "entries that are not known take nothing away");
+        publish(EntryKnowledge::Synced, vec![revoked(entry("a")), missing(entry("b"), None)]);
+        while bed.svids.held() != 1 {
+            tokio::task::yield_now().await;
+        }
+        let calls = bed.issuer.calls();
+        bed.get("b", "mail").await.unwrap();
+        assert_eq!(bed.issuer.calls(), calls, "the other one is kept");
+        trigger.fire();
+    };
+    let (ended, ()) = tokio::join!(following, play);
+    ended.unwrap();
 }
