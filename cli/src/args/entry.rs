@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId};
 use pki::Timestamp;
 
-use super::{AgentSocketArgs, CaSocketArgs, span};
+use super::{AgentSocketArgs, CaSocketArgs, ReasonArg, span};
 
 /// `entry ...`
 #[derive(Debug, Subcommand)]
@@ -24,9 +24,9 @@ pub(crate) enum EntryVerb {
     /// Change an entry; what is not named stays as it is
     #[command(after_help = UPDATE_HELP)]
     Update(UpdateEntryArgs),
-    /// Delete an entry; its certificates are renewed no more, and run out by themselves
+    /// Delete an entry; its certificates are renewed no more, and run out by themselves unless they are revoked with it
     #[command(after_help = DELETE_HELP)]
-    Delete(EntryIdArgs),
+    Delete(DeleteEntryArgs),
     /// Make the entries of a scope those of a document
     #[command(after_help = APPLY_HELP)]
     Apply(ApplyArgs),
@@ -126,6 +126,21 @@ pub(crate) enum TtlChange {
     To(Duration),
     /// The CA's default.
     Default,
+}
+
+/// `entry delete`
+#[derive(Args, Debug)]
+pub(crate) struct DeleteEntryArgs {
+    /// Its id
+    pub(crate) id: String,
+    /// Revoke what was issued for it; the identity may be had by another entry
+    #[arg(long)]
+    pub(crate) revoke: bool,
+    /// Why, for whoever reads the revocation list
+    #[arg(long, value_enum, requires = "revoke")]
+    pub(crate) reason: Option<ReasonArg>,
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
 }
 
 /// `entry list`, `entry export`
@@ -252,10 +267,11 @@ Examples:
 SPIFFE ID and node stay: another of those is another entry.";
 
 const DELETE_HELP: &str = "\
-Example:
+Examples:
   signet entry delete 8f14e45fceea167a5a36dedd4bea2543
+  signet entry delete 8f14e45fceea167a5a36dedd4bea2543 --revoke --reason cessation-of-operation
 
-Deleting stops renewal only. The answer says until when certificates that were issued stay valid: whoever holds one keeps it
+Without --revoke deleting stops renewal only. The answer says until when certificates that were issued stay valid: whoever holds one keeps it
 until then.";
 
 const APPLY_HELP: &str = "\

@@ -8,6 +8,7 @@ mod bundle;
 mod dev;
 mod entry;
 mod envoy;
+mod revocation;
 mod services;
 mod svid;
 
@@ -28,10 +29,11 @@ pub(crate) use authority::{
 pub(crate) use bundle::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
 pub(crate) use entry::{
-    ApplyArgs, CreateEntryArgs, End, EndChange, EntryIdArgs, EntryVerb, ExplainArgs, ListEntriesArgs, TtlChange, UpdateEntryArgs,
-    time,
+    ApplyArgs, CreateEntryArgs, DeleteEntryArgs, End, EndChange, EntryIdArgs, EntryVerb, ExplainArgs, ListEntriesArgs, TtlChange,
+    UpdateEntryArgs, time,
 };
 pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
+pub(crate) use revocation::{ReasonArg, RevocationVerb, RevokeArgs, UnrevokeArgs};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 
 pub(crate) use svid::{FetchJwtArgs, FetchVerb, FetchX509Args, InspectArgs, SvidVerb, VerifyArgs, WatchArgs, WorkloadSocketArgs};
@@ -129,6 +131,15 @@ pub(crate) enum Command {
     /// Rehearse: replace what the CA signs with, watched from start to end
     #[command(subcommand, after_help = authority::DRILL_HELP)]
     Drill(DrillVerb),
+    /// Call certificates back before their end: one, or all of an identity or a node, which then gets none
+    #[command(after_help = revocation::REVOKE_HELP)]
+    Revoke(RevokeArgs),
+    /// Let an identity or a node have certificates again
+    #[command(after_help = revocation::UNREVOKE_HELP)]
+    Unrevoke(UnrevokeArgs),
+    /// What is revoked, and the lists that say so
+    #[command(subcommand, after_help = revocation::REVOCATION_HELP)]
+    Revocation(RevocationVerb),
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),

@@ -179,3 +179,22 @@ fn authorities_are_named_as_they_are_shown_and_drills_do_one_thing() {
         assert_eq!(refused(&format!("signet drill root {both}")), ErrorKind::ArgumentConflict, "{both}");
     }
 }
+
+#[test]
+fn a_revocation_names_one_thing_and_a_reason_goes_with_it() {
+    for what in ["--serial 01ab", "--spiffe-id spiffe://t/web", "--node n1", "--entry e1"] {
+        parsed(&format!("signet revoke {what} --reason key-compromise --dry-run"));
+    }
+    assert_eq!(refused("signet revoke"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("signet revoke --reason superseded"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("signet revoke --node n1 --spiffe-id spiffe://t/web"), ErrorKind::ArgumentConflict);
+    for bad in ["--serial xyz", "--spiffe-id web", "--node a/b"] {
+        assert_eq!(refused(&format!("signet revoke {bad}")), ErrorKind::ValueValidation, "{bad}");
+    }
+    assert_eq!(refused("signet revoke --node n1 --reason because"), ErrorKind::InvalidValue);
+    // What is revoked stays so: there is no way back for a serial number.
+    assert_eq!(refused("signet unrevoke --serial 01ab"), ErrorKind::UnknownArgument);
+    assert_eq!(refused("signet unrevoke"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("signet entry delete e1 --reason superseded"), ErrorKind::MissingRequiredArgument);
+    parsed("signet entry delete e1 --revoke --reason superseded");
+}

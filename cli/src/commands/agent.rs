@@ -6,7 +6,9 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use node_agent::RunError;
 use node_agent::config::{AgentConfig, AgentOverrides};
-use proto::v1::{AgentStatusRequest, AgentStatusResponse, AuditCheckpoint, FileSetStatus, IdentityStatus};
+use proto::v1::{
+    AgentStatusRequest, AgentStatusResponse, AuditCheckpoint, FileSetStatus, HeldRevocation, HeldRevocationList, IdentityStatus,
+};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
 use runtime::{shutdown, telemetry};
@@ -175,6 +177,7 @@ fn screen(status: &AgentStatusResponse) -> Answer {
         ("provider", status.provider.clone()),
         ("cannot give", or_dash(&status.absent.join(", "))),
         ("audit checkpoint", status.audit_checkpoint.as_ref().map_or_else(|| "-".to_owned(), checkpoint_text)),
+        ("revocation lists", status.revocation.as_ref().map_or_else(|| "none".to_owned(), revocation_text)),
         ("build", status.build.clone()),
     ];
     let rows = status.identities.iter().map(row).collect();
@@ -186,12 +189,51 @@ fn screen(status: &AgentStatusResponse) -> Answer {
         .with_text(&warnings.join("\n"))
         .with_text(Answer::facts(facts, Value::Null).as_text())
         .with_text(identities.as_text());
+    let lists = status.revocation.as_ref().map_or(&[][..], |revocation| &revocation.lists);
+    let answer = if lists.is_empty() {
+        answer
+    } else {
+        let rows = lists.iter().map(revocation_row).collect();
+        let columns = ["revocation list of", "number", "next update", "revoked", "state"];
+        answer.with_text(Answer::table(&columns, rows, "", Value::Null).as_text())
+    };
     if status.file_sets.is_empty() {
         return answer;
     }
     let rows = status.file_sets.iter().map(file_set_row).collect();
     let columns = ["files", "identity", "directory", "state", "expires", "serial", "trouble"];
     answer.with_text(Answer::table(&columns, rows, "", Value::Null).as_text())
+}
+
+fn revocation_text(revocation: &HeldRevocation) -> String {
+    let complete = if revocation.complete { "complete" } else { "not complete: verifiers of whole chains are given none" };
+    format!("sequence {}, {complete}", revocation.sequence)
+}
+
+fn revocation_row(list: &HeldRevocationList) -> Vec<String> {
+    vec![
+        list.issuer.clone(),
+        list.number.clone(),
+        time_text(list.next_update.as_ref()),
+        list.revoked.to_string(),
+        if list.current { "current" } else { "not current" }.to_owned(),
+    ]
+}
+
+fn revocation_json(revocation: &HeldRevocation) -> Value {
+    let list = |list: &HeldRevocationList| {
+        json!({
+            "issuer": list.issuer,
+            "issuer_key": list.issuer_key,
+            "number": list.number,
+            "this_update": time_json(list.this_update.as_ref()),
+            "next_update": time_json(list.next_update.as_ref()),
+            "revoked": list.revoked,
+            "current": list.current,
+        })
+    };
+    let lists: Vec<_> = revocation.lists.iter().map(list).collect();
+    json!({ "sequence": revocation.sequence, "complete": revocation.complete, "lists": lists })
 }
 
 fn file_set_row(set: &FileSetStatus) -> Vec<String> {
@@ -261,6 +303,7 @@ fn status_json(status: &AgentStatusResponse) -> Value {
         "svid_cache": status.svid_cache,
         "audit_checkpoint": status.audit_checkpoint.as_ref().map(checkpoint_json),
         "refused_checkpoint": refused_json(status),
+        "revocation": status.revocation.as_ref().map(revocation_json),
         "provider": status.provider,
         "absent": status.absent,
         "identities": identities,

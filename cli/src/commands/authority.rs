@@ -177,6 +177,7 @@ fn authority_json(authority: &v1::Authority) -> Value {
         "leaves_held": authority.leaves_held,
         "leaves_unexpired": authority.leaves_unexpired,
         "last_leaf_ends": time_json(authority.last_leaf_ends.as_ref()),
+        "first_workload_leaf_ends": time_json(authority.first_workload_leaf_ends.as_ref()),
         "next_action": authority.next_action,
     })
 }

@@ -11,6 +11,7 @@ mod entry;
 mod envoy;
 mod node;
 mod node_alias;
+mod revocation;
 mod service;
 mod status;
 mod svid;
@@ -36,6 +37,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Audit(verb) => audit::run(verb, format).await,
         Command::Authority(verb) => authority::run(verb, format).await,
         Command::Drill(verb) => drill::run(verb, format).await,
+        Command::Revoke(args) => revocation::revoke(args, format).await,
+        Command::Unrevoke(args) => revocation::unrevoke(args, format).await,
+        Command::Revocation(verb) => revocation::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
         Command::Svid(verb) => svid::run(verb, format).await,
         Command::Bundle(verb) => bundle::run(verb, format).await,

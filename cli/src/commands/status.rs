@@ -6,7 +6,7 @@ use proto::v1::{AuditCheckpoint, Authorities, CertificateStatus, ShowAuthorities
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{authority, drill};
+use super::{authority, drill, revocation};
 use crate::admin_client::{authority_admin, ca_admin, request};
 use crate::failure::Failure;
 use crate::output::{Answer, Tone, or_dash, printable, time_json, time_text, toned};
@@ -39,6 +39,7 @@ fn screen(status: &StatusResponse, authorities: Option<&Authorities>) -> Answer 
         ("nodes", format!("{} attested, {} connected", status.nodes_attested, status.nodes_connected)),
         ("entries", status.entries.to_string()),
         ("certificates issued", status.certificates_issued.to_string()),
+        ("revocation", status.revocation.as_ref().map_or_else(|| "-".to_owned(), revocation::line)),
     ];
     let rows = status.certificates.iter().map(row).collect();
     let columns = ["certificate", "subject", "not before", "not after", "serial"];
@@ -106,6 +107,7 @@ fn status_json(status: &StatusResponse, authorities: Option<&Authorities>) -> Va
         "entries": status.entries,
         "certificates_issued": status.certificates_issued,
         "address": status.address,
+        "revocation": status.revocation.as_ref().map(revocation::status_json),
         "authorities": authorities.map(|told| authority::list_json(&told.authorities)),
         "rotations": authorities.map(|told| told.rotations.iter().map(drill::report_json).collect::<Vec<_>>()),
     })

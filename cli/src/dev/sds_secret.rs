@@ -1,6 +1,7 @@
 //! Secrets as Envoy's SDS carries them, decoded into domain types. Pure.
 
 use identity::TrustDomain;
+use pki::crl::certificates_beside_crls;
 use pki::{BundleError, CertificateError, KeyError, PrivateKey, SvidError, Timestamp, TrustBundle, X509Svid};
 use prost::Message;
 use proto::envoy::envoy::config::core::v3::DataSource;
@@ -33,8 +34,8 @@ pub(super) enum SecretError {
     /// The validation context says nothing of our trust domain.
     #[error("the validation context says nothing of trust domain {trust_domain}")]
     OtherTrustDomains { trust_domain: TrustDomain },
-    #[error("the certificate chain: {0}")]
-    Chain(#[from] CertificateError),
+    #[error("a certificate: {0}")]
+    Certificate(#[from] CertificateError),
     #[error("the private key: {0}")]
     Key(#[from] KeyError),
     #[error("the certificate and its key: {0}")]
@@ -89,7 +90,8 @@ fn bundle(
             inline(name, "trust_bundle", ours.trust_bundle.as_ref())?.to_vec()
         }
     };
-    Ok(TrustBundle::from_pem(trust_domain.clone(), &pem, sequence)?)
+    // Revocation lists beside them are for verifiers of whole chains, as Envoy is; the TLS of these programs looks at none.
+    Ok(TrustBundle::new(trust_domain.clone(), certificates_beside_crls(&pem)?, sequence)?)
 }
 
 /// Only inline bytes: a file name or a variable would let the sender choose what is read here.

@@ -29,6 +29,8 @@ fn outlook(nodes: &[NodeRecord], sequence: u64, authorities: &Authorities, now: 
     attested.sort_by_key(|node| (seconds(node.svid_expires_at.as_ref()), node.node.clone()));
     let first = attested.first().copied();
     let last_leaf = authorities.authorities.iter().filter_map(|one| one.last_leaf_ends.as_ref()).max_by_key(|time| time.seconds);
+    let first_leaf =
+        authorities.authorities.iter().filter_map(|one| one.first_workload_leaf_ends.as_ref()).min_by_key(|time| time.seconds);
     let end_of = |kind: AuthorityKind| {
         let active = authorities.authorities.iter().find(|one| one.kind() == kind && one.slot == "active");
         active.and_then(|one| one.not_after.as_ref())
@@ -39,6 +41,7 @@ fn outlook(nodes: &[NodeRecord], sequence: u64, authorities: &Authorities, now: 
         None => "no node is attested".to_owned(),
     };
     let facts = facts_text([
+        ("first workload certificate ends", told(first_leaf, now)),
         ("first agent SVID ends", first_text),
         ("last certificate ends", told(last_leaf, now)),
         ("issuing CA ends", told(issuer, now)),
@@ -53,6 +56,7 @@ fn outlook(nodes: &[NodeRecord], sequence: u64, authorities: &Authorities, now: 
     let json = json!({
         "now": now.to_string(),
         "first_agent_svid_ends": time_json(first.and_then(|node| node.svid_expires_at.as_ref())),
+        "first_workload_certificate_ends": time_json(first_leaf),
         "last_certificate_ends": time_json(last_leaf),
         "issuer_ends": time_json(issuer),
         "root_ends": time_json(root),
@@ -114,12 +118,13 @@ mod tests {
         }
     }
 
-    fn authority(kind: AuthorityKind, slot: &str, not_after: i64, last_leaf: i64) -> proto::v1::Authority {
+    fn authority(kind: AuthorityKind, slot: &str, not_after: i64, leaves: [i64; 2]) -> proto::v1::Authority {
         proto::v1::Authority {
             kind: kind.into(),
             slot: slot.to_owned(),
             not_after: time(not_after),
-            last_leaf_ends: time(last_leaf),
+            first_workload_leaf_ends: time(leaves[0]),
+            last_leaf_ends: time(leaves[1]),
             ..proto::v1::Authority::default()
         }
     }
@@ -130,15 +135,16 @@ mod tests {
         let nodes = [banned, node("n2", 9_000, 4), node("n1", 5_000, 3)];
         let authorities = Authorities {
             authorities: vec![
-                authority(AuthorityKind::Root, "active", 90_000, 7_000),
-                authority(AuthorityKind::Issuer, "active", 80_000, 7_000),
-                authority(AuthorityKind::Issuer, "old", 20_000, 8_000),
+                authority(AuthorityKind::Root, "active", 90_000, [4_000, 7_000]),
+                authority(AuthorityKind::Issuer, "active", 80_000, [4_000, 7_000]),
+                authority(AuthorityKind::Issuer, "old", 20_000, [3_000, 8_000]),
             ],
             ..Authorities::default()
         };
         let answer = outlook(&nodes, 4, &authorities, Timestamp::from_unix_seconds(1_000));
         let json = answer.as_json();
         assert_eq!(json["first_agent_svid_ends"], "1970-01-01T01:23:20Z", "n1, and not one that is banned");
+        assert_eq!(json["first_workload_certificate_ends"], "1970-01-01T00:50:00Z", "of an old issuing CA too");
         assert_eq!(json["last_certificate_ends"], "1970-01-01T02:13:20Z", "of an old issuing CA too");
         assert_eq!(json["issuer_ends"], "1970-01-01T22:13:20Z", "the active one");
         assert_eq!((&json["nodes"][0]["node"], &json["nodes"][0]["bundle_is_newest"]), (&json!("n1"), &json!(false)));

@@ -92,6 +92,33 @@ pub(super) fn elapsed(report: &RotationReport) -> Duration {
     Duration::from_secs(u64::try_from(seconds(&report.at).saturating_sub(seconds(&report.started_at))).unwrap_or(0))
 }
 
+/// How long each phase took that is over, or goes on; `None` where nobody knows when it ended or began.
+fn spans(report: &RotationReport) -> Vec<(&'static str, Option<Duration>)> {
+    let began = |phase: &str| {
+        let known = report.phases.iter().find(|known| known.phase == phase);
+        known.and_then(|known| known.began_at.as_ref()).map(|time| time.seconds)
+    };
+    // Of one that was undone the phases are not gone through in order: the last one is the one it ended in.
+    let last = PHASES.iter().rposition(|phase| began(phase).is_some()).unwrap_or_default();
+    let end = |place: usize| match PHASES.get(place + 1) {
+        Some(next) if place < last => began(next),
+        _ => report.at.as_ref().map(|time| time.seconds),
+    };
+    let span = |place: usize, phase: &str| {
+        let seconds = end(place)?.checked_sub(began(phase)?)?;
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    };
+    PHASES.iter().enumerate().take(last + 1).map(|(place, phase)| (*phase, span(place, phase))).collect()
+}
+
+fn spans_text(report: &RotationReport) -> String {
+    let told = |(phase, span): (&str, Option<Duration>)| match span {
+        Some(span) => format!("{phase} {}", humantime::format_duration(span)),
+        None => format!("{phase} unknown (the CA was restarted)"),
+    };
+    spans(report).into_iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
 /// All of it in one line, for those who keep what they are told.
 pub(crate) fn line(report: &RotationReport) -> String {
     let (_, _, note) = progress(report);
@@ -144,6 +171,10 @@ pub(crate) fn report_json(report: &RotationReport) -> Value {
         "probes_failed": report.probes_failed,
         "last_probe_failure": some(&report.last_probe_failure),
         "outcome": some(&report.outcome),
+        "phases": spans(report).into_iter().map(|(phase, span)| json!({
+            "phase": phase,
+            "seconds": span.map(|span| span.as_secs()),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -183,6 +214,7 @@ pub(super) fn closing(report: &RotationReport) -> String {
         ("outcome", outcome),
         ("started", time_text(report.started_at.as_ref())),
         ("took", humantime::format_duration(elapsed(report)).to_string()),
+        ("phases", spans_text(report)),
         ("bundle", format!("{} ({} of {} agents)", report.bundle_sequence, report.agents_on_sequence, report.agents)),
     ];
     if report.kind() != AuthorityKind::Jwt {

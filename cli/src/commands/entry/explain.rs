@@ -57,6 +57,7 @@ fn as_entry(WantedEntry { id, entry }: WantedEntry) -> Entry {
         expires_at: entry.expires_at,
         created_at: None,
         revision: 0,
+        revoked: false,
     }
 }
 
@@ -125,7 +126,8 @@ fn difference(before: &Outlook, after: &Outlook) -> String {
 
 fn named(entry: &Entry) -> String {
     let hint = if entry.hint.is_empty() { String::new() } else { format!(", hint {:?}", entry.hint) };
-    printable(&format!("{} (entry {}{hint})", entry.spiffe_id, entry.id))
+    let revoked = if entry.revoked { ", revoked: it is given nothing until it is restored" } else { "" };
+    printable(&format!("{} (entry {}{hint}{revoked})", entry.spiffe_id, entry.id))
 }
 
 fn explanation_json(subject: &Subject, explanation: &ExplainResponse, now: Timestamp) -> Value {
@@ -194,6 +196,9 @@ mod tests {
         let explanation = ExplainResponse { matched, entries: 1, ..ExplainResponse::default() };
         let answer = explained(&Subject::Process(7), &explanation, at_zero());
         assert!(answer.as_text().contains("it may hold:\n  spiffe://t/web (entry e1)"), "{}", answer.as_text());
+        let matched = vec![Entry { revoked: true, ..explanation.matched[0].clone() }];
+        let answer = explained(&Subject::Process(7), &ExplainResponse { matched, ..explanation }, at_zero());
+        assert!(answer.as_text().contains("spiffe://t/web (entry e1, revoked: it is given nothing"), "{}", answer.as_text());
     }
 
     #[test]

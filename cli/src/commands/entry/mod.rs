@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use self::view::{COLUMNS, entry_json, now, one, outstanding_json, outstanding_text, row};
 use crate::admin_client::{ca_admin, request};
-use crate::args::{CreateEntryArgs, End, EndChange, EntryIdArgs, EntryVerb, ListEntriesArgs, TtlChange, UpdateEntryArgs};
+use crate::args::{
+    CreateEntryArgs, DeleteEntryArgs, End, EndChange, EntryIdArgs, EntryVerb, ListEntriesArgs, TtlChange, UpdateEntryArgs,
+};
 use crate::failure::Failure;
 use crate::output::{Answer, printable};
 use crate::output_format::OutputFormat;
@@ -124,8 +126,9 @@ async fn show(args: EntryIdArgs) -> Result<Answer, Failure> {
     answer.map(|entry| one(entry.get_ref(), now())).map_err(|status| Failure::from_status("entry show", &status))
 }
 
-async fn delete(args: EntryIdArgs) -> Result<Answer, Failure> {
-    let message = DeleteEntryRequest { id: args.id.clone() };
+async fn delete(args: DeleteEntryArgs) -> Result<Answer, Failure> {
+    let reason = super::revocation::reason_number(args.reason);
+    let message = DeleteEntryRequest { id: args.id.clone(), revoke: args.revoke, reason };
     let answer = ca_admin(&args.admin.socket).await?.delete_entry(request(message)).await;
     let answer = answer.map_err(|status| Failure::from_status("entry delete", &status))?.into_inner();
     let (certificates, until) = outstanding_json(answer.outstanding.as_ref());
@@ -134,9 +137,13 @@ async fn delete(args: EntryIdArgs) -> Result<Answer, Failure> {
         "entry": answer.entry.as_ref().map(|entry| entry_json(entry, now())),
         "certificates_valid": certificates,
         "certificates_valid_until": until,
+        "certificates_revoked": answer.revoked,
     });
     let spiffe_id = answer.entry.as_ref().map(|entry| format!(" ({})", printable(&entry.spiffe_id))).unwrap_or_default();
-    let text = format!("entry {}{spiffe_id} deleted\n{}", args.id, outstanding_text(answer.outstanding.as_ref()));
+    let revoked =
+        if args.revoke { format!("\n{} certificates issued for it are revoked", answer.revoked) } else { String::new() };
+    let outstanding = outstanding_text(answer.outstanding.as_ref());
+    let text = format!("entry {}{spiffe_id} deleted{revoked}\n{outstanding}", args.id);
     Ok(Answer::text(text, json))
 }
 

@@ -23,6 +23,7 @@ pub(super) fn one(entry: &Entry, now: Timestamp) -> Answer {
         ("dns names", or_dash(&entry.dns_names.join("\n"))),
         ("hint", or_dash(&entry.hint)),
         ("ends", end_text(entry, now)),
+        ("revoked", revoked_text(entry)),
         ("created", time_text(entry.created_at.as_ref())),
         ("revision", entry.revision.to_string()),
     ];
@@ -39,7 +40,7 @@ pub(super) fn row(entry: &Entry, now: Timestamp) -> Vec<String> {
         entry.spiffe_id.clone(),
         parent_text(entry),
         ttl_text(entry.ttl_seconds),
-        end_text(entry, now),
+        if entry.revoked { "revoked".to_owned() } else { end_text(entry, now) },
         or_dash(&entry.hint),
         entry.selectors.join("\n"),
     ]
@@ -57,6 +58,7 @@ pub(super) fn entry_json(entry: &Entry, now: Timestamp) -> Value {
         "hint": entry.hint,
         "expires_at": time_json(entry.expires_at.as_ref()),
         "expired": is_expired(entry, now),
+        "revoked": entry.revoked,
         "created_at": time_json(entry.created_at.as_ref()),
         "revision": entry.revision,
     })
@@ -84,6 +86,11 @@ pub(super) fn end_text(entry: &Entry, now: Timestamp) -> String {
         Some(_) if is_expired(entry, now) => format!("expired {}", time_text(entry.expires_at.as_ref())),
         Some(end) => time_text(Some(end)),
     }
+}
+
+/// Whether it grants nothing because its identity is revoked, and the way back.
+fn revoked_text(entry: &Entry) -> String {
+    if entry.revoked { format!("yes, until `signet unrevoke --spiffe-id {}`", entry.spiffe_id) } else { "no".to_owned() }
 }
 
 /// The end alone.

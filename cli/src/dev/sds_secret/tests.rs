@@ -52,7 +52,7 @@ fn a_certificate_comes_with_its_own_key_or_not_at_all() {
     assert_eq!(svid.leaf().serial().to_string(), "0102030405");
     assert!(matches!(refused(&certificate(bytes(LEAF), bytes(OTHER_KEY))), SecretError::Svid(_)));
     assert!(matches!(refused(&certificate(bytes(LEAF), bytes("no key"))), SecretError::Key(_)));
-    assert!(matches!(refused(&certificate(bytes("-----BEGIN CERTIFICATE-----"), bytes(LEAF_KEY))), SecretError::Chain(_)));
+    assert!(matches!(refused(&certificate(bytes("-----BEGIN CERTIFICATE-----"), bytes(LEAF_KEY))), SecretError::Certificate(_)));
 }
 
 #[test]
@@ -66,7 +66,10 @@ fn only_what_the_agent_sends_itself_is_read() {
 fn a_bundle_comes_in_either_form() {
     let context = CertificateValidationContext { trusted_ca: Some(bytes(ROOT)), ..CertificateValidationContext::default() };
     let plain = resource("ROOTCA", secret::Type::ValidationContext(context));
-    for good in [plain, spiffe_context(vec![entry("other"), entry("t")])] {
+    // Lists stand beside the certificates where each CA has one.
+    let pem = format!("{ROOT}-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n");
+    let with_lists = Entry { name: "t".to_owned(), trust_bundle: Some(bytes(&pem)), ..Entry::default() };
+    for good in [plain, spiffe_context(vec![entry("other"), entry("t")]), spiffe_context(vec![with_lists])] {
         let Ok(Received::Bundle(bundle)) = decoded(&good) else { panic!("good") };
         assert_eq!((bundle.trust_domain().as_str(), bundle.authorities().len(), bundle.sequence()), ("t", 1, 3));
     }

@@ -1,4 +1,4 @@
-use proto::v1::PlannedStep;
+use proto::v1::{PlannedStep, RotationPhase};
 
 use super::*;
 
@@ -92,6 +92,25 @@ fn the_report_at_the_end_says_what_the_prober_saw() {
     assert!(closing(&failed).contains("3 FAILED"));
     let back = RotationReport { outcome: "rolled_back".to_owned(), kind: AuthorityKind::Jwt.into(), to: String::new(), ..ended };
     assert!(closing(&back).contains("rolled back: everything is as before") && !closing(&back).contains("rested"));
+}
+
+#[test]
+fn each_phase_has_its_time_as_far_as_it_is_known() {
+    let began = |phase: &str, seconds: i64| RotationPhase { phase: phase.to_owned(), began_at: time(1_795_172_400 + seconds) };
+    let phases = vec![began("prepare", 0), began("distribute", 2), began("replace", 5), began("withdraw", 64)];
+    let ended = RotationReport { outcome: "completed".to_owned(), phases, ..sample() };
+    assert!(closing(&ended).contains("prepare 2s, distribute 3s, replace 59s, withdraw 1s"), "{}", closing(&ended));
+    let event = event("completed", &ended);
+    assert_eq!((&event["phases"][2]["phase"], &event["phases"][2]["seconds"]), (&json!("replace"), &json!(59)));
+    // The CA was restarted: when the bundle began to be distributed is not known, and neither is when that which was before ended.
+    let mut restarted = ended.clone();
+    restarted.phases.remove(1);
+    let seconds: Vec<_> = spans(&restarted).into_iter().map(|(_, span)| span.map(|span| span.as_secs())).collect();
+    assert_eq!(seconds, [None, None, Some(59), Some(1)]);
+    assert!(closing(&restarted).contains("distribute unknown (the CA was restarted)"), "{}", closing(&restarted));
+    let under_way = RotationReport { phases: ended.phases[..2].to_vec(), ..sample() };
+    assert_eq!(spans(&under_way), [("prepare", Some(Duration::from_secs(2))), ("distribute", Some(Duration::from_secs(63)))]);
+    assert_eq!(spans(&RotationReport::default()), [("prepare", None)]);
 }
 
 #[test]
