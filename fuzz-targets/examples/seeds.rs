@@ -5,9 +5,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fuzz_targets::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
+use fuzz_targets::{JWT_KEY_PEM, LIST_ISSUER, NOW, TRUST_DOMAIN, csr_of};
 use identity::{SpiffeId, TrustDomain};
 use pki::checkpoint::{Checkpoint, CheckpointKey};
+use pki::crl::{CrlNumber, CrlTemplate, RevocationReason, RevokedSerial, prepare_crl};
 use pki::{
     AuthorityRole, AuthoritySpec, Certificate, JwksContent, JwtKey, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey,
     ReplicaByte, SerialNumber, Timestamp, TrustBundle, build_request, certificates_to_pem, prepare_authority, prepare_leaf,
@@ -87,6 +88,7 @@ fn main() -> Outcome<()> {
     }
     chains(&web, &ours.root)?;
     requests()?;
+    lists()?;
     tokens(&ours.root)?;
     messages(&web)?;
     conversations(&web, &ours.root)?;
@@ -111,6 +113,23 @@ fn chains(web: &[Certificate], root: &Certificate) -> Outcome<()> {
     seed("pem", "assembled", &[1, 0, 90, b' ', b'#', b' ', b'a', 1, 2])?;
     let request = build_request(&PrivateKey::from_pem(JWT_KEY_PEM)?, None)?;
     seed("pem", "request", &[&[0], pki::request_to_pem(&request).as_bytes()].concat())
+}
+
+fn lists() -> Outcome<()> {
+    let issuer = &LIST_ISSUER.certificate;
+    let now = Timestamp::from_unix_seconds(NOW);
+    let reasons = [RevocationReason::Unspecified, RevocationReason::KeyCompromise, RevocationReason::Superseded];
+    let entries: Vec<_> =
+        (1..).zip(reasons).map(|(number, reason)| RevokedSerial { serial: serial(number), revoked_at: now, reason }).collect();
+    for (name, entries, life) in [("empty", &[][..], DAY), ("named", &entries, 7 * DAY), ("late", &entries, 30 * 365 * DAY)] {
+        let (number, next_update) = (CrlNumber::from(7), now.plus(life));
+        let list = prepare_crl(&CrlTemplate { issuer, number, this_update: now, next_update, entries })?;
+        seed("crl", name, &[&[1], list.tbs_der()].concat())?;
+    }
+    let elsewhere = include_bytes!("../../pki/testdata/crl/ca-crl.pem");
+    seed("crl", "text", &[&[2], &elsewhere[..]].concat())?;
+    let der = pki::crl::crls_from_pem(elsewhere)?.concat();
+    seed("crl", "elsewhere", &[&[0], der.as_slice()].concat())
 }
 
 fn requests() -> Outcome<()> {

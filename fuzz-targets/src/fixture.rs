@@ -1,9 +1,13 @@
 //! Certificates and keys that inputs are held against. `examples/seeds.rs` made the files; no private key of an authority is kept.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use identity::{SpiffeId, TrustDomain};
-use pki::{Certificate, JwtKey, PrivateKey, Timestamp, TrustBundle, certificates_from_pem};
+use pki::{
+    AuthorityRole, AuthoritySpec, Certificate, JwtKey, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp,
+    TrustBundle, certificates_from_pem, prepare_authority,
+};
 
 /// When the fixtures are valid, in Unix seconds: 2026-11-20T11:00:00Z.
 pub const NOW: u64 = 1_795_172_400;
@@ -68,6 +72,41 @@ pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         (long, count) => [&[tag, 0x80 | count.unwrap_or(8)], long].concat(),
     };
     [head, content].concat()
+}
+
+/// A root with the key that is known to everybody, so that any list can be signed.
+#[derive(Debug)]
+pub struct ListIssuer {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// It alone.
+    pub bundle: TrustBundle,
+}
+
+/// Always of the same name and key.
+pub static LIST_ISSUER: LazyLock<ListIssuer> = LazyLock::new(|| {
+    let key = PrivateKey::from_pem(JWT_KEY_PEM).expect("a test key is a key");
+    let replica = ReplicaByte::new(1).expect("1 is in range");
+    let spec = AuthoritySpec {
+        role: AuthorityRole::Root,
+        trust_domain: &trust_domain(),
+        public_key: key.public_key(),
+        lifetime: Duration::from_secs(3600),
+        serial: SerialNumber::new(replica, [1; SERIAL_RANDOM_BYTES]),
+        now: now(),
+    };
+    let unsigned = prepare_authority(&spec, None).expect("a root can be made");
+    let certificate = unsigned.sign(&key).expect("its own key signs it");
+    let bundle = TrustBundle::new(trust_domain(), vec![certificate.clone()], 1).expect("it is a root");
+    ListIssuer { certificate, bundle }
+});
+
+/// A list (RFC 5280 section 5.1.1) with these to-be-signed bytes, signed by the key of [`LIST_ISSUER`].
+#[must_use]
+pub fn list_of(to_be_signed: &[u8]) -> Vec<u8> {
+    let [key, _] = &*JWT_KEYS;
+    let signature = key.private_key().sign(to_be_signed).expect("a test key signs");
+    der(0x30, &[to_be_signed, ECDSA_WITH_SHA256, &der(0x03, &[&[0], &signature])])
 }
 
 /// A request (RFC 2986) with this subject and these attributes, both DER, signed by the known key.

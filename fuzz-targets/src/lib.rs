@@ -1,13 +1,13 @@
 //! What is fuzzed. Each target takes bytes that somebody else chose and panics when a rule of Signet's does not hold; an input that
 //! is refused is a good outcome, and so is one that is too short to mean anything.
 //!
-//! The bodies are ordinary functions, so that the same code runs under libFuzzer (`fuzz/`, docs/testing.md) and, over the committed
-//! corpora, in `cargo test`. Nothing here reads a clock or draws randomness that decides an outcome.
+//! The bodies are functions: the same code runs under libFuzzer (`fuzz/`, docs/testing.md) and, over the corpora, in `cargo test`.
 
 mod answer;
 mod attest;
 mod authority;
 mod config;
+mod crl;
 mod csr;
 mod fixture;
 mod hello;
@@ -20,7 +20,7 @@ mod spiffe_id;
 mod svid_verify;
 mod sync;
 
-pub use fixture::{JWT_KEY_PEM, NOW, TRUST_DOMAIN, csr_of};
+pub use fixture::{JWT_KEY_PEM, LIST_ISSUER, ListIssuer, NOW, TRUST_DOMAIN, csr_of, list_of};
 
 /// A function over bytes of anybody's choice, and what it is called everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "answer", run: answer::run },
     Target { name: "attest", run: attest::run },
     Target { name: "config", run: config::run },
+    Target { name: "crl", run: crl::run },
     Target { name: "csr", run: csr::run },
     Target { name: "hello", run: hello::run },
     Target { name: "jwks", run: jwks::run },

@@ -14,11 +14,14 @@ use std::time::Duration;
 use ca::config::CaConfig;
 use ca::records::RenewalGrounds;
 use ca::rpc::entry_wire::{EntryLimits, new_entry};
-use fuzz_targets::{NOW, TARGETS, TRUST_DOMAIN};
+use fuzz_targets::{LIST_ISSUER, NOW, TARGETS, TRUST_DOMAIN, list_of};
 use identity::{NodeName, TrustDomain};
 use node_agent::config::AgentConfig;
 use node_agent::entry::Entry;
-use pki::{JsonWebKeys, Timestamp, TrustBundle, VerifiedRequest, certificates_from_pem, request_from_pem, validate_jwt_svid};
+use pki::{
+    JsonWebKeys, RevocationList, Timestamp, TrustBundle, VerifiedRequest, certificates_from_pem, request_from_pem,
+    validate_jwt_svid,
+};
 use prost::Message;
 
 /// All corpora together, in bytes.
@@ -62,7 +65,7 @@ macro_rules! replayed {
     };
 }
 
-replayed!(answer, attest, config, csr, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync);
+replayed!(answer, attest, config, crl, csr, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync);
 
 #[test]
 fn every_target_has_a_binary_a_corpus_and_a_replay() {
@@ -103,6 +106,9 @@ fn the_good_seeds_are_accepted() {
     let create = proto::v1::CreateEntryRequest::decode(&seed("sync", "create")[1..]).unwrap();
     let limits = EntryLimits { trust_domain: domain.clone(), max_ttl: Duration::from_secs(3600) };
     assert_eq!(new_entry(create, &limits, now).unwrap().selectors.len(), 2);
+    let issuer = &*LIST_ISSUER;
+    let list = list_of(&seed("crl", "named")[1..]);
+    assert_eq!(RevocationList::verify(&list, issuer.certificate.der(), &issuer.bundle).unwrap().len(), 3);
     let entry = proto::v1::Entry::decode(&seed("attest", "entry")[1..]).unwrap();
     Entry::from_wire(entry, &domain, &NodeName::parse("n1").unwrap()).unwrap();
 }
