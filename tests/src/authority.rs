@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ca::Moment;
 use serde_json::Value;
 
 use crate::{Cli, CliOutput, Process, TestBed, eventually, http_get, signet_binary};
@@ -106,7 +107,6 @@ impl Ca {
 
     /// The same by a command that runs it as its own process, such as [`crate::traced`]; `words` come before the path of the binary.
     pub async fn run_under(words: &[String], directory: &Path, name: &str, trust_domain: &str) -> Self {
-        let config = directory.join(format!("{name}.toml"));
         let mut command = match words.split_first() {
             None => Command::new(signet_binary()),
             Some((program, arguments)) => {
@@ -115,7 +115,12 @@ impl Ca {
                 command
             }
         };
-        command.args(["ca", "run", "-o", "json", "--config"]).arg(config);
+        command.args(["ca", "run", "-o", "json", "--config"]).arg(directory.join(format!("{name}.toml")));
+        Self::run_as(command, directory, name, trust_domain).await
+    }
+
+    /// Starts a program that serves as a CA.
+    async fn run_as(mut command: Command, directory: &Path, name: &str, trust_domain: &str) -> Self {
         let mut process = Process::start(name, &mut command, directory);
         let line: Value = serde_json::from_str(&process.first_line().await).expect("ca run -o json prints JSON");
         let address = |key: &str| -> SocketAddr {
@@ -139,11 +144,27 @@ impl Ca {
 
     /// Starts it again at the address it had.
     pub async fn start_again(&mut self) {
+        self.keep_address();
+        *self = Self::run(&self.directory, &self.name, &self.trust_domain).await;
+    }
+
+    /// The same by the program `ca-ends-at-step` of this crate at `program`, which ends itself at this moment of the next rotation.
+    pub async fn start_to_end_at(&mut self, program: &Path, moment: Moment) {
+        self.keep_address();
+        let (when, step) = match moment {
+            Moment::Before(step) => ("before", step),
+            Moment::After(step) => ("after", step),
+        };
+        let mut command = Command::new(program);
+        command.arg(self.directory.join(format!("{}.toml", self.name))).args([when, &format!("{step:?}")]);
+        *self = Self::run_as(command, &self.directory, &self.name, &self.trust_domain).await;
+    }
+
+    fn keep_address(&self) {
         let config = self.directory.join(format!("{}.toml", self.name));
         let text = std::fs::read_to_string(&config).expect("the configuration is there");
         let fixed = text.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", self.address));
         std::fs::write(&config, fixed).expect("the configuration is writable");
-        *self = Self::run(&self.directory, &self.name, &self.trust_domain).await;
     }
 
     /// Runs an operator's command at this CA, with `-o json`.

@@ -250,7 +250,10 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { tls, ca, exporter } = self.clone();
         Box::pin(async move {
-            let stream = tls.connect(TcpStream::connect(ca).await?).await.map_err(std::io::Error::other)?;
+            let tcp = TcpStream::connect(ca).await?;
+            // As the agent does: the head of a call and its body are two writes.
+            tcp.set_nodelay(true)?;
+            let stream = tls.connect(tcp).await.map_err(std::io::Error::other)?;
             let material = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL).map_err(std::io::Error::other)?;
             *exporter.lock().expect("nobody panics with it") = Some(material);
             Ok(TokioIo::new(stream))

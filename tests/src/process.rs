@@ -143,7 +143,7 @@ impl Process {
     /// Asks it to end and demands that it does so well, within 5 s.
     pub async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let status = self.exit(Duration::from_secs(5)).await;
+        let status = self.exit(Duration::from_secs(30)).await;
         assert!(status.success(), "{} ended with {status}: {}", self.name, tail(&self.stderr()));
     }
 

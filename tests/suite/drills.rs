@@ -88,6 +88,8 @@ async fn each_kind_is_planned_rehearsed_and_shown() {
         refused(&ca.operate(&["drill", kind, "--attach"]), "NO_ROTATION");
         let last = ended(&ca.operate(&["drill", kind]), 0, "completed");
         assert_eq!((last["from"].as_str(), last["probes_failed"].as_u64()), (Some(old), Some(0)), "{last}");
+        let phases = last["phases"].as_array().unwrap();
+        assert!(phases.len() == 4 && phases.iter().all(|phase| phase["seconds"].is_u64()), "{last}");
         assert_eq!((slot(&ca, old).as_str(), slot(&ca, new).as_str()), ("revoked", "active"));
         assert!(!slots(&ca, &[]).iter().any(|(name, _)| name == old), "what is revoked is shown with --all alone");
         // Who comes late is told the outcome.

@@ -62,7 +62,7 @@ pub(crate) fn inbound_bootstrap(id: &str, upstream: SocketAddr, clients: &[&str]
     Cli::run(&arguments).ok().stdout
 }
 
-async fn outbound(
+pub(crate) async fn outbound(
     bed: &TestBed,
     name: &str,
     id: &str,

@@ -37,7 +37,8 @@ impl Port {
     }
 }
 
-fn write_config(bed: &TestBed, address: SocketAddr, certs: &Path) -> PathBuf {
+/// `more` stands in the block of the server.
+fn write_config(bed: &TestBed, address: SocketAddr, certs: &Path, more: &str) -> PathBuf {
     let (place, certs) = (bed.path().display(), certs.display());
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {place}/tmp-{kind};\n"))
@@ -50,9 +51,23 @@ fn write_config(bed: &TestBed, address: SocketAddr, certs: &Path) -> PathBuf {
              http {{\n access_log off;\n {temporary}\
              server {{\n listen {address} ssl;\n ssl_protocols TLSv1.2 TLSv1.3;\n\
              ssl_certificate {certs}/cert-chain.pem;\n ssl_certificate_key {certs}/key.pem;\n\
-             ssl_client_certificate {certs}/root-cert.pem;\n ssl_verify_client on;\n ssl_verify_depth 3;\n\
+             ssl_client_certificate {certs}/root-cert.pem;\n ssl_verify_client on;\n ssl_verify_depth 3;\n {more}\n\
              location / {{ return 200 \"client $ssl_client_verify\"; }}\n }}\n}}\n"
         ),
+    )
+}
+
+/// A set of files in the agent's configuration.
+fn set(name: &str, id: &str, directory: &Path, reload: &str) -> String {
+    format!("[[files]]\nname = \"{name}\"\nspiffe_id = \"{id}\"\ndirectory = \"{}\"\n{reload}\n", directory.display())
+}
+
+fn reload_of(bed: &TestBed, nginx: &Path, config: &Path) -> String {
+    format!(
+        "reload = {{ command = [\"{}\", \"-p\", \"{}\", \"-c\", \"{}\", \"-s\", \"reload\"], timeout = \"10s\" }}",
+        nginx.display(),
+        bed.path().display(),
+        config.display()
     )
 }
 
@@ -117,16 +132,8 @@ async fn nginx_serves_through_three_rotations_without_a_failed_request() {
     let ca = Ca::start(&bed, CaOptions::default()).await;
     let (certs, own) = (bed.path().join("certs"), bed.path().join("client-certs"));
     let port = Port::reserve();
-    let config = write_config(&bed, port.address(), &certs);
-    let set = |name: &str, id: &str, directory: &Path, reload: &str| {
-        format!("[[files]]\nname = \"{name}\"\nspiffe_id = \"{id}\"\ndirectory = \"{}\"\n{reload}\n", directory.display())
-    };
-    let reload = format!(
-        "reload = {{ command = [\"{}\", \"-p\", \"{}\", \"-c\", \"{}\", \"-s\", \"reload\"], timeout = \"10s\" }}",
-        nginx.display(),
-        bed.path().display(),
-        config.display()
-    );
+    let config = write_config(&bed, port.address(), &certs, "");
+    let reload = reload_of(&bed, &nginx, &config);
     let extra = set("nginx", SERVER, &certs, &reload) + &set("client", CLIENT, &own, "");
     let options = AgentOptions { extra, ..AgentOptions::default() };
     let agent = Agent::launch(&bed, &ca, "node-1", &ca.create_token("node-1"), options).await;
@@ -172,7 +179,7 @@ async fn nginx_serves_with_the_files_of_spiffe_helper_through_two_rotations() {
     let (certs, own) = (bed.path().join("helped"), bed.path().join("client-certs"));
     std::fs::create_dir(&certs).unwrap();
     let port = Port::reserve();
-    let config = write_config(&bed, port.address(), &certs);
+    let config = write_config(&bed, port.address(), &certs, "");
     let extra = format!("[[files]]\nname = \"client\"\nspiffe_id = \"{CLIENT}\"\ndirectory = \"{}\"\n", own.display());
     let options = AgentOptions { extra, ..AgentOptions::default() };
     let agent = Agent::launch(&bed, &ca, "node-1", &ca.create_token("node-1"), options).await;
@@ -210,5 +217,56 @@ async fn nginx_serves_with_the_files_of_spiffe_helper_through_two_rotations() {
     .await;
     let (serials, requests) = through_rotations(2, &client, port.address()).await;
     println!("nginx and spiffe-helper: {requests} requests, none failed, over {} certificates", serials.len());
+    server.stop().await;
+}
+
+/// `crl.pem` among the files: nginx refuses what was revoked once it was reloaded, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_refuses_a_revoked_client_by_the_list_in_its_files() {
+    if !needs("nginx_refuses_a_revoked_client_by_the_list_in_its_files", Requirement::Nginx) {
+        return;
+    }
+    let nginx = nginx_binary().unwrap();
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, CaOptions::default()).await;
+    let [certs, own, others] = ["certs", "client-certs", "other-certs"].map(|name| bed.path().join(name));
+    let port = Port::reserve();
+    let config = write_config(&bed, port.address(), &certs, &format!("ssl_crl {}/crl.pem;", certs.display()));
+    let other = "spiffe://example.org/other";
+    let extra = set("nginx", SERVER, &certs, &reload_of(&bed, &nginx, &config))
+        + &set("client", CLIENT, &own, "")
+        + &set("other", other, &others, "");
+    let options = AgentOptions { extra, ..AgentOptions::default() };
+    let agent = Agent::launch(&bed, &ca, "node-1", &ca.create_token("node-1"), options).await;
+    agent.ready().await;
+    for (id, name) in [(SERVER, "nginx"), (CLIENT, "client"), (other, "other")] {
+        ca.create_entry(id, &[&format!("signet:file:{name}")], "node-1");
+    }
+    eventually("three sets of files with their lists", async || {
+        [&certs, &own, &others].iter().all(|place| place.join("crl.pem").exists() && place.join("key.pem").exists()).then_some(())
+    })
+    .await;
+    let (client, other) = (client_of(&own, true), client_of(&others, true));
+    let mut command = Command::new(&nginx);
+    command.arg("-p").arg(bed.path()).arg("-c").arg(&config);
+    let mut server = Process::start("nginx", &mut command, bed.path());
+    let status = async |client: &ClientTls| request(client, port.address()).await.ok().map(|(_, answer)| answer.status);
+    eventually("nginx to serve both", async || {
+        assert!(server.is_running(), "nginx ended: {}", server.stderr());
+        (status(&client).await == Some(200) && status(&other).await == Some(200)).then_some(())
+    })
+    .await;
+    let _revoked = ca.operate(&["revoke", "--spiffe-id", CLIENT]).ok();
+    // Workers from before the reload serve until the last of them is gone: in a row, so that none is left.
+    eventually("the revoked client to be refused by every worker", async || {
+        for _ in 0..10 {
+            assert_eq!(status(&other).await, Some(200), "nobody else is refused");
+            if status(&client).await != Some(400) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
     server.stop().await;
 }

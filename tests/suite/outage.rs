@@ -16,6 +16,15 @@ async fn p05_while_the_ca_is_down_the_agent_serves_on_alarms_and_heals() {
     let first = open.next().await.unwrap();
     open.acknowledge(&first).await;
 
+    // How long that can go on is known before.
+    eventually("the end of the first workload certificate to be told", async || {
+        let outlook = ca.operate(&["drill", "outage"]).ok().json();
+        let (first, now) = (outlook["first_workload_certificate_ends"].as_str()?, outlook["now"].as_str()?);
+        let until = |text: &str| humantime::parse_rfc3339(text).unwrap();
+        (until(first) < until(now) + std::time::Duration::from_secs(21)).then_some(())
+    })
+    .await;
+
     ca.kill_hard().await;
     eventually("the agent to notice", async || (agent.metric("signet_agent_sync_connected").await == Some(0.0)).then_some(()))
         .await;

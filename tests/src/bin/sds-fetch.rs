@@ -1,6 +1,7 @@
 //! A client of SDS as a process of its own: asks for names, acknowledges, and prints one JSON line for each answer.
 //!
-//! `sds-fetch SOCKET SECONDS NAME...` ends after the seconds given, with exit code 0 whatever came.
+//! `sds-fetch SOCKET SECONDS NAME...` ends after the seconds given, with exit code 0 whatever came. A connection that ends is made anew,
+//! as every client of SDS does: the agent ends those that are to be attested again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,16 +16,29 @@ async fn main() {
     let names: Vec<String> = arguments.collect();
     let listen = async {
         let mut client = SdsClient::connect(&socket).await.expect("the socket answers");
-        let mut stream = client.subscribe(&names).await.expect("the service answers");
-        while let Ok(response) = stream.next().await {
-            let secrets: Vec<_> = response.secrets.iter().map(line).collect();
-            print_line(&serde_json::json!({ "version": response.version, "secrets": secrets }));
-            stream.acknowledge(&response).await;
+        loop {
+            print_answers(&mut client, &names).await;
+            tokio::time::sleep(PAUSE).await;
+            if let Ok(again) = SdsClient::connect(&socket).await {
+                client = again;
+            }
         }
     };
     // Time over is the ordinary end.
     drop(tokio::time::timeout(Duration::from_secs(seconds), listen).await);
 }
+
+async fn print_answers(client: &mut SdsClient, names: &[String]) {
+    let Ok(mut stream) = client.subscribe(names).await else { return };
+    while let Ok(response) = stream.next().await {
+        let secrets: Vec<_> = response.secrets.iter().map(line).collect();
+        print_line(&serde_json::json!({ "version": response.version, "secrets": secrets }));
+        stream.acknowledge(&response).await;
+    }
+}
+
+/// Between two connections.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn line(secret: &SdsSecret) -> serde_json::Value {
     let SdsSecret { name, chain_pem, key_pem, validation } = secret;

@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "ca/src/authority",
     "ca/src/issuance",
     "ca/src/jwt/issuance",
+    "ca/src/revocation/lists",
     "ca/src/turns/queue",
     "ca/src/turns/urgency",
     "ca/src/oidc/rule",
