@@ -6,7 +6,7 @@ use pki::crl::may_sign_lists;
 use pki::{Timestamp, TrustBundle};
 
 use super::authorities::{Listed, Signer, listed};
-use super::import::{self, CA_CRL, ImportError};
+use super::import::{self, CA_CRL};
 use crate::authority::SigningAuthority;
 use crate::authority::lifecycle::{AuthorityKind, Lifecycle};
 use crate::config::CaConfig;
@@ -54,10 +54,6 @@ fn without_import(directory: &Path, ca: &Listed, bundle: &TrustBundle, now: Time
     match import::read(&place, &[ca], bundle) {
         Ok(lists) if lists.iter().any(|list| list.is_current(now)) => None,
         Ok(_) => Some(import::is_elsewhere(&ca.label, &place)),
-        Err(error) => Some(refused(&error)),
+        Err(error) => Some(import::refused(&error)),
     }
-}
-
-fn refused(error: &ImportError) -> String {
-    format!("revocation lists that were made elsewhere are not used: {error}")
 }

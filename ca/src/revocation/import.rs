@@ -55,6 +55,11 @@ pub(crate) fn read(path: &Path, of: &[&Listed], bundle: &TrustBundle) -> Result<
     Ok(lists)
 }
 
+/// What is told of a file that is not used.
+pub(super) fn refused(error: &ImportError) -> String {
+    format!("revocation lists that were made elsewhere are not used: {error}")
+}
+
 /// What is told of a CA whose certificate does not allow it to sign lists.
 pub(super) fn lacks_crl_sign(label: &str) -> String {
     format!("{label} has no revocation list: the keyUsage of its certificate lacks cRLSign; have it issued anew with cRLSign")

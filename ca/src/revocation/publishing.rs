@@ -128,7 +128,7 @@ impl Keeper {
         for (place, cas) in by_place {
             match import::read(&place, &cas, &ground.vouching) {
                 Ok(found) => lists.extend(found),
-                Err(error) => warnings.push(format!("revocation lists that were made elsewhere are not used: {error}")),
+                Err(error) => warnings.push(import::refused(&error)),
             }
         }
         lists

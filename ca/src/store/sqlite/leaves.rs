@@ -131,25 +131,38 @@ pub(super) fn outstanding<'e>(
         return Ok(HashMap::new());
     }
     let entries = serde_json::to_string(&entries).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let found = all(connection, OUTSTANDING, (entries, seconds(now)), |row| {
-        let outstanding = Outstanding { count: number(row, "count")?, until: time(row, "until")? };
-        Ok((parsed(row, "entry", EntryId::parse)?, outstanding))
-    })?;
-    Ok(found.into_iter().collect())
+    let mut outstanding = HashMap::<_, Outstanding>::new();
+    for key in signer_keys(connection)? {
+        let found = all(connection, OUTSTANDING, (key, seconds(now), &entries), |row| {
+            let outstanding = Outstanding { count: number(row, "count")?, until: time(row, "until")? };
+            Ok((parsed(row, "entry", EntryId::parse)?, outstanding))
+        })?;
+        for (entry, Outstanding { count, until }) in found {
+            let whole = outstanding.entry(entry).or_insert(Outstanding { count: 0, until });
+            *whole = Outstanding { count: whole.count.saturating_add(count), until: whole.until.max(until) };
+        }
+    }
+    Ok(outstanding)
 }
 
-/// A range for each CA that ever signed, by the start of its key.
-pub(super) const OUTSTANDING: &str = "WITH RECURSIVE issuers (issuer_key) AS (
-         SELECT min(issuer_key) FROM leaves
-         UNION ALL
-         SELECT (SELECT min(issuer_key) FROM leaves WHERE leaves.issuer_key > issuers.issuer_key) FROM issuers
-         WHERE issuer_key IS NOT NULL
-     )
-     SELECT entry, count(*) AS count, max(not_after) AS until FROM issuers CROSS JOIN leaves USING (issuer_key)
-     WHERE not_after >= ?2 AND entry IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (
+/// Of one CA.
+pub(super) const OUTSTANDING: &str = "SELECT entry, count(*) AS count, max(not_after) AS until FROM leaves
+     WHERE issuer_key = ?1 AND not_after >= ?2 AND entry IN (SELECT value FROM json_each(?3)) AND NOT EXISTS (
          SELECT 1 FROM issuance CROSS JOIN revocations ON revocations.serial = issuance.serial
          WHERE issuance.position = leaves.position
      ) GROUP BY entry";
+
+/// The keys of all CAs that were ever to sign a leaf, each by one step through the index however many leaves it has; empty where it is not
+/// known.
+pub(super) fn signer_keys(connection: &Connection) -> Result<Vec<Vec<u8>>, StoreError> {
+    let sql = "WITH RECURSIVE signers (key) AS (
+                   SELECT min(issuer_key) FROM leaves
+                   UNION ALL
+                   SELECT (SELECT min(issuer_key) FROM leaves WHERE issuer_key > key) FROM signers WHERE key IS NOT NULL
+               )
+               SELECT key FROM signers WHERE key IS NOT NULL";
+    all(connection, sql, [], |row| Ok(row.get("key")?))
+}
 
 /// What each of these CAs signed that is good at `now`.
 pub(super) fn count(

@@ -4,6 +4,7 @@ use pki::{Sha256Digest, Timestamp};
 use rusqlite::Connection;
 
 use super::columns::{all, digest, first, integer, number, run, seconds, time};
+use super::leaves;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent, RevocationAction};
 use crate::revocation::{ListIntent, StoredList};
@@ -65,21 +66,9 @@ pub(super) fn sequence(unit: &mut Unit<'_>, content: Sha256Digest, now: Timestam
     Ok(sequence)
 }
 
-/// The keys of all CAs that were ever to sign a leaf, each by one step through the index however many leaves it has; empty where it is not
-/// known.
-pub(super) fn signer_keys(connection: &Connection) -> Result<Vec<Vec<u8>>, StoreError> {
-    let sql = "WITH RECURSIVE signers (key) AS (
-                   SELECT min(issuer_key) FROM leaves
-                   UNION ALL
-                   SELECT (SELECT min(issuer_key) FROM leaves WHERE issuer_key > key) FROM signers WHERE key IS NOT NULL
-               )
-               SELECT key FROM signers WHERE key IS NOT NULL";
-    all(connection, sql, [], |row| Ok(row.get("key")?))
-}
-
 pub(super) fn signers(connection: &Connection, now: Timestamp) -> Result<Vec<(Sha256Digest, Timestamp)>, StoreError> {
     let mut found = Vec::new();
-    for key in signer_keys(connection)? {
+    for key in leaves::signer_keys(connection)? {
         let Ok(digest) = Sha256Digest::try_from(key.as_slice()) else { continue };
         let sql = "SELECT not_after FROM leaves WHERE issuer_key = ?1 AND not_after >= ?2 ORDER BY not_after DESC LIMIT 1";
         let last = first(connection, sql, (&key, seconds(now)), |row| time(row, "not_after"))?;

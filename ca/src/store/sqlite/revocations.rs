@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::columns::{all, digest, first, optional, parsed, run, seconds, serial, time, unreadable};
 use super::writer::Unit;
-use super::{SqliteStore, entries, nodes, revocation_lists};
+use super::{SqliteStore, entries, leaves, nodes, revocation_lists};
 use crate::audit::{Action, Actor, AuditEvent, RevocationAction};
 use crate::records::{Entry, EntryId, NodeState};
 use crate::revocation::{CLOCK_SKEW, DeniedIdentity, ListIntent, Outcome, Revocation, Revoked, StoredList, Target};
@@ -171,7 +171,7 @@ fn meant(
     reason: RevocationReason,
     now: Timestamp,
 ) -> Result<Vec<Revocation>, RevokeError> {
-    let signers = revocation_lists::signer_keys(connection)?;
+    let signers = leaves::signer_keys(connection)?;
     let since = seconds(now.minus(CLOCK_SKEW));
     let read = |row: &Row<'_>| {
         let (position, end): (i64, i64) = (row.get("position")?, row.get("not_after")?);

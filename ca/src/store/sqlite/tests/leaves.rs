@@ -168,7 +168,7 @@ async fn what_is_outstanding_for_an_entry_is_found_whoever_signed_it_along_what_
     let found = outstanding(&connection, [&web, &db], at(300)).unwrap();
     assert_eq!(found, [(web, Outstanding { count: 1, until: at(300) })].into());
     assert_eq!(outstanding(&connection, [], at(0)).unwrap(), [].into());
-    let plan = plan_of(&connection, OUTSTANDING, ("[]", 5));
+    let plan = plan_of(&connection, OUTSTANDING, (&OLD[..], 5, "[]"));
     assert!(plan.iter().any(|step| step == "SEARCH leaves USING PRIMARY KEY (issuer_key=? AND not_after>?)"), "{plan:?}");
     assert!(!plan.iter().any(|step| step.starts_with("SCAN leaves")), "{plan:?}");
 }
