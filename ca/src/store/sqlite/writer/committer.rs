@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
@@ -20,10 +19,6 @@ use crate::store::{Change, StoreError, StoreState};
 
 /// Writes that share a commit: enough to make the sync cheap, few enough to answer the first of them soon.
 const MAX_GROUP: usize = 512;
-
-/// After a group of so many, the next one is gathered for so long. Who writes alone never waits for others.
-const CROWD: usize = 8;
-const GATHER: Duration = Duration::from_millis(1);
 
 /// Pages of the log from which on it is merged into the database: 4 MiB, as SQLite itself would.
 pub(super) const MERGE_FROM: i64 = 1000;
@@ -50,12 +45,7 @@ pub(super) struct Committer {
 /// Serves what comes, until the queue is closed and empty.
 pub(super) fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>, published: &Published) {
     let _panic_watch = PanicWatch(published);
-    let mut last = 0;
     while let Some(message) = queue.blocking_recv() {
-        if last >= CROWD {
-            // Whoever was answered just now asks again, and the next commit costs about the same for one of them as for all.
-            std::thread::sleep(GATHER);
-        }
         let mut group = Vec::new();
         let mut recovering = Vec::new();
         let mut next = Some(message);
@@ -66,7 +56,6 @@ pub(super) fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>, 
             }
             next = if group.len() < MAX_GROUP { queue.try_recv().ok() } else { None };
         }
-        last = group.len();
         if !group.is_empty() {
             committer.serve(group, published);
         }

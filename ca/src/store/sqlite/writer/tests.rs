@@ -145,15 +145,27 @@ fn faults_met(writer: &Writer) -> u64 {
 #[tokio::test]
 async fn a_failed_commit_fails_every_write_of_the_group_and_the_store_goes_on_only_after_it_was_opened_anew() {
     let Fixture { writer, _directory } = writer();
-    writer.write(note("kept".to_owned())).await.unwrap();
+    let ((begun, has_begun), (release, hold)) = (blocking::channel::<()>(), blocking::channel::<()>());
+    let mut held = Box::pin(writer.write(move |unit| {
+        begun.send(()).unwrap();
+        hold.recv().unwrap();
+        note("kept".to_owned())(unit)
+    }));
+    assert!(held.as_mut().now_or_never().is_none());
+    has_begun.recv().unwrap();
     // A deferred foreign key is checked at the commit, and fails it.
-    let doomed = writer.write(|unit| {
+    let mut doomed = Box::pin(writer.write(|unit| {
         let sql = "CREATE TABLE parents (id INTEGER PRIMARY KEY);
                    CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
                    INSERT INTO children VALUES (7);";
         Ok::<_, StoreError>(unit.connection().execute_batch(sql)?)
-    });
-    let (doomed, bystander) = tokio::join!(doomed, writer.write(note("bystander".to_owned())));
+    }));
+    let mut bystander = Box::pin(writer.write(note("bystander".to_owned())));
+    // Both are in the queue before the writer looks into it again, so they share a group.
+    assert!(doomed.as_mut().now_or_never().is_none() && bystander.as_mut().now_or_never().is_none());
+    release.send(()).unwrap();
+    held.await.unwrap();
+    let (doomed, bystander) = tokio::join!(doomed, bystander);
     assert!(matches!(doomed, Err(StoreError::Unavailable(_))));
     assert!(matches!(bystander, Err(StoreError::Unavailable(_))));
     assert_eq!(faults_met(&writer), 1);
