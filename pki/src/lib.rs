@@ -16,7 +16,7 @@ mod pem;
 mod profile;
 mod proof;
 mod renewal;
-mod seal;
+pub mod seal;
 mod serial;
 mod svid;
 mod template;
@@ -34,16 +34,16 @@ pub use bundle::{
 pub use certificate::{Certificate, CertificateError};
 pub use crl::{RevocationList, RevocationSet};
 pub use crypto::{Sha256Digest, Sha256Hasher, sha256};
-pub use csr::{CsrError, MAX_CSR_BYTES, VerifiedRequest, build_request};
+pub use csr::{CsrError, MAX_CSR_BYTES, VerifiedRequest, build_request, build_request_by};
 pub use jwt::{
     Audience, AudienceError, AudienceSet, JWT_CLOCK_SKEW, JsonFault, JsonWebKeys, JwkFault, JwksError, JwsAlgorithm,
     JwtAuthority, JwtError, JwtKey, JwtKeyError, JwtMintError, JwtSvid, KeyId, KeyIdError, MAX_AUDIENCE_BYTES, MAX_AUDIENCES,
     MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_JWT_TTL, MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES, SkippedKey, UnsignedJwtSvid, ValidatedJwtSvid,
-    VerifiedToken, numeric_date, prepare_jwt_svid, validate_jwt_svid, verify_id_token,
+    VerifiedToken, claimed_trust_domain, numeric_date, prepare_jwt_svid, validate_jwt_svid, verify_id_token,
 };
 pub use key::{
     KeyAlgorithm, KeyError, KeyProtection, Passphrase, PassphraseError, PrivateKey, PublicKey, PublicKeyAlgorithm, RsaSize,
-    SignatureInvalid,
+    SignatureInvalid, Signer, Signing,
 };
 pub use lint::{LintFinding, lint_authority, lint_leaf};
 pub use path::{

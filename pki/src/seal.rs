@@ -1,6 +1,8 @@
 //! Sealing: what lies on a disk is of use only to whoever has a secret beside it (AES-256-GCM, NIST SP 800-38D, under a key by
 //! HKDF-SHA256, RFC 5869).
 
+pub mod stream;
+
 use zeroize::Zeroizing;
 
 use crate::crypto;

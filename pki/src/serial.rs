@@ -23,6 +23,12 @@ impl ReplicaByte {
     pub fn new(byte: u8) -> Option<Self> {
         matches!(byte, 0x01..=0x7f).then_some(Self(byte))
     }
+
+    /// 1 to 127.
+    #[must_use]
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// Why bytes or a text are no serial.

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, Issuer, PublicKeyData, SigningKey};
 
 use crate::der::{self, BIT_STRING, INTEGER, SEQUENCE};
 use crate::key::EncoderKey;
-use crate::{Certificate, KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm};
+use crate::{Certificate, KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, Signer};
 
 /// Why a certificate could not be encoded: the issuer's certificate cannot be used, or a bug.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ impl Unsigned {
         issuer: Option<&Certificate>,
     ) -> Result<Self, EncodingError> {
         let issuer_key = issuer.map_or(subject_key, Certificate::public_key);
-        let signer = DummySigner { public: EncoderKey(issuer_key.clone()), dummy: dummy_signature(issuer_key.algorithm()) };
+        let signer = DummySigner::of(issuer_key);
         let encoded = match issuer {
             // From the certificate's DER and never from parameters: with those, name and key identifier could differ from
             // what the certificate says.
@@ -107,11 +107,21 @@ impl Unsigned {
     /// # Errors
     /// [`SigningError`]: a key that is not the issuer's, a key that fails, or a result that differs.
     pub fn sign(&self, key: &PrivateKey) -> Result<Certificate, SigningError> {
-        if key.public_key() != &self.issuer_key {
-            return Err(SigningError::WrongKey);
-        }
-        let signature = key.sign(&self.tbs_der)?;
-        self.assemble(&signature)
+        self.check_key(key.public_key())?;
+        self.assemble(&key.sign(&self.tbs_der)?)
+    }
+
+    /// The same with a key that may lie in a device.
+    ///
+    /// # Errors
+    /// [`SigningError`], as [`Self::sign`].
+    pub async fn sign_by(&self, signer: &dyn Signer) -> Result<Certificate, SigningError> {
+        self.check_key(signer.public_key())?;
+        self.assemble(&signer.signing(&self.tbs_der).made().await?)
+    }
+
+    fn check_key(&self, key: &PublicKey) -> Result<(), SigningError> {
+        if *key == self.issuer_key { Ok(()) } else { Err(SigningError::WrongKey) }
     }
 
     fn assemble(&self, signature: &[u8]) -> Result<Certificate, SigningError> {
@@ -121,7 +131,7 @@ impl Unsigned {
     }
 }
 
-/// A certificate, or a revocation list, of its three parts (RFC 5280 sections 4.1.1 and 5.1.1).
+/// A certificate, a revocation list or a request, of its three parts (RFC 5280 sections 4.1.1 and 5.1.1, RFC 2986 section 4.2).
 pub(crate) fn put_together(tbs_der: &[u8], issuer_key: &PublicKey, signature: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(tbs_der.len() + signature.len() + 64);
     der::nest(&mut whole, SEQUENCE, |out| {
@@ -137,9 +147,16 @@ pub(crate) fn put_together(tbs_der: &[u8], issuer_key: &PublicKey, signature: &[
 }
 
 /// Announces the issuer's key and algorithm, and signs nothing.
-struct DummySigner {
+pub(crate) struct DummySigner {
     public: EncoderKey,
     dummy: Vec<u8>,
+}
+
+impl DummySigner {
+    /// In place of this key.
+    pub(crate) fn of(key: &PublicKey) -> Self {
+        Self { public: EncoderKey(key.clone()), dummy: dummy_signature(key.algorithm()) }
+    }
 }
 
 impl PublicKeyData for DummySigner {

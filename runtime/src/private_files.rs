@@ -3,6 +3,8 @@
 //! Modes are set on the open file, so they hold whatever the umask; a file appears whole under its name or not at all.
 //! Reads follow symbolic links, because Kubernetes mounts secrets behind one, and check the file that was opened.
 
+mod streamed;
+
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use crate::entropy::{SystemEntropy, bytes};
+pub use streamed::PrivateFileWriter;
 
 /// Why a directory or file is refused.
 #[derive(Debug, thiserror::Error)]

@@ -133,6 +133,12 @@ impl TrustBundle {
     /// The bundle as a SPIFFE JWKS document, on one line.
     #[must_use]
     pub fn to_jwks(&self, content: JwksContent) -> String {
+        self.to_jwks_hinting(content, REFRESH_HINT)
+    }
+
+    /// The same with another `spiffe_refresh_hint`, in whole seconds: how often a reader should look again.
+    #[must_use]
+    pub fn to_jwks_hinting(&self, content: JwksContent, refresh_hint: Duration) -> String {
         let (x509, jwt) = match content {
             JwksContent::All | JwksContent::Kept => (self.authorities(), self.jwt_authorities()),
             JwksContent::X509 => (self.authorities(), [].as_slice()),
@@ -153,7 +159,7 @@ impl TrustBundle {
         let mut document = json!({
             "keys": x509.chain(jwt).collect::<Vec<_>>(),
             "spiffe_sequence": self.sequence(),
-            "spiffe_refresh_hint": REFRESH_HINT.as_secs(),
+            "spiffe_refresh_hint": refresh_hint.as_secs(),
         });
         if content == JwksContent::Kept {
             let tainted: Vec<_> = self.tainted_keys().iter().map(|key| BASE64.encode(key)).collect();

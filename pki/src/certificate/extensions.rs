@@ -71,6 +71,8 @@ pub(super) struct Extensions {
     pub(super) extended_key_usage: Option<ExtendedKeyUsage>,
     pub(super) uri_sans: Vec<String>,
     pub(super) dns_sans: Vec<String>,
+    /// Alternative names that are neither URIs nor DNS names.
+    pub(super) other_sans: usize,
     pub(super) subject_key_id: Option<Vec<u8>>,
     pub(super) authority_key_id: Option<Vec<u8>>,
 }
@@ -109,8 +111,9 @@ impl Extensions {
             }
             ParsedExtension::SubjectAlternativeName(names) => match read_uris(&names.general_names) {
                 Some(uris) => {
-                    self.uri_sans = uris;
                     self.dns_sans = dns_names(&names.general_names);
+                    self.other_sans = names.general_names.len().saturating_sub(uris.len() + self.dns_sans.len());
+                    self.uri_sans = uris;
                 }
                 None => return false,
             },

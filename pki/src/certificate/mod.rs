@@ -159,6 +159,12 @@ impl Certificate {
         &self.signed().extensions.dns_sans
     }
 
+    /// How many alternative names it has that are neither URIs nor DNS names: addresses, mail boxes, names of any other kind.
+    #[must_use]
+    pub fn other_sans(&self) -> usize {
+        self.signed().extensions.other_sans
+    }
+
     /// SHA-256 of the DER.
     #[must_use]
     pub fn fingerprint(&self) -> Sha256Digest {

@@ -216,10 +216,8 @@ fn each_extension<'a>(
 
 fn read_time(fields: &mut Reader<'_>) -> Result<Timestamp, CrlError> {
     let value = fields.next()?;
-    let (rest, time) = ASN1Time::from_der(value.encoded).map_err(|_| CrlError::Date)?;
-    if !rest.is_empty() {
-        return Err(CrlError::Date);
-    }
+    // The element is whole, so nothing follows it.
+    let (_, time) = ASN1Time::from_der(value.encoded).map_err(|_| CrlError::Date)?;
     u64::try_from(time.timestamp()).map(Timestamp::from_unix_seconds).map_err(|_| CrlError::Date)
 }
 

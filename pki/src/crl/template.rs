@@ -7,7 +7,7 @@ use super::{CrlNumber, CrlTemplateError, RevocationReason};
 use crate::der::{self, CONTEXT_0, INTEGER, SEQUENCE};
 use crate::template::{date, write_extension, write_time};
 use crate::unsigned::{dummy_signature, put_together};
-use crate::{Certificate, EncodingError, PrivateKey, SerialNumber, SigningError, Timestamp};
+use crate::{Certificate, EncodingError, PrivateKey, PublicKey, SerialNumber, Signer, SigningError, Timestamp};
 
 const VERSION_2: &[u8] = &[INTEGER, 1, 1];
 const ENUMERATED: u8 = 0x0a;
@@ -109,13 +109,27 @@ impl UnsignedCrl {
     /// # Errors
     /// [`SigningError`]: a key that is not the issuer's, one that fails, or one whose signature does not verify.
     pub fn sign(&self, key: &PrivateKey) -> Result<Vec<u8>, SigningError> {
+        self.check_key(key.public_key())?;
+        self.assemble(&key.sign(&self.tbs_der)?)
+    }
+
+    /// The same with a key that may lie in a device.
+    ///
+    /// # Errors
+    /// [`SigningError`], as [`Self::sign`].
+    pub async fn sign_by(&self, signer: &dyn Signer) -> Result<Vec<u8>, SigningError> {
+        self.check_key(signer.public_key())?;
+        self.assemble(&signer.signing(&self.tbs_der).made().await?)
+    }
+
+    fn check_key(&self, key: &PublicKey) -> Result<(), SigningError> {
+        if key == self.issuer.public_key() { Ok(()) } else { Err(SigningError::WrongKey) }
+    }
+
+    fn assemble(&self, signature: &[u8]) -> Result<Vec<u8>, SigningError> {
         let issuer_key = self.issuer.public_key();
-        if key.public_key() != issuer_key {
-            return Err(SigningError::WrongKey);
-        }
-        let signature = key.sign(&self.tbs_der)?;
-        issuer_key.verify(&self.tbs_der, &signature).map_err(|_| SigningError::Altered)?;
-        Ok(put_together(&self.tbs_der, issuer_key, &signature))
+        issuer_key.verify(&self.tbs_der, signature).map_err(|_| SigningError::Altered)?;
+        Ok(put_together(&self.tbs_der, issuer_key, signature))
     }
 }
 

@@ -54,6 +54,11 @@ pub fn sha256(data: &[u8]) -> Sha256Digest {
     hasher.finish()
 }
 
+/// SHA-384 of one buffer (FIPS 180-4), 48 bytes.
+pub(crate) fn sha384(data: &[u8]) -> Vec<u8> {
+    shared::sha384(data)
+}
+
 /// SHA-256 over parts, fed one after the other.
 pub struct Sha256Hasher(shared::Sha256);
 

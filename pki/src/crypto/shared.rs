@@ -52,6 +52,10 @@ pub(super) fn pbkdf2(prf: Prf, iterations: NonZeroU32, salt: &[u8], passphrase: 
     pbkdf2::derive(algorithm, iterations, salt, passphrase, key);
 }
 
+pub(super) fn sha384(data: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA384, data).as_ref().to_vec()
+}
+
 pub(super) struct Sha256(digest::Context);
 
 impl Sha256 {

@@ -15,7 +15,8 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 use crate::certificate::{check_name, read_extension, read_uris};
 use crate::der::{self, CONTEXT_0, DerError, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET};
 use crate::key::EncoderKey;
-use crate::{KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, crypto};
+use crate::unsigned::{DummySigner, put_together};
+use crate::{KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, Signer, crypto};
 
 /// The largest request read, in bytes. One for RSA 4096 has about 1,200.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
@@ -81,6 +82,24 @@ pub fn build_request(key: &PrivateKey, id: Option<&SpiffeId>) -> Result<Vec<u8>,
     }
     let signer = RequestSigner { public: EncoderKey(key.public_key().clone()), private: key };
     params.serialize_request(&signer).map(|request| request.der().to_vec()).map_err(encoding)
+}
+
+/// Builds a request for a key that may lie in a device (DER), with an empty subject and no names: who is asked knows whom it signs for.
+///
+/// # Errors
+/// [`KeyError::Signing`], [`KeyError::Device`] or [`KeyError::Encoding`]; none is the caller's fault.
+pub async fn build_request_by(signer: &dyn Signer) -> Result<Vec<u8>, KeyError> {
+    let encoding = |reason: String| KeyError::Encoding { reason };
+    let key = signer.public_key();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let dummy = DummySigner::of(key);
+    let unsigned = params.serialize_request(&dummy).map_err(|error| encoding(error.to_string()))?;
+    let info =
+        Reader::only(unsigned.der(), SEQUENCE).and_then(|content| Reader::new(content).next().map(|info| info.encoded.to_vec()));
+    let info = info.map_err(|error| encoding(error.to_string()))?;
+    let signature = signer.signing(&info).made().await?;
+    Ok(put_together(&info, key, &signature))
 }
 
 /// The encoder signs with the key through this.

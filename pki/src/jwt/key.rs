@@ -9,7 +9,7 @@ use data_encoding::BASE64URL_NOPAD;
 use super::JwsAlgorithm;
 use super::compact::Candidate;
 use crate::der::{Reader, SEQUENCE};
-use crate::{KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, sha256};
+use crate::{KeyError, PrivateKey, PublicKey, PublicKeyAlgorithm, Signer, sha256};
 
 /// The longest key ID, in bytes.
 pub const MAX_KEY_ID_BYTES: usize = 128;
@@ -139,19 +139,19 @@ impl Candidate for JwtAuthority {
 }
 
 /// The key that signs JWT-SVIDs, with ES256 (RFC 7518 section 3.4). Its name follows from its public half (RFC 7638), so that
-/// no two keys can share one.
+/// no two keys can share one. `K` says where the private half lies.
 #[derive(Debug)]
-pub struct JwtKey {
-    key: PrivateKey,
+pub struct JwtKey<K = PrivateKey> {
+    key: K,
     authority: JwtAuthority,
 }
 
-impl JwtKey {
+impl<K: Signer> JwtKey<K> {
     /// Takes an ECDSA P-256 key.
     ///
     /// # Errors
     /// [`JwtKeyError::Signer`] for any other.
-    pub fn new(key: PrivateKey) -> Result<Self, JwtKeyError> {
+    pub fn new(key: K) -> Result<Self, JwtKeyError> {
         let authority = JwtAuthority::by_thumbprint(key.public_key().clone())?;
         Ok(Self { key, authority })
     }
@@ -168,6 +168,16 @@ impl JwtKey {
         &self.authority
     }
 
+    /// The ES256 signature of a message by a key that may lie in a device: `r` and `s`, 32 bytes each, big-endian.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it does not sign, or signs in another form.
+    pub async fn signature(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+        fixed_width(&self.key.signing(message).made().await?)
+    }
+}
+
+impl JwtKey {
     /// The private half.
     #[must_use]
     pub fn private_key(&self) -> &PrivateKey {

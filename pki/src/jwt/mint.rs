@@ -12,7 +12,7 @@ use super::compact::{Compact, MAX_TOKEN_BYTES};
 use super::error::JwtError;
 use super::key::{JwtAuthority, JwtKey, KeyId};
 use super::svid::JwtSvid;
-use crate::{KeyError, Sha256Digest, Timestamp, sha256};
+use crate::{KeyError, Sha256Digest, Signer, Timestamp, sha256};
 
 /// The longest life of a JWT-SVID: nothing takes one back.
 pub const MAX_JWT_TTL: Duration = Duration::from_secs(3600);
@@ -150,10 +150,25 @@ impl UnsignedJwtSvid {
     /// # Errors
     /// [`JwtMintError`]: another key, a key that does not sign, or a token that does not hold.
     pub fn sign(&self, key: &JwtKey) -> Result<JwtSvid, JwtMintError> {
-        if key.authority() != &self.authority {
-            return Err(JwtMintError::WrongKey { found: key.key_id().clone(), expected: self.key_id().clone() });
-        }
+        self.check_key(key.authority())?;
         self.assemble(&key.sign(self.signing_input.as_bytes())?)
+    }
+
+    /// The same with a key that may lie in a device.
+    ///
+    /// # Errors
+    /// [`JwtMintError`], as [`Self::sign`].
+    pub async fn sign_by<K: Signer>(&self, key: &JwtKey<K>) -> Result<JwtSvid, JwtMintError> {
+        self.check_key(key.authority())?;
+        self.assemble(&key.signature(self.signing_input.as_bytes()).await?)
+    }
+
+    fn check_key(&self, key: &JwtAuthority) -> Result<(), JwtMintError> {
+        if *key == self.authority {
+            Ok(())
+        } else {
+            Err(JwtMintError::WrongKey { found: key.key_id().clone(), expected: self.key_id().clone() })
+        }
     }
 
     fn assemble(&self, signature: &[u8]) -> Result<JwtSvid, JwtMintError> {

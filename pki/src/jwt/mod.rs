@@ -31,4 +31,4 @@ pub(crate) use keys::document as jwks_document;
 pub use keys::{JsonWebKeys, JwksError, MAX_JWKS_BYTES, MAX_JWKS_KEYS, SkippedKey, VerifiedToken, verify_id_token};
 pub use mint::{JwtMintError, MAX_JWT_TTL, UnsignedJwtSvid, prepare_jwt_svid};
 pub use svid::JwtSvid;
-pub use validate::{JWT_CLOCK_SKEW, ValidatedJwtSvid, validate_jwt_svid};
+pub use validate::{JWT_CLOCK_SKEW, ValidatedJwtSvid, claimed_trust_domain, validate_jwt_svid};

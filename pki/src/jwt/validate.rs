@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use identity::SpiffeId;
+use identity::{SpiffeId, TrustDomain};
 use serde_json::{Map, Value};
 
 use super::audience::{Audience, AudienceSet};
@@ -73,6 +73,15 @@ pub fn validate_jwt_svid(
     }
     let Claims { id, audiences, expires_at, not_before: _, issued_at: _, all } = claims;
     Ok(ValidatedJwtSvid { id, audiences, expires_at, claims: all })
+}
+
+/// The trust domain that a token claims to be of, by its `sub`. Nothing of it is proven: it says under whose bundle to validate the token,
+/// and [`validate_jwt_svid`] holds the verified `sub` against that bundle again.
+///
+/// # Errors
+/// [`JwtError`] when it is no token, or has no `sub` that is a SPIFFE ID.
+pub fn claimed_trust_domain(token: &str) -> Result<TrustDomain, JwtError> {
+    Ok(Claims::read(&Compact::parse(token)?)?.id.trust_domain().clone())
 }
 
 impl JwtSvid {

@@ -78,6 +78,11 @@ impl Passphrase {
         }
         Ok(Self(bytes))
     }
+
+    /// What keys are derived from.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Passphrase {

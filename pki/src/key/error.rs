@@ -153,6 +153,18 @@ pub enum KeyError {
     /// The backend could not sign.
     #[error("the crypto backend could not sign")]
     Signing,
+    /// The device that holds the key did not sign.
+    #[error("{cause}")]
+    Device {
+        /// What it, or whoever speaks to it, says.
+        cause: String,
+    },
+    /// What the device gave is no signature over what it was asked to sign.
+    #[error("what the device gave does not verify under its public key: another key signed, or something else was signed")]
+    DeviceSignature,
+    /// Asked of a key that is not ECDSA.
+    #[error("only ECDSA keys on P-256 and P-384 can lie in a device")]
+    NotEcdsa,
     /// The encoder of requests failed: a bug.
     #[error("the request could not be encoded: {reason}")]
     Encoding {

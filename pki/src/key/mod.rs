@@ -4,6 +4,7 @@
 //! named curve and an uncompressed point, Ed25519, and RSA of 2048 to 4096 bits with the exponent 65537.
 
 mod container;
+mod ecdsa;
 mod encoder;
 mod encrypted;
 mod error;
@@ -11,6 +12,7 @@ mod point;
 mod private;
 mod public;
 mod roca;
+mod signer;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ pub use encrypted::{KeyProtection, Passphrase, PassphraseError};
 pub use error::{KeyError, SignatureInvalid};
 pub use private::PrivateKey;
 pub use public::PublicKey;
+pub use signer::{Signer, Signing};
 
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 

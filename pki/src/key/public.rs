@@ -9,6 +9,9 @@ use super::roca::has_roca_fingerprint;
 use super::{KeyError, PublicKeyAlgorithm, SignatureInvalid};
 use crate::crypto::{self, Sha256Digest, sha256};
 use crate::der::{self, NULL, OBJECT_IDENTIFIER, Reader, SEQUENCE};
+use crate::pem::{self, Block};
+
+const PUBLIC_KEY: &str = "PUBLIC KEY";
 
 /// A public key of an allowed kind. `Clone` is cheap; equality compares the encoded SubjectPublicKeyInfo.
 #[derive(Clone)]
@@ -39,6 +42,23 @@ impl PublicKey {
         let identifier = der::encode(SEQUENCE, &[identifier]);
         let bit_string = der::encode(der::BIT_STRING, &[&[0], bits]);
         Self::from_spki_der(&der::encode(SEQUENCE, &[&identifier, &bit_string]))
+    }
+
+    /// The key of a PEM text that is one block `PUBLIC KEY` (RFC 7468 section 13); `None` for a text of anything else.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the block holds no allowed key.
+    pub fn from_pem(pem: &[u8]) -> Result<Option<Self>, KeyError> {
+        match pem::blocks(pem).as_deref() {
+            Ok([Block { label, der }]) if label == PUBLIC_KEY => Self::from_spki_der(der).map(Some),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// The key as PEM (`PUBLIC KEY`).
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode(PUBLIC_KEY, &self.spki).to_string()
     }
 
     /// The SubjectPublicKeyInfo, DER.
