@@ -7,7 +7,8 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let signet = ["types", "node", "admin", "authority_admin", "agent_admin"].map(|name| format!("proto/signet/v1/{name}.proto"));
+    let signet = ["types", "node", "admin", "authority_admin", "federation_admin", "agent_admin", "upstream", "backup"]
+        .map(|name| format!("proto/signet/v1/{name}.proto"));
     generate("signet.v1.bin", &signet)?;
     generate("spiffe.workload.bin", &["proto/spiffe/workload.proto".to_owned()])?;
     generate("istio.v1.auth.bin", &["istioca", "ca_service"].map(|name| format!("proto/istio/v1/auth/{name}.proto")))
@@ -28,7 +29,8 @@ fn generate(descriptor_set: &str, files: &[String]) -> Result<(), Box<dyn Error>
 }
 
 /// Messages that carry a key, a token or a credential: their `Debug` is written by hand and shows nothing.
-const SECRET_MESSAGES: [&str; 8] = [
+const SECRET_MESSAGES: [&str; 9] = [
+    "signet.v1.MakeBackupRequest",
     "signet.v1.AttestJoinTokenRequest",
     "signet.v1.CreateTokenResponse",
     "signet.v1.IssueJwtSvidResponse",

@@ -54,7 +54,7 @@ impl Kept {
     }
 }
 
-fn load(svid: &X509Svid, root_from: Option<&Arc<TrustBundle>>) -> Result<CertifiedKey, TlsError> {
+pub(crate) fn load(svid: &X509Svid, root_from: Option<&Arc<TrustBundle>>) -> Result<CertifiedKey, TlsError> {
     let key = backend::signing_key(svid.key().pkcs8_der()).map_err(|error| TlsError::Config { what: error.to_string() })?;
     let mut chain: Vec<_> = svid.chain().iter().map(|certificate| certificate.der().clone()).collect();
     if let Some(bundle) = root_from {
@@ -77,7 +77,7 @@ fn issuer_of<'a>(top: &Certificate, bundle: &'a TrustBundle) -> Option<&'a Certi
 }
 
 /// One certificate and key, whatever the peer asks for.
-pub(crate) struct Fixed(Arc<CertifiedKey>);
+pub(crate) struct Fixed(pub(crate) Arc<CertifiedKey>);
 
 /// rustls asks for it; shows no key.
 impl fmt::Debug for Fixed {

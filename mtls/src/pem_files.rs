@@ -32,11 +32,18 @@ const MAX_CERTIFICATES: usize = 64;
 /// # Errors
 /// [`PemFault`].
 pub fn check_pem_pair(chain: &[u8], key: &[u8]) -> Result<(), PemFault> {
+    load_pair(chain, key).map(drop)
+}
+
+/// The same, to be served with.
+pub(crate) fn load_pair(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, PemFault> {
     let chain = certificates(chain)?;
     let mut key = PrivateKeyDer::from_pem_slice(key).map_err(|_| PemFault::Key)?;
     let loaded = backend::any_signing_key(&key);
     key.zeroize();
-    CertifiedKey::new(chain, loaded.map_err(|_| PemFault::Key)?).keys_match().map_err(|_| PemFault::Mismatch)
+    let pair = CertifiedKey::new(chain, loaded.map_err(|_| PemFault::Key)?);
+    pair.keys_match().map_err(|_| PemFault::Mismatch)?;
+    Ok(pair)
 }
 
 /// Checks that `roots` is certificates, each fit to be a trust anchor.

@@ -1,5 +1,6 @@
 //! Handshakes between both sides of this crate; each refusal stands beside the same handshake that passes.
 
+mod documents;
 mod fixture;
 mod foreign;
 mod https;

@@ -1,4 +1,4 @@
-//! Why a document was not fetched.
+//! Why there is no document, or no answer.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +50,12 @@ pub enum FetchFault {
         /// What TLS says.
         cause: io::Error,
     },
+    /// The server does not speak the protocol that the connection is for.
+    #[error("the server did not agree to speak {wanted} (ALPN)")]
+    Protocol {
+        /// The name of the protocol.
+        wanted: String,
+    },
     /// What came is no HTTP/1.1 answer within its bounds.
     #[error("the answer is not read: {cause}")]
     Http {
@@ -72,13 +78,13 @@ pub enum FetchFault {
     #[error("the answer has a content coding, which was not asked for and is not read")]
     Encoded,
     /// The body is longer than any such document.
-    #[error("the document has more than {max} bytes")]
+    #[error("the answer has more than {max} bytes")]
     TooLarge {
         /// The most bytes that are read.
         max: usize,
     },
     /// It took too long, from resolution to the last byte.
-    #[error("the document was not there after {after:?}")]
+    #[error("the answer was not there after {after:?}")]
     Timeout {
         /// The deadline.
         after: Duration,

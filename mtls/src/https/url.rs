@@ -71,6 +71,24 @@ impl HttpsUrl {
         &self.text
     }
 
+    /// Whether it names a server and nothing on it.
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
+        self.target == "/"
+    }
+
+    /// The URL of `target` (path and query, beginning with `/`) on the same server.
+    ///
+    /// # Errors
+    /// [`HttpsUrlError`] when the text is no part of a URL.
+    pub fn on_same_server(&self, target: &str) -> Result<Self, HttpsUrlError> {
+        // Without the slash the text would go on with the host's name.
+        match target.strip_prefix('/') {
+            Some(rest) => format!("https://{}/{rest}", self.authority()).parse(),
+            None => Err(HttpsUrlError::Character { found: target.chars().next().unwrap_or(' ') }),
+        }
+    }
+
     pub(super) fn host(&self) -> &UrlHost {
         &self.host
     }
@@ -184,6 +202,20 @@ mod tests {
             let url: HttpsUrl = text.parse().unwrap();
             assert_eq!((url.authority().as_str(), url.port(), url.target()), (authority, port, target), "{text}");
             assert_eq!(url.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn a_target_is_put_on_the_same_server_and_never_leads_to_another() {
+        let server: HttpsUrl = "https://vault.example:8200".parse().unwrap();
+        assert!(server.is_of_server());
+        let url = server.on_same_server("/v1/pki/sign/web").unwrap();
+        assert_eq!(url.as_str(), "https://vault.example:8200/v1/pki/sign/web");
+        assert!(!url.is_of_server());
+        let v6: HttpsUrl = "https://[2001:db8::1]:9".parse().unwrap();
+        assert_eq!(v6.on_same_server("/a").unwrap().as_str(), "https://[2001:db8::1]:9/a");
+        for refused in ["", ".evil.example/a", "1/a", "@evil.example/", "/a b", "/a#b"] {
+            assert!(server.on_same_server(refused).is_err(), "{refused}");
         }
     }
 

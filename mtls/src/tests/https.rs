@@ -16,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use super::fixture::{Authority, clock};
 use crate::backend;
 use crate::https::{
-    AddressClass, AddressRange, FetchError, FetchFault, HttpsClient, HttpsUrl, MAX_DOCUMENT_BYTES, WebRoots, WebRootsError,
+    AddressClass, AddressRange, FetchError, FetchFault, FieldValueError, HttpsBounds, HttpsClient, HttpsRequest, HttpsUrl,
+    MAX_DOCUMENT_BYTES, WebRoots, WebRootsError,
 };
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -111,6 +112,35 @@ async fn a_document_comes_by_one_plain_get() {
         lines[1..].sort_unstable();
         assert_eq!(lines, ["GET /keys?of=all HTTP/1.1", "connection: close", &format!("host: issuer.example:{port}")]);
     }
+}
+
+#[tokio::test]
+async fn a_configured_server_is_asked_wherever_it_lies_and_answers_with_any_status() {
+    let bench = Bench::new().await;
+    let url = bench.url("issuer.example");
+    let client = HttpsClient::of_configured_server(bench.roots(), bench.clock.clone()).resolving_to(vec![LOOPBACK]);
+    let bounds = HttpsBounds { answer_bytes: 8, deadline: Duration::from_secs(60) };
+    let request = HttpsRequest::post_json(&url, b"{}".to_vec().into()).with_field("x-token", "secret").unwrap();
+    let refusal = b"HTTP/1.1 429 Slower\r\nretry-after: 7\r\ncontent-length: 8\r\n\r\n{\"e\":[]}";
+    let (answer, seen) = tokio::join!(client.send(&request, bounds), bench.answer(refusal));
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.retry_after, answer.body.as_slice()),
+        (429, Some(Duration::from_secs(7)), &b"{\"e\":[]}"[..])
+    );
+    let seen = seen.unwrap();
+    assert!(seen.starts_with("POST /keys?of=all HTTP/1.1\r\n") && seen.contains("x-token: secret\r\n"), "{seen}");
+    assert!(seen.contains("content-type: application/json\r\n") && seen.contains("content-length: 2\r\n"), "{seen}");
+
+    let longer = b"HTTP/1.1 400 No\r\ncontent-length: 9\r\n\r\n123456789";
+    let get = HttpsRequest::get(&url);
+    let (answer, _) = tokio::join!(client.send(&get, bounds), bench.answer(longer));
+    assert!(matches!(answer.err().unwrap().why, FetchFault::TooLarge { max: 8 }));
+    let elsewhere = b"HTTP/1.1 307 There\r\nlocation: https://localhost/\r\ncontent-length: 0\r\n\r\n";
+    let (answer, _) = tokio::join!(client.send(&get, bounds), bench.answer(elsewhere));
+    assert!(matches!(answer.err().unwrap().why, FetchFault::Redirected { status: 307 }));
+    let bad = HttpsRequest::get(&url).with_field("x-token", "a\r\nb: c").err();
+    assert_eq!(bad, Some(FieldValueError));
 }
 
 #[tokio::test]
