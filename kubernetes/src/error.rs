@@ -1,0 +1,221 @@
+//! Why there is no answer that can be used, in words that say what to do.
+
+use std::fmt;
+use std::time::Duration;
+
+use mtls::https::FetchError;
+
+/// The most characters of the server's own words that are repeated.
+const MAX_MESSAGE_CHARACTERS: usize = 300;
+/// A longer word is left out: it could be a token.
+const MAX_WORD_CHARACTERS: usize = 128;
+
+/// What was asked, as the rules of RBAC name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Whom a token stands for.
+    ReviewToken,
+}
+
+/// The server's own words: short and printable. It may repeat what it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message(String);
+
+/// As far as whoever asked acts differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Later it may go well by itself.
+    Unreachable,
+    /// What proves this process is missing, not accepted, or does not allow this.
+    Credential,
+    /// The server answered, and will not do this.
+    Refused,
+    /// What it answered cannot be used.
+    Malformed,
+}
+
+/// Why there is no answer that can be used. No variant holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A file of the configuration cannot be used.
+    #[error("{what}: {cause}")]
+    Local {
+        /// Which key names it.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// No connection.
+    #[error("the API server is not reached: {0}")]
+    Connect(#[from] FetchError),
+    /// The connection speaks no HTTP/2.
+    #[error("the API server does not speak HTTP/2: {cause}")]
+    Handshake {
+        /// What HTTP says.
+        cause: hyper::Error,
+    },
+    /// The connection ended before the answer did.
+    #[error("{call}: the connection to the API server broke: {cause}")]
+    Broken {
+        /// What was asked.
+        call: Call,
+        /// What HTTP says.
+        cause: hyper::Error,
+    },
+    /// It took too long.
+    #[error("{call}: no answer of the API server within {after:?}")]
+    Deadline {
+        /// What was asked.
+        call: Call,
+        /// The deadline.
+        after: Duration,
+    },
+    /// It does not know who asks.
+    #[error("{call}: the API server does not accept this process's own token (401): {message}; look at token_file")]
+    Unauthenticated {
+        /// What was asked.
+        call: Call,
+        /// Its words.
+        message: Message,
+    },
+    /// Whoever asks may not.
+    #[error("{call}: forbidden (403): {message}; a ClusterRole must allow it, and a binding give it to this process's account")]
+    Forbidden {
+        /// What was asked.
+        call: Call,
+        /// Its words.
+        message: Message,
+    },
+    /// It has too much to do, or cannot now.
+    #[error("{call}: the API server cannot now ({status}): {message}")]
+    Busy {
+        /// What was asked.
+        call: Call,
+        /// The status code: 429 or of the server's own faults.
+        status: u16,
+        /// For how long it wants to be left alone, when it says so.
+        after: Option<Duration>,
+        /// Its words.
+        message: Message,
+    },
+    /// Any other refusal.
+    #[error("{call}: the API server answers {status}: {message}")]
+    Refused {
+        /// What was asked.
+        call: Call,
+        /// The status code.
+        status: u16,
+        /// Its words.
+        message: Message,
+    },
+    /// The answer is longer than any such answer.
+    #[error("{call}: the answer has more than {max} bytes")]
+    TooLarge {
+        /// What was asked.
+        call: Call,
+        /// The most bytes that are read.
+        max: usize,
+    },
+    /// The answer is not what the API documents.
+    #[error("{call}: the answer is not read: {cause}")]
+    Malformed {
+        /// What was asked.
+        call: Call,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl Call {
+    /// Every one.
+    pub(crate) const ALL: [Self; 1] = [Self::ReviewToken];
+
+    /// For metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::ReviewToken => "review_token",
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReviewToken => "create tokenreviews.authentication.k8s.io",
+        })
+    }
+}
+
+impl Message {
+    /// Keeps what people can read.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let visible = text.chars().map(|c| if c.is_control() || !(c.is_alphanumeric() || c.is_ascii()) { ' ' } else { c });
+        let visible: String = visible.take(16 * MAX_MESSAGE_CHARACTERS).collect();
+        let words = visible.split_whitespace().map(|word| if word.chars().count() > MAX_WORD_CHARACTERS { "..." } else { word });
+        Self(words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE_CHARACTERS).collect())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "it gives no reason" } else { &self.0 })
+    }
+}
+
+impl ApiError {
+    /// What became of the call, for who asked.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Connect(_) | Self::Handshake { .. } | Self::Broken { .. } | Self::Deadline { .. } | Self::Busy { .. } => {
+                FaultKind::Unreachable
+            }
+            Self::Local { .. } | Self::Unauthenticated { .. } | Self::Forbidden { .. } => FaultKind::Credential,
+            Self::Refused { .. } => FaultKind::Refused,
+            Self::TooLarge { .. } | Self::Malformed { .. } => FaultKind::Malformed,
+        }
+    }
+
+    /// For how long the server wants to be left alone, when it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { after, .. } = self { *after } else { None }
+    }
+
+    /// What a status that grants nothing means.
+    pub(crate) fn of_status(call: Call, status: u16, after: Option<Duration>, message: Message) -> Self {
+        match status {
+            401 => Self::Unauthenticated { call, message },
+            403 => Self::Forbidden { call, message },
+            429 | 500..=599 => Self::Busy { call, status, after, message },
+            _ => Self::Refused { call, status, message },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_cut_and_printable() {
+        assert_eq!(Message::of("a\u{1b}[31m\r\nb\u{202e}c").to_string(), "a [31m b c");
+        assert_eq!(Message::of(&"x ".repeat(10_000)).to_string().len(), MAX_MESSAGE_CHARACTERS);
+        assert_eq!(Message::of(&format!("bad token {}: no", "x".repeat(129))).to_string(), "bad token ... no");
+        assert_eq!(Message::of(" \n").to_string(), "it gives no reason");
+    }
+
+    #[test]
+    fn each_status_says_what_to_do() {
+        let of = |status| ApiError::of_status(Call::ReviewToken, status, Some(Duration::from_secs(3)), Message::default());
+        assert_eq!(of(401).kind(), FaultKind::Credential);
+        let forbidden = of(403);
+        assert_eq!(forbidden.kind(), FaultKind::Credential);
+        assert!(forbidden.to_string().contains("create tokenreviews.authentication.k8s.io"), "{forbidden}");
+        for busy in [429, 500, 503, 504] {
+            assert_eq!((of(busy).kind(), of(busy).retry_after()), (FaultKind::Unreachable, Some(Duration::from_secs(3))));
+        }
+        assert_eq!((of(422).kind(), of(302).kind()), (FaultKind::Refused, FaultKind::Refused));
+    }
+}
