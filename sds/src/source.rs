@@ -29,6 +29,9 @@ pub struct SecretState {
     /// What was revoked of the trust domain's certificates: lists that verified under `bundle`. They go with the bundle while they are
     /// whole and current, and turn nobody away when they are not.
     pub revocation: Option<Arc<RevocationSet>>,
+    /// Bundles of other trust domains that the caller may verify with, none of them twice: each speaks for its own trust domain alone, and
+    /// is merged with nothing.
+    pub foreign: Vec<Arc<TrustBundle>>,
 }
 
 /// Names that begin with [`crate::FILE_CERTIFICATE_PREFIX`] or [`crate::FILE_ROOT_PREFIX`], at most [`crate::MAX_FILE_NAMES`].

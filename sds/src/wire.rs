@@ -1,5 +1,7 @@
 //! Conversions between the state machine's values and Envoy's messages.
 
+use std::sync::Arc;
+
 use prost::{Message, Name};
 use proto::envoy::envoy::config::core::v3::{DataSource, Node, TypedExtensionConfig, data_source::Specifier};
 use proto::envoy::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -94,9 +96,9 @@ fn secret(resource: Resource) -> tls::Secret {
             ..Default::default()
         }),
         Secret::File(secret) => file_secret(secret.content()),
-        Secret::ValidationContext { bundle, lists, kind } => tls::secret::Type::ValidationContext(match kind {
+        Secret::ValidationContext { bundle, lists, kind, foreign } => tls::secret::Type::ValidationContext(match kind {
             ValidationContextKind::SpiffeValidator => tls::CertificateValidationContext {
-                custom_validator_config: Some(spiffe_validator(&bundle, &lists)),
+                custom_validator_config: Some(spiffe_validator(&bundle, &lists, &foreign)),
                 ..Default::default()
             },
             ValidationContextKind::TrustedCa => tls::CertificateValidationContext {
@@ -130,13 +132,20 @@ fn pem(lists: &[pki::RevocationList]) -> String {
 }
 
 /// Lists stand among the authorities of their trust domain: with one there, Envoy asks for that of each CA of a path.
-fn spiffe_validator(bundle: &pki::TrustBundle, lists: &[pki::RevocationList]) -> TypedExtensionConfig {
-    let domain = tls::spiffe_cert_validator_config::TrustDomain {
+fn spiffe_validator(
+    bundle: &pki::TrustBundle,
+    lists: &[pki::RevocationList],
+    foreign: &[Arc<pki::TrustBundle>],
+) -> TypedExtensionConfig {
+    let domain = |bundle: &pki::TrustBundle, pem: String| tls::spiffe_cert_validator_config::TrustDomain {
         name: bundle.trust_domain().as_str().to_owned(),
-        trust_bundle: Some(inline((bundle.to_pem() + &pem(lists)).into_bytes())),
+        trust_bundle: Some(inline(pem.into_bytes())),
         ..Default::default()
     };
-    let config = tls::SpiffeCertValidatorConfig { trust_domains: vec![domain], ..Default::default() };
+    let own = domain(bundle, bundle.to_pem() + &pem(lists));
+    let foreign = foreign.iter().map(|foreign| domain(foreign, foreign.to_pem()));
+    let config =
+        tls::SpiffeCertValidatorConfig { trust_domains: std::iter::once(own).chain(foreign).collect(), ..Default::default() };
     let typed_config = Any { type_url: tls::SpiffeCertValidatorConfig::type_url(), value: config.encode_to_vec() };
     TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(typed_config) }
 }

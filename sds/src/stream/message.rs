@@ -136,6 +136,8 @@ pub enum Secret {
         lists: Arc<[RevocationList]>,
         /// In which form they are told.
         kind: ValidationContextKind,
+        /// Other trust domains beside it, each by its own authorities; only with the SPIFFE validator.
+        foreign: Vec<Arc<TrustBundle>>,
     },
     /// What stands in files: a chain and its key, or whom to trust.
     File(Arc<FileSecret>),

@@ -35,6 +35,15 @@ struct Trust {
     revocation: Option<Arc<RevocationSet>>,
     /// What of it is given at the moment.
     lists: Lists,
+    /// Of other trust domains, those with authorities.
+    foreign: Vec<Foreign>,
+}
+
+#[derive(Clone, Debug)]
+struct Foreign {
+    bundle: Arc<TrustBundle>,
+    /// Of the authorities.
+    digest: Sha256Digest,
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +101,7 @@ pub(super) fn compose(state: &SecretState, files: &FileSecrets, last_good: Optio
     // `default` is the first SVID of the state. When that one cannot be sent, the next must not take its place.
     let default = default_of(state);
     let bundle = state.bundle.as_ref().filter(|_| !svids.is_empty());
-    let mut trust = bundle.map(|bundle| Trust::new(bundle, state.revocation.as_ref(), &svids, now));
+    let mut trust = bundle.map(|bundle| Trust::new(bundle, state.revocation.as_ref(), Foreign::all(&state.foreign), &svids, now));
     let files: BTreeMap<_, _> =
         files.answers.iter().filter_map(|(name, secret)| Some((Arc::clone(name), Arc::clone(secret.as_ref()?)))).collect();
     if svids.is_empty()
@@ -123,6 +132,9 @@ impl Offer {
         for kind in [ValidationContextKind::SpiffeValidator, ValidationContextKind::TrustedCa] {
             let digest = trust.as_ref().and_then(|trust| trust.lists.digest(kind));
             hash_part(&mut hasher, digest.map_or(&[][..], |digest| digest));
+        }
+        for foreign in trust.iter().flat_map(|trust| &trust.foreign) {
+            hash_part(&mut hasher, &foreign.digest);
         }
         for (name, secret) in &files {
             hash_part(&mut hasher, name.as_bytes());
@@ -167,7 +179,8 @@ impl Offer {
 
     /// This offer with the revocation lists that are to be given at `now`.
     pub(super) fn with_lists_of(&self, now: Timestamp) -> Self {
-        let trust = self.trust.as_ref().map(|trust| Trust::new(&trust.bundle, trust.revocation.as_ref(), &self.svids, now));
+        let anew = |trust: &Trust| Trust::new(&trust.bundle, trust.revocation.as_ref(), trust.foreign.clone(), &self.svids, now);
+        let trust = self.trust.as_ref().map(anew);
         Self::new(self.default.clone(), self.svids.clone(), trust, self.files.clone())
     }
 
@@ -183,7 +196,14 @@ impl Offer {
         let granted = self.files.iter().filter(|(name, _)| files.get(name).is_some());
         let files: BTreeMap<_, _> = granted.map(|(name, secret)| (Arc::clone(name), Arc::clone(secret))).collect();
         let default = default_of(state);
-        let trust = self.trust.clone().filter(|_| !svids.is_empty());
+        let mut trust = self.trust.clone().filter(|_| !svids.is_empty());
+        if let Some(trust) = &mut trust {
+            // A trust domain that is followed no more, or that says that nothing of it is valid any more, is not trusted on as last good.
+            trust.foreign.retain(|foreign| {
+                let name = foreign.bundle.trust_domain();
+                state.foreign.iter().any(|now| now.trust_domain() == name && !now.authorities().is_empty())
+            });
+        }
         (!svids.is_empty() || !files.is_empty()).then(|| Self::new(default, svids, trust, files))
     }
 
@@ -192,10 +212,18 @@ impl Offer {
         let resource = |name: &Arc<str>| {
             let secret = match self.meaning(name)? {
                 Meaning::Certificate(offered) => Secret::Certificate(Arc::clone(&offered.svid)),
-                Meaning::ValidationContext(trust) => {
+                Meaning::ValidationContext(trust, scope) => {
                     let (bundle, lists) = (Arc::clone(&trust.bundle), Arc::clone(trust.lists.given(kind)));
-                    Secret::ValidationContext { bundle, lists, kind }
+                    let foreign = trust.beside(scope, kind).iter().map(|foreign| Arc::clone(&foreign.bundle)).collect();
+                    Secret::ValidationContext { bundle, lists, kind, foreign }
                 }
+                // Tied to its trust domain whatever the peer's own kind: as plain roots it could vouch for any name.
+                Meaning::Foreign(foreign) => Secret::ValidationContext {
+                    bundle: Arc::clone(&foreign.bundle),
+                    lists: Arc::new([]),
+                    kind: ValidationContextKind::SpiffeValidator,
+                    foreign: Vec::new(),
+                },
                 Meaning::File(secret) => Secret::File(Arc::clone(secret)),
             };
             Some(Resource { name: Arc::clone(name), version: self.version_of(name, kind)?, secret })
@@ -221,13 +249,17 @@ impl Offer {
         hash_part(hasher, name.as_bytes());
         match meaning {
             Meaning::Certificate(offered) => hash_part(hasher, &offered.digest),
-            Meaning::ValidationContext(trust) => {
+            Meaning::ValidationContext(trust, scope) => {
                 hash_part(hasher, kind.as_str().as_bytes());
                 hash_part(hasher, &trust.digest);
                 if let Some(lists) = trust.lists.digest(kind) {
                     hash_part(hasher, lists);
                 }
+                for foreign in trust.beside(scope, kind) {
+                    hash_part(hasher, &foreign.digest);
+                }
             }
+            Meaning::Foreign(foreign) => hash_part(hasher, &foreign.digest),
             Meaning::File(secret) => hash_part(hasher, secret.digest()),
         }
         true
@@ -241,14 +273,17 @@ impl Offer {
     fn meaning(&self, name: &str) -> Option<Meaning<'_>> {
         match name {
             "default" => self.svids.get(self.default.as_ref()?).map(Meaning::Certificate),
-            "ROOTCA" | "ALL" => self.trust.as_ref().map(Meaning::ValidationContext),
+            "ROOTCA" => self.trust.as_ref().map(|trust| Meaning::ValidationContext(trust, Scope::Own)),
+            "ALL" => self.trust.as_ref().map(|trust| Meaning::ValidationContext(trust, Scope::All)),
             _ if is_file_name(name) => self.files.get(name).map(Meaning::File),
             _ => {
                 let id = SpiffeId::parse(name).ok()?;
-                match &self.trust {
-                    Some(trust) if id == trust.bundle.trust_domain().id() => Some(Meaning::ValidationContext(trust)),
-                    Some(_) | None => self.svids.get(&id).map(Meaning::Certificate),
+                let Some(trust) = &self.trust else { return self.svids.get(&id).map(Meaning::Certificate) };
+                if id == trust.bundle.trust_domain().id() {
+                    return Some(Meaning::ValidationContext(trust, Scope::Own));
                 }
+                let foreign = trust.foreign.iter().find(|foreign| id == foreign.bundle.trust_domain().id());
+                foreign.map(Meaning::Foreign).or_else(|| self.svids.get(&id).map(Meaning::Certificate))
             }
         }
     }
@@ -265,7 +300,10 @@ pub(super) fn why_unanswered(name: &str, state: &SecretState, files: Option<&Fil
     }
     let id = SpiffeId::parse(name).ok();
     let is_trust = matches!(name, "ROOTCA" | "ALL")
-        || id.as_ref().is_some_and(|id| state.bundle.as_ref().is_some_and(|bundle| bundle.trust_domain().id() == *id));
+        || id.as_ref().is_some_and(|id| {
+            let foreign = state.foreign.iter().filter(|foreign| !foreign.authorities().is_empty());
+            state.bundle.iter().chain(foreign).any(|bundle| bundle.trust_domain().id() == *id)
+        });
     let held = match &id {
         _ if is_trust || name == "default" => !state.svids.is_empty(),
         Some(id) => state.svids.iter().any(|svid| svid.id() == id),
@@ -300,9 +338,19 @@ fn default_of(state: &SecretState) -> Option<SpiffeId> {
     state.svids.first().filter(|_| !state.default_revoked).map(|svid| svid.id().clone())
 }
 
+/// How much a validation context speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The own trust domain.
+    Own,
+    /// Every trust domain that the caller may verify with, each by its own authorities.
+    All,
+}
+
 enum Meaning<'a> {
     Certificate(&'a Offered),
-    ValidationContext(&'a Trust),
+    ValidationContext(&'a Trust, Scope),
+    Foreign(&'a Foreign),
     File(&'a Arc<FileSecret>),
 }
 
@@ -310,12 +358,29 @@ impl Trust {
     fn new(
         bundle: &Arc<TrustBundle>,
         revocation: Option<&Arc<RevocationSet>>,
+        foreign: Vec<Foreign>,
         svids: &BTreeMap<SpiffeId, Offered>,
         now: Timestamp,
     ) -> Self {
         let svids = svids.values().map(|offered| &*offered.svid);
         let lists = revocation.map(|set| Lists::of(set, bundle, svids, now)).unwrap_or_default();
-        Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle), revocation: revocation.cloned(), lists }
+        Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle), revocation: revocation.cloned(), lists, foreign }
+    }
+
+    /// What stands beside the own trust domain. Plain roots are tied to no trust domain, so that there others are left out: merged, each would
+    /// vouch for the names of all.
+    fn beside(&self, scope: Scope, kind: ValidationContextKind) -> &[Foreign] {
+        match (scope, kind) {
+            (Scope::All, ValidationContextKind::SpiffeValidator) => &self.foreign,
+            (Scope::All, ValidationContextKind::TrustedCa) | (Scope::Own, _) => &[],
+        }
+    }
+}
+
+impl Foreign {
+    fn all(bundles: &[Arc<TrustBundle>]) -> Vec<Self> {
+        let some = bundles.iter().filter(|bundle| !bundle.authorities().is_empty());
+        some.map(|bundle| Self { bundle: Arc::clone(bundle), digest: digest_of_bundle(bundle) }).collect()
     }
 }
 

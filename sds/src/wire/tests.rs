@@ -8,7 +8,7 @@ use proto::envoy::google::rpc::Status;
 use tls::secret::Type;
 
 use super::*;
-use crate::stream::tests::fixture::{Authority, Bench, bundle, state, whole_lists, with_lists};
+use crate::stream::tests::fixture::{Authority, Bench, bundle, federating, foreign, state, whole_lists, with_lists};
 
 fn inline_of(source: Option<DataSource>) -> Vec<u8> {
     let Some(DataSource { specifier: Some(Specifier::InlineBytes(bytes)), .. }) = source else { panic!("not inline") };
@@ -172,4 +172,22 @@ fn an_incremental_response_has_a_version_per_resource_and_its_request_is_taken_o
     assert_eq!((type_url.as_str(), nonce.as_str(), rejection.as_deref(), validation), (SECRET_TYPE_URL, "n", Some("why"), None));
     assert_eq!((subscribe, unsubscribe), (vec!["a".to_owned()], vec!["b".to_owned()]));
     assert_eq!(initial_versions, [("a".to_owned(), "v".to_owned())]);
+}
+
+#[test]
+fn each_trust_domain_of_a_validator_has_its_own_authorities_and_no_others() {
+    let (authority, other) = (Authority::new(), Authority::of(&identity::TrustDomain::parse("other.org").unwrap()));
+    let (svid, trust, theirs) = (authority.fresh("web"), bundle(&[&authority]), foreign("other.org", &[&other]));
+    let mut bench = Bench::new(federating(&state(&[&svid], &trust), &[&theirs]));
+    let stream = bench.machine.open().unwrap();
+    let request = Request { names: vec!["ALL".to_owned()], ..Request::default() };
+    bench.machine.request(stream, request, bench.now).unwrap();
+    let [secret] = <[_; 1]>::try_from(secrets(&response(bench.sent(stream)))).unwrap();
+    let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("no context") };
+    assert_eq!(context.trusted_ca, None);
+    let typed = context.custom_validator_config.unwrap().typed_config.unwrap();
+    let domains = tls::SpiffeCertValidatorConfig::decode(typed.value.as_slice()).unwrap().trust_domains;
+    let domains: Vec<_> = domains.into_iter().map(|domain| (domain.name, inline_of(domain.trust_bundle))).collect();
+    let expected = [("example.org", &trust), ("other.org", &theirs)];
+    assert_eq!(domains, expected.map(|(name, bundle)| (name.to_owned(), bundle.to_pem().into_bytes())));
 }

@@ -39,12 +39,16 @@ pub(crate) fn id(name: &str) -> SpiffeId {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::of(&domain())
+    }
+
+    pub(crate) fn of(trust_domain: &TrustDomain) -> Self {
         let now = Timestamp::from_unix_seconds(START - 3600);
         let keys = [0, 1].map(|_| PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
         let mint = |role, key: &PrivateKey, number, issuer: Option<&Certificate>| {
-            let (trust_domain, lifetime) = (domain(), Duration::from_secs(300 * 86_400));
+            let lifetime = Duration::from_secs(300 * 86_400);
             let (serial, public_key) = (serial(number), key.public_key());
-            let spec = AuthoritySpec { role, trust_domain: &trust_domain, public_key, lifetime, serial, now };
+            let spec = AuthoritySpec { role, trust_domain, public_key, lifetime, serial, now };
             prepare_authority(&spec, issuer).unwrap().sign(&keys[0]).unwrap()
         };
         let root = mint(AuthorityRole::Root, &keys[0], 1, None);
@@ -117,6 +121,22 @@ pub(crate) fn state(svids: &[&Arc<X509Svid>], bundle: &Arc<TrustBundle>) -> Arc<
     })
 }
 
+/// The bundle of another trust domain, of these authorities.
+pub(crate) fn foreign(name: &str, authorities: &[&Authority]) -> Arc<TrustBundle> {
+    let jwks = r#"{"keys":[]}"#.as_bytes();
+    let name = TrustDomain::parse(name).unwrap();
+    if authorities.is_empty() {
+        return Arc::new(TrustBundle::from_jwks(name, jwks).unwrap());
+    }
+    Arc::new(TrustBundle::new(name, authorities.iter().map(|authority| authority.root()).collect(), 1).unwrap())
+}
+
+/// The same with bundles of other trust domains.
+pub(crate) fn federating(state: &Arc<SecretState>, foreign: &[&Arc<TrustBundle>]) -> Arc<SecretState> {
+    let foreign = foreign.iter().map(|bundle| Arc::clone(bundle)).collect();
+    Arc::new(SecretState { foreign, ..SecretState::clone(state) })
+}
+
 /// The same with what was revoked.
 pub(crate) fn with_lists(state: &Arc<SecretState>, lists: &Arc<RevocationSet>) -> Arc<SecretState> {
     Arc::new(SecretState { revocation: Some(Arc::clone(lists)), ..SecretState::clone(state) })
@@ -177,7 +197,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn check_lists(&self, response: &Response, state: &SecretState) {
         for resource in &response.resources {
-            let Secret::ValidationContext { bundle, lists, kind } = &resource.secret else { continue };
+            let Secret::ValidationContext { bundle, lists, kind, foreign: _ } = &resource.secret else { continue };
             for list in lists.iter() {
                 let soon = self.now.wall.plus(Duration::from_secs(29));
                 assert!(list.is_current(self.now.wall) && list.is_current(soon), "a list that ends at {}", list.next_update());

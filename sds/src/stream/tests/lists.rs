@@ -136,10 +136,26 @@ fn a_clock_that_was_set_takes_stale_lists_away_without_waiting() {
     assert_eq!(lists_in(&bench.sent(stream)), 2);
     bench.now.wall = bench.now.wall.plus(Duration::from_secs(7200));
     assert_eq!(lists_in(&bench.sent(stream)), 0);
-    // Back again: they are current, and come back. To before their beginning: they are not.
+    // Back again: they are current, and come back.
     bench.now.wall = bench.now.wall.minus(Duration::from_secs(7200));
     assert_eq!(lists_in(&bench.sent(stream)), 2);
     bench.silent(&[stream]);
+}
+
+#[test]
+fn a_clock_that_goes_back_to_before_their_beginning_takes_lists_away() {
+    let ca = Authority::new();
+    let one = bundle(&[&ca]);
+    let web = ca.svid("web", 0, Duration::from_secs(8 * 3600));
+    let begin = |role| ca.list_from(START, role, &[], 7 * DAY);
+    let new = lists(&[&ca], &[begin(AuthorityRole::Root), begin(AuthorityRole::Issuer)], true);
+    let mut bench = Bench::new(with_lists(&state(&[&web], &one), &new));
+    let stream = bench.open(ROOTCA);
+    assert_eq!(lists_in(&bench.sent(stream)), 2);
+    bench.now.wall = bench.now.wall.minus(Duration::from_secs(30));
+    assert_eq!(lists_in(&bench.sent(stream)), 0);
+    bench.now.wall = bench.now.wall.plus(Duration::from_secs(30));
+    assert_eq!(lists_in(&bench.sent(stream)), 2);
 }
 
 /// The peer rejects something new, and what was good before has lists that have ended meanwhile.

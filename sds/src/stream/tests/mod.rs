@@ -4,6 +4,7 @@ mod delta;
 mod fetch;
 mod files;
 pub(crate) mod fixture;
+mod foreign;
 mod lists;
 mod names;
 mod pairs;
