@@ -11,5 +11,5 @@ fn the_script_cannot_be_taken_out_of_order() {
 #[expect(dead_code, reason = "the passing twin: that it compiles is the test")]
 async fn in_order(ledger: &dyn Ledger, linted: Linted, key: &PrivateKey) -> Result<Certificate, IssuanceError> {
     let recorded = ledger.record(linted).await?;
-    sign(recorded, key, Verification::Always)
+    sign(recorded, key, Verification::Always).await
 }

@@ -7,7 +7,7 @@ use pki::{Sha256Digest, Timestamp};
 use tokio::sync::watch;
 
 use super::StoreError;
-use crate::audit::{Actor, AuditRecord, ChainHead, StoredCheckpoint};
+use crate::audit::{Actor, AuditEvent, AuditRecord, ChainHead, StoredCheckpoint};
 
 /// Checkpoints of another history that are kept as evidence. One is enough to tell; a fleet may hold as many as nodes.
 pub const MAX_FORKS: u64 = 64;
@@ -109,6 +109,12 @@ pub trait AuditReader: Send + Sync {
 pub trait AuditLog: AuditReader {
     /// The sequence of the last event, changing after each commit.
     fn audit_head(&self) -> watch::Receiver<u64>;
+
+    /// Appends an event that changes nothing else: it is on record before what it speaks of is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn note(&self, event: AuditEvent, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Adds a checkpoint, which nobody has seen yet.
     ///

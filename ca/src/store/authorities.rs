@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use identity::NodeName;
 use pki::{KeyId, Sha256Digest, Timestamp};
 
-use super::StoreError;
-use crate::audit::Actor;
+use super::{Fence, StoreError};
+use crate::audit::{Actor, AuthorityAction};
 use crate::authority::lifecycle::gate::{Accepted, Leaves};
 use crate::authority::lifecycle::rotation::{Outcome, Rotation};
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle};
@@ -30,14 +30,15 @@ pub trait AuthorityStore: Send + Sync {
     /// [`StoreError::Unavailable`], also when a row cannot be read, or [`Lifecycle::restore`] refuses the whole.
     fn lifecycle(&self) -> BoxFuture<'_, Result<Lifecycle, StoreError>>;
 
-    /// Stores `after` in place of `before`, in one transaction with an audit event for each authority that changed its slot, was tainted,
+    /// Stores `after` in place of `before`, while `fence` holds and leads, in one transaction with an audit event for each authority that changed its slot, was tainted,
     /// published or destroyed, and one for what an operator accepted to lose by it. An authority never leaves the store.
     ///
     /// # Errors
-    /// [`StoreError::Changed`] when what is stored is not `before`: another writer was faster, and nothing of `after` may be done.
+    /// [`StoreError::Fenced`], and [`StoreError::Changed`] when what is stored is not `before`: another writer was faster, and nothing of `after` may be done.
     /// [`StoreError::Unavailable`] when `after` is no state that events make of `before`.
     fn store_lifecycle(
         &self,
+        fence: Fence,
         before: Arc<Lifecycle>,
         after: Arc<Lifecycle>,
         accepted: Option<(AuthorityName, Accepted)>,
@@ -45,15 +46,34 @@ pub trait AuthorityStore: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Records what became of an authority that no other call stores. Audited, and nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    fn note_authority(&self, action: AuthorityAction, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// The rotations that are under way, by kind.
     fn rotations(&self) -> BoxFuture<'_, Result<Vec<Rotation>, StoreError>>;
 
     /// Stores a rotation in place of that of its kind, if there is one. Audited, unless it was stored so already.
-    fn put_rotation(&self, rotation: Rotation, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] unless `fence` holds and leads.
+    fn put_rotation(
+        &self,
+        fence: Fence,
+        rotation: Rotation,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Forgets the rotation of a kind. Audited; one that is not there is no error, since it may have been ended before a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] unless `fence` holds and leads.
     fn end_rotation(
         &self,
+        fence: Fence,
         kind: AuthorityKind,
         outcome: Outcome,
         actor: Actor,

@@ -3,6 +3,8 @@
 use identity::{AliasName, NodeName, SpiffeId};
 use pki::Timestamp;
 
+use super::LeaseName;
+
 use crate::entry_plan::PlanError;
 use crate::issuance_clock::ClockFault;
 
@@ -12,7 +14,7 @@ pub enum StoreError {
     /// Nothing of that name.
     #[error("{what} {name} does not exist")]
     NotFound {
-        /// `entry`, `node`, `node alias`, `banned node`, `certificate`.
+        /// `entry`, `node`, `node alias`, `banned node`, `certificate`, `join token`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -44,6 +46,14 @@ pub enum StoreError {
         what: &'static str,
         /// The name of the entry, the version of the scope now, `authorities`.
         name: String,
+    },
+    /// Another process has by now what this one wrote by, or this one never had it.
+    #[error("this process does not hold the lease \"{lease}\" (any more): epoch {epoch} is over; nothing was written")]
+    Fenced {
+        /// Which.
+        lease: LeaseName,
+        /// In which epoch this process held it; 0: never.
+        epoch: u64,
     },
     /// An operator revoked the identity.
     #[error("{}", crate::issuance::denied(.id))]
@@ -85,8 +95,10 @@ pub enum RedeemError {
     /// or takes another key.
     #[error("the join token is unknown to this CA")]
     Unknown,
-    /// Its time is over.
-    #[error("the join token expired at {expires_at}, now is {now}")]
+    /// Its time is over, or an operator ended it.
+    #[error(
+        "the join token ended at {expires_at}, now is {now}: its time was over, or an operator revoked it; ask for another one"
+    )]
     Expired {
         /// Its end.
         expires_at: Timestamp,

@@ -15,11 +15,13 @@ pub enum FaultKind {
     Disk,
     /// The database gave up a transaction.
     Undone,
+    /// The database server is not reached, or must not be used.
+    Server,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Full, Self::ReadOnly, Self::Sync, Self::Disk, Self::Undone];
+    pub const ALL: [Self; 6] = [Self::Full, Self::ReadOnly, Self::Sync, Self::Disk, Self::Undone, Self::Server];
 
     /// The label of the metric.
     #[must_use]
@@ -30,6 +32,7 @@ impl FaultKind {
             Self::Sync => "sync",
             Self::Disk => "disk",
             Self::Undone => "undone",
+            Self::Server => "server",
         }
     }
 
@@ -41,6 +44,7 @@ impl FaultKind {
             Self::Sync => 2,
             Self::Disk => 3,
             Self::Undone => 4,
+            Self::Server => 5,
         }
     }
 }
@@ -77,6 +81,10 @@ impl fmt::Display for StoreFault {
             FaultKind::Undone => (
                 "the database of the store gave up a transaction",
                 "look at the log of the CA; it is tried again each second, and writes go on by themselves",
+            ),
+            FaultKind::Server => (
+                "the database server of the store cannot be used",
+                "look at the server and at the way to it; it is tried again each second, and writes go on by themselves",
             ),
         };
         write!(f, "{what} ({cause}): {advice}")

@@ -1,6 +1,6 @@
 //! What must survive: entries, tokens, nodes, issued certificates, bundle sequences and the audit chain.
 //!
-//! Owns the interface and its promises; [`SqliteStore`] keeps them. Every write is one transaction with its audit event, and its
+//! Owns the interface and its promises; [`SqliteStore`] and [`PostgresStore`] keep them. Every write is one transaction with its audit event, and its
 //! future resolves after that transaction is on disk. A future that is dropped early does not undo its write. Reads see every
 //! write that resolved before them.
 
@@ -8,8 +8,14 @@ mod audit;
 mod authorities;
 mod error;
 mod fault;
+mod federation;
+mod open;
+mod postgres;
+mod replicas;
 mod revocations;
+mod sql;
 mod sqlite;
+mod tokens;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,19 +26,27 @@ use pki::{SerialNumber, Sha256Digest, Timestamp};
 use tokio::sync::{broadcast, watch};
 
 pub use crate::audit::Actor;
+use crate::authority::lifecycle::Lifecycle;
 use crate::entry_plan::{EntryPlan, Scope, ScopeVersion, Wanted};
 use crate::issuance::Ledger;
 use crate::jwt::issuance::JwtLedger;
 use crate::records::{
     AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
-    ProvisioningCertificate, SvidGrounds, TokenRecord,
+    SvidGrounds,
 };
 pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCursor, OrphanKind, OrphanPage};
 pub use authorities::{AuthorityStore, Settled};
 pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
 pub use fault::{FaultKind, StoreFault, StoreState};
+pub use federation::FederationStore;
+pub use open::open;
+pub(crate) use postgres::{DEFAULT_PORT, inspect};
+pub use postgres::{PostgresConfig, PostgresError, PostgresStore, ServerPlace};
+pub use replicas::{Fence, IssuerRequest, Lease, LeaseError, LeaseName, Registration, ReplicaRecord, ReplicaStore};
 pub use revocations::{RevocationStore, RevokeError};
 pub use sqlite::{OpenError, SqliteStore, StoreFile};
+pub(crate) use sqlite::{StoreMarks, check_whole, newest_schema, snapshot};
+pub use tokens::{ProvisioningStore, TokenStore};
 
 /// What changed, for whoever pushes. Sent after the commit. A receiver that lagged has to look at everything anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +57,12 @@ pub enum Change {
     Node(NodeName),
     /// What is revoked: a serial, or an identity.
     Revocations,
+    /// The authorities, a rotation of them, or what replicas want signed.
+    Authorities,
+    /// A relationship with another trust domain, or its newest bundle.
+    Federations,
+    /// Anything: changes of others were missed, so everything has to be looked at anew.
+    Unknown,
 }
 
 /// Which entries.
@@ -187,49 +207,6 @@ pub trait AliasStore: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 }
 
-/// Join tokens.
-pub trait TokenStore: Send + Sync {
-    /// Adds a token. Tokens that ended more than a day ago are forgotten.
-    ///
-    /// # Errors
-    /// [`StoreError::Banned`] when its node is.
-    fn create_token(&self, token: TokenRecord, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// Binds the token to the node key, or finds it bound to the same, and registers the node, in one transaction: of any number
-    /// of callers with different keys one succeeds.
-    ///
-    /// A node that has attested before with another key gets this key instead: the operator made a new token for its name. The
-    /// former key, its SVIDs and its used tokens are forgotten then.
-    ///
-    /// # Errors
-    /// [`RedeemError`]. Refusals of a token that exists are audited, the first 16 of each token.
-    fn redeem_token(
-        &self,
-        hash: Sha256Digest,
-        node_key_spki: Vec<u8>,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<NodeRecord, RedeemError>>;
-}
-
-/// Provisioning certificates.
-pub trait ProvisioningStore: Send + Sync {
-    /// Binds the certificate to the node key and registers the node, in one transaction: of any number of callers with different
-    /// keys one succeeds. The same key may call again for ten minutes, as its first answer may have been lost; when its node is
-    /// evicted or banned, the certificate stays used.
-    ///
-    /// The caller has validated the certificate, and the proofs by its key and the node key. Unlike a token, a certificate gives
-    /// no name away that another key has: no operator meant that.
-    ///
-    /// # Errors
-    /// [`CertificateUseError`]. Refusals are audited, the first 16 of each certificate.
-    fn redeem_certificate(
-        &self,
-        certificate: ProvisioningCertificate,
-        node_key_spki: Vec<u8>,
-        now: Timestamp,
-    ) -> BoxFuture<'_, Result<NodeRecord, CertificateUseError>>;
-}
-
 /// Nodes and their standing.
 pub trait NodeStore: Send + Sync {
     /// Sets the agent SVID that a node has from now on; see [`SvidGrounds`] for when. The former current becomes the previous
@@ -328,11 +305,16 @@ pub trait IssuanceStore: Ledger + JwtLedger {
 
 /// Sequences of trust bundles.
 pub trait BundleStore: Send + Sync {
-    /// The sequence of this bundle content: the last one when the content is unchanged, else the next. From 1.
+    /// The sequence of this bundle content: the last one when the content is unchanged, else the next. From 1. `of`: the authorities that the
+    /// content was made of, so that whoever remembers older ones numbers nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] when other authorities are stored by now.
     fn bundle_sequence(
         &self,
         trust_domain: TrustDomain,
         content: Sha256Digest,
+        of: Arc<Lifecycle>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
@@ -369,7 +351,9 @@ pub trait Store:
     + IssuanceStore
     + BundleStore
     + AuthorityStore
+    + ReplicaStore
     + RevocationStore
+    + FederationStore
     + AuditLog
     + StoreHealth
     + 'static

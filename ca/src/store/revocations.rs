@@ -120,8 +120,17 @@ pub trait RevocationStore: Send + Sync {
     /// [`StoreError::Changed`] when another number was recorded since.
     fn keep_list(&self, issuer_key: Sha256Digest, number: u64, list_der: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The sequence of this content: the last one when it is unchanged, else the next. From 1.
-    fn revocation_sequence(&self, content: Sha256Digest, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// The sequence of this content: the last one when it is unchanged, else the next. From 1. `lists`: SHA-256 of those in it that came from
+    /// this store, by SHA-256 of the SubjectPublicKeyInfo of their CAs.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] when another list of one of these CAs is kept by now: what is older never gets a higher sequence.
+    fn revocation_sequence(
+        &self,
+        content: Sha256Digest,
+        lists: Vec<(Sha256Digest, Sha256Digest)>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Each CA that signed a leaf that is good at `now`, with the last second of the one that ends last. What was recorded by builds that did
     /// not say which CA signed is left out.

@@ -2,8 +2,8 @@
 use ca::jwt::issuance::{JwtIssuanceError, PreparedJwt, sign};
 use pki::{JwtKey, JwtSvid};
 
-fn skips_the_ledger(prepared: PreparedJwt, key: &JwtKey) -> Result<JwtSvid, JwtIssuanceError> {
-    sign(prepared, key)
+async fn skips_the_ledger(prepared: PreparedJwt, key: &JwtKey) -> Result<JwtSvid, JwtIssuanceError> {
+    sign(prepared, key).await
 }
 
 fn main() {}

@@ -2,8 +2,8 @@
 use ca::issuance::{IssuanceError, Linted, Verification, sign};
 use pki::{Certificate, PrivateKey};
 
-fn skips_the_ledger(linted: Linted, key: &PrivateKey) -> Result<Certificate, IssuanceError> {
-    sign(linted, key, Verification::Always)
+async fn skips_the_ledger(linted: Linted, key: &PrivateKey) -> Result<Certificate, IssuanceError> {
+    sign(linted, key, Verification::Always).await
 }
 
 fn main() {}

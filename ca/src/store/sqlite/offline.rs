@@ -4,17 +4,19 @@ use std::path::Path;
 
 use futures_util::future::BoxFuture;
 
+use super::OpenError;
+use super::Sqlite;
 use super::open::{self, MIGRATIONS};
-use super::reader::Readers;
-use super::{OpenError, audit, authorities, checkpoints, orphans};
 use crate::audit::{AuditRecord, ChainHead, StoredCheckpoint};
 use crate::authority::lifecycle::Lifecycle;
 use crate::store::StoreError;
 use crate::store::audit::{AuditReader, OrphanCursor, OrphanKind, OrphanPage};
+use crate::store::sql::readers::Readers;
+use crate::store::sql::{audit, authorities, checkpoints, orphans};
 
 /// A store's file, for reading only. Nothing is changed or brought up to date in it; a CA may run on it.
 pub struct StoreFile {
-    readers: Readers,
+    pub(super) readers: Readers<Sqlite>,
 }
 
 impl StoreFile {
@@ -42,7 +44,7 @@ impl StoreFile {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub(crate) async fn lifecycle(&self) -> Result<Lifecycle, StoreError> {
-        self.readers.read(authorities::stored).await
+        self.readers.read(|connection| authorities::stored(connection, None)).await
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_8.sql"),
     include_str!("schema_9.sql"),
     include_str!("schema_10.sql"),
+    include_str!("schema_11.sql"),
+    include_str!("schema_12.sql"),
+    include_str!("schema_13.sql"),
 ];
 
 /// How long a statement waits for a lock: only a foreign tool that looks at the file can hold one.
@@ -109,6 +112,9 @@ pub enum OpenError {
         /// What the system or SQLite said.
         cause: String,
     },
+    /// The database of a server.
+    #[error(transparent)]
+    Server(#[from] crate::store::PostgresError),
     /// SQLite refused the file.
     #[error("the store {path} cannot be opened: {cause}")]
     Database {

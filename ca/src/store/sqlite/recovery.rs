@@ -18,9 +18,10 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::audit;
 use super::open::{self, OpenError};
 use crate::audit::ChainHead;
+use crate::store::sql::audit;
+use crate::store::sql::connection::DatabaseError;
 use crate::store::{FaultKind, StoreError, StoreFault, StoreState};
 
 /// Bytes of the log that are read and written again at once.
@@ -125,7 +126,7 @@ pub(super) fn merge(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn reopen(path: &Path, answered: ChainHead) -> Result<Connection, StoreState> {
     let refusing = |fault| StoreState::Refusing(fault);
     let mut connection = open::existing(path).map_err(|error| match error {
-        OpenError::Database { path: _, cause } => judge(path, &cause),
+        OpenError::Database { path: _, cause } => judge_sqlite(path, &cause),
         other @ OpenError::File { .. } => refusing(StoreFault { kind: kind_at(path, FaultKind::Disk), cause: other.to_string() }),
         // Somebody changed the file or its directory under us.
         other @ (OpenError::Directory(_)
@@ -134,10 +135,11 @@ pub(super) fn reopen(path: &Path, answered: ChainHead) -> Result<Connection, Sto
         | OpenError::Newer { .. }
         | OpenError::Older { .. }
         | OpenError::Setting { .. }
-        | OpenError::Unconfirmed { .. }) => StoreState::Ended(other.to_string()),
+        | OpenError::Unconfirmed { .. }
+        | OpenError::Server(_)) => StoreState::Ended(other.to_string()),
     })?;
     confirm(path, &mut connection).map_err(|error| match &error {
-        ConfirmError::Database(cause) => judge(path, cause),
+        ConfirmError::Database(cause) => judge_sqlite(path, cause),
         ConfirmError::Log { path: _, cause } => {
             let kind = match cause.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOSPC | Errno::EDQUOT) => FaultKind::Full,
@@ -148,7 +150,7 @@ pub(super) fn reopen(path: &Path, answered: ChainHead) -> Result<Connection, Sto
         }
         ConfirmError::Sync { .. } => refusing(StoreFault { kind: FaultKind::Sync, cause: error.to_string() }),
     })?;
-    let found = match audit::head(&connection) {
+    let found = match audit::head(crate::store::sql::connection::Connection::Sqlite(&connection)) {
         Ok(found) => found,
         Err(StoreError::Unavailable(cause)) => return Err(refusing(StoreFault { kind: FaultKind::Disk, cause })),
         Err(other) => return Err(StoreState::Ended(other.to_string())),
@@ -160,12 +162,21 @@ pub(super) fn reopen(path: &Path, answered: ChainHead) -> Result<Connection, Sto
             answered.sequence, found.sequence
         )));
     }
-    probe(&mut connection).map_err(|cause| judge(path, &cause))?;
+    probe(&mut connection).map_err(|cause| judge_sqlite(path, &cause))?;
     Ok(connection)
 }
 
 /// What an error of the database makes of the store.
-pub(super) fn judge(path: &Path, error: &rusqlite::Error) -> StoreState {
+pub(super) fn judge(path: &Path, error: &DatabaseError) -> StoreState {
+    match error {
+        DatabaseError::Sqlite(error) => judge_sqlite(path, error),
+        DatabaseError::Postgres(_) | DatabaseError::Undone(_) => {
+            StoreState::Refusing(StoreFault { kind: FaultKind::Undone, cause: error.to_string() })
+        }
+    }
+}
+
+fn judge_sqlite(path: &Path, error: &rusqlite::Error) -> StoreState {
     let cause = error.to_string();
     let extended = error.sqlite_error().map(|error| error.extended_code);
     let kind = match error.sqlite_error_code() {

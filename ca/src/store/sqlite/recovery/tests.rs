@@ -26,11 +26,11 @@ fn each_error_of_the_database_is_told_as_the_fault_that_it_is() {
         (ffi::SQLITE_NOMEM, FaultKind::Undone),
         (ffi::SQLITE_CONSTRAINT, FaultKind::Undone),
     ] {
-        let state = judge(&path, &failure(code));
+        let state = judge(&path, &failure(code).into());
         assert!(matches!(&state, StoreState::Refusing(fault) if fault.kind == kind), "{code}: {state:?}");
     }
     for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
-        assert!(matches!(judge(&path, &failure(code)), StoreState::Ended(_)), "{code}");
+        assert!(matches!(judge(&path, &failure(code).into()), StoreState::Ended(_)), "{code}");
     }
 }
 
@@ -76,5 +76,5 @@ fn a_probe_commits_and_changes_nothing() {
     probe(&mut connection).unwrap();
     assert_eq!(version(&connection), before);
     assert!(unmerged(&connection).unwrap() > pages, "something was written");
-    assert!(reopen(&path, audit::head(&connection).unwrap()).is_ok());
+    assert!(reopen(&path, audit::head(crate::store::sql::connection::Connection::Sqlite(&connection)).unwrap()).is_ok());
 }

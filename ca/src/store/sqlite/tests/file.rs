@@ -14,7 +14,7 @@ fn mode(path: &std::path::Path) -> u32 {
 
 #[tokio::test]
 async fn the_file_and_what_sqlite_puts_beside_it_are_for_the_owner_alone() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().unwrap();
     fixture.token(1, "n1").await.unwrap();
     for name in ["store.db", "store.db-wal", "store.db-shm"] {
         assert_eq!(mode(&fixture.directory.path().join(name)), 0o600, "{name}");

@@ -8,7 +8,7 @@ use super::*;
 use crate::authority::lifecycle::Lifecycle;
 use crate::authority::lifecycle::gate::Leaves;
 use crate::store::sqlite::open::MIGRATIONS;
-use crate::store::{AuditReader, AuthorityStore, EntryFilter, EntryStore, IssuanceStore, OrphanCursor, OrphanKind};
+use crate::store::{AuditReader, AuthorityStore, EntryFilter, EntryStore, IssuanceStore, OrphanCursor, OrphanKind, ReplicaStore};
 
 /// A file as the first build left it.
 fn first_schema(path: &std::path::Path) -> Connection {
@@ -119,6 +119,35 @@ async fn what_was_issued_for_an_entry_is_still_known_to_be_for_it() {
     let store = SqliteStore::open(&path).unwrap();
     let (_, outstanding) = store.delete_entry(entry_id(1), OPERATOR, at(8)).await.unwrap();
     assert_eq!(outstanding.map(|left| (left.count, left.until)), Some((2, at(950))));
+}
+
+#[tokio::test]
+async fn authorities_and_their_rotations_of_before_there_were_replicas_are_those_of_the_one_that_has_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let old = first_schema(&path);
+    for (version, step) in (2_u32..).zip(&MIGRATIONS[1..12]) {
+        old.execute_batch(step).unwrap();
+        old.pragma_update(None, "user_version", version).unwrap();
+    }
+    old.execute_batch(
+        "INSERT INTO replicas (name, serial_byte, address, seen_at) VALUES ('ca-1', 1, 'a:1', 1700000000);
+         INSERT INTO authorities (kind, number, parent, slot, since, key, public_der, not_before, not_after, destroyed) VALUES
+         ('root', 1, NULL, 'active', 1700000000, zeroblob(32), x'01', 1700000000, 1700009000, 0),
+         ('issuer', 1, 1, 'active', 1700000000, zeroblob(32), x'02', 1700000000, 1700009000, 0);
+         INSERT INTO rotations VALUES ('root', 1, 1700000001, 'natural', 0, '[]', 0, 0, 0), ('issuer', 1, 1700000002, 'taint', 0, '[\"n1\"]', 7, 1, 0);",
+    )
+    .unwrap();
+    drop(old);
+    let store = SqliteStore::open(&path).unwrap();
+    let state = store.lifecycle().await.unwrap();
+    let names: Vec<_> = state.authorities().map(|authority| authority.name.to_string()).collect();
+    assert_eq!((names.join(" ").as_str(), state.others().count()), ("root-1 issuer-1", 0));
+    let rotations = store.rotations().await.unwrap();
+    let told: Vec<_> = rotations.iter().map(|rotation| (rotation.from.to_string(), rotation.started_at)).collect();
+    assert_eq!(told, [("root-1".to_owned(), at(1)), ("issuer-1".to_owned(), at(2))]);
+    assert_eq!((rotations[1].accepted.leaves, rotations[1].accepted.tokens), (7, true));
+    assert!(store.replicas().await.unwrap().is_empty(), "it is put on record at its next start");
 }
 
 #[test]

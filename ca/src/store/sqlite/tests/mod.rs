@@ -1,39 +1,53 @@
-//! The store's behaviour on a real file.
+//! The store's behaviour on a real file: that of every engine, and its own.
 
+#[path = "../../sql/tests/acknowledgements.rs"]
 mod acknowledgements;
+#[path = "../../sql/tests/aliases.rs"]
 mod aliases;
+#[path = "../../sql/tests/apply.rs"]
 mod apply;
+#[path = "../../sql/tests/authorities.rs"]
 mod authorities;
+#[path = "../../sql/tests/certificates.rs"]
 mod certificates;
+#[path = "../../sql/tests/chain.rs"]
 mod chain;
+#[path = "../../sql/tests/clock.rs"]
 mod clock;
+#[path = "../../sql/tests/entries.rs"]
 mod entries;
-mod file;
+#[path = "../../sql/tests/federations.rs"]
+mod federations;
+#[path = "../../sql/tests/issuance.rs"]
 mod issuance;
+#[path = "../../sql/tests/leases.rs"]
+mod leases;
+#[path = "../../sql/tests/leaves.rs"]
 mod leaves;
-mod migration;
+#[path = "../../sql/tests/nodes.rs"]
 mod nodes;
+#[path = "../../sql/tests/orphans.rs"]
 mod orphans;
+#[path = "../../sql/tests/remembered.rs"]
 mod remembered;
+#[path = "../../sql/tests/revocations.rs"]
 mod revocations;
+#[path = "../../sql/tests/tokens.rs"]
 mod tokens;
+
+mod clock_files;
+mod faults;
+mod file;
+mod migration;
+mod plans;
+mod writer;
 
 use std::path::PathBuf;
 
-use identity::{AliasName, NodeName, SpiffeId};
-use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
-
-use super::SqliteStore;
-use super::remembered::{Generation, Remembered};
-use crate::audit::{Actor, AuditRecord};
-use crate::issuance::{Intent, Ledger};
-use crate::oidc::AdmissionSource;
-use crate::records::{
-    AgentSvidRecord, EntryId, Hint, NewEntry, NodeRecord, Parent, Provenance, Reason, RenewalGrounds, SvidGrounds, TokenRecord,
-};
-use crate::store::{AuditLog, AuditReader, RedeemError, StoreError, TokenStore};
-
-const OPERATOR: Actor = Actor::Operator { uid: 1000 };
+use super::{Sqlite, SqliteStore, StoreFile};
+use crate::store::sql::columns::first;
+use crate::store::sql::connection::Connection;
+use crate::store::sql::support::*;
 
 /// A store in a directory that goes away with it.
 struct Fixture {
@@ -41,11 +55,20 @@ struct Fixture {
     store: SqliteStore,
 }
 
+impl HasStore for Fixture {
+    type Engine = Sqlite;
+
+    fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+}
+
 impl Fixture {
-    fn new() -> Self {
+    /// There is always one: other engines need more than a directory.
+    fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&directory.path().join("store.db")).unwrap();
-        Self { directory, store }
+        Some(Self { directory, store })
     }
 
     fn path(&self) -> PathBuf {
@@ -60,88 +83,21 @@ impl Fixture {
         Self { directory, store }
     }
 
-    async fn events(&self) -> Vec<AuditRecord> {
-        self.store.audit_after(0, 10_000).await.unwrap()
+    /// What can be read without the CA.
+    fn file(&self) -> Option<StoreFile> {
+        Some(StoreFile::open(&self.path()).unwrap())
     }
 
-    async fn kinds(&self) -> Vec<String> {
-        self.events().await.into_iter().map(|event| event.kind).collect()
+    /// Behind the back of the store.
+    fn by_hand<T: Send>(&self, work: impl FnOnce(Connection<'_>) -> T + Send) -> T {
+        work(Connection::Sqlite(&rusqlite::Connection::open(self.path()).unwrap()))
     }
 
-    /// Makes a token of which every byte of the hash is `number`.
-    async fn token(&self, number: u8, name: &str) -> Result<(), StoreError> {
-        let token = TokenRecord { hash: hash(number), node: node(name), expires_at: at(600) };
-        self.store.create_token(token, OPERATOR, at(0)).await
+    fn tamper(&self, sql: &str) {
+        rusqlite::Connection::open(self.path()).unwrap().execute_batch(sql).unwrap();
     }
 
-    async fn redeem(&self, number: u8, key: u8, now: u64) -> Result<NodeRecord, RedeemError> {
-        self.store.redeem_token(hash(number), vec![key; 91], at(now)).await
+    fn rows(&self, sql: &str) -> i64 {
+        self.by_hand(|connection| first(connection, sql, (), |row| row.get("rows")).unwrap().unwrap())
     }
-}
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_unix_seconds(1_700_000_000 + seconds)
-}
-
-fn node(name: &str) -> NodeName {
-    NodeName::parse(name).unwrap()
-}
-
-fn hash(number: u8) -> Sha256Digest {
-    [number; 32]
-}
-
-fn serial(number: u64) -> SerialNumber {
-    SerialNumber::from_bytes(&[&[1_u8][..], &number.to_be_bytes()].concat()).unwrap()
-}
-
-fn svid(number: u64) -> AgentSvidRecord {
-    AgentSvidRecord { serial: serial(number), not_after: at(3600) }
-}
-
-fn attestation(key: u8) -> SvidGrounds {
-    SvidGrounds::Attestation { node_key_spki: vec![key; 91] }
-}
-
-fn entry_id(number: u8) -> EntryId {
-    EntryId::from_random([number; 16])
-}
-
-fn entry(path: &str, parent: &str, selectors: &[&str]) -> NewEntry {
-    NewEntry {
-        spiffe_id: SpiffeId::parse(&format!("spiffe://example.org/{path}")).unwrap(),
-        selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
-        parent: Parent::Node(node(parent)),
-        ttl: None,
-        dns_names: vec![],
-        hint: Hint::default(),
-        expires_at: None,
-    }
-}
-
-/// Who signs, where a test does not say otherwise.
-const ISSUER: Sha256Digest = [0x1c; 32];
-
-fn intent(number: u64) -> Intent {
-    Intent {
-        serial: serial(number),
-        tbs_der: sha256(&number.to_be_bytes()).to_vec(),
-        subject: SpiffeId::parse("spiffe://example.org/web").unwrap(),
-        caller: "n1".to_owned(),
-        reason: Reason::Attestation,
-        provenance: None,
-        not_after: at(3600),
-        issuer_key: ISSUER,
-        now: at(0),
-    }
-}
-
-/// A line that began at 0.
-fn provenance() -> Provenance {
-    let source = AdmissionSource {
-        issuer: "https://issuer.example".to_owned(),
-        audiences: vec!["signet".to_owned()],
-        claims: [("sub".to_owned(), "s".to_owned())].into(),
-    };
-    Provenance { grounds: RenewalGrounds::Token(source), line_start: at(0) }
 }

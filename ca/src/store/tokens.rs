@@ -1,0 +1,60 @@
+//! What a node proves itself by the first time: join tokens and provisioning certificates, each for one use.
+
+use futures_util::future::BoxFuture;
+use pki::{Sha256Digest, Timestamp};
+
+use super::{CertificateUseError, RedeemError, StoreError};
+use crate::audit::Actor;
+use crate::records::{NodeRecord, OpenToken, ProvisioningCertificate, TokenId, TokenRecord};
+
+/// Join tokens.
+pub trait TokenStore: Send + Sync {
+    /// Adds a token. Tokens that ended more than a day ago are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Banned`] when its node is.
+    fn create_token(&self, token: TokenRecord, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The tokens that may be redeemed at `now`, in the order of their ends.
+    fn open_tokens(&self, now: Timestamp) -> BoxFuture<'_, Result<Vec<OpenToken>, StoreError>>;
+
+    /// Ends a token: from `now` on nobody redeems it, nor does the key that did come back by it. Says what it was.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when no token of this name may be redeemed.
+    fn revoke_token(&self, id: TokenId, actor: Actor, now: Timestamp) -> BoxFuture<'_, Result<OpenToken, StoreError>>;
+
+    /// Binds the token to the node key, or finds it bound to the same, and registers the node, in one transaction: of any number
+    /// of callers with different keys one succeeds.
+    ///
+    /// A node that has attested before with another key gets this key instead: the operator made a new token for its name. The
+    /// former key, its SVIDs and its used tokens are forgotten then.
+    ///
+    /// # Errors
+    /// [`RedeemError`]. Refusals of a token that exists are audited, the first 16 of each token.
+    fn redeem_token(
+        &self,
+        hash: Sha256Digest,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, RedeemError>>;
+}
+
+/// Provisioning certificates.
+pub trait ProvisioningStore: Send + Sync {
+    /// Binds the certificate to the node key and registers the node, in one transaction: of any number of callers with different
+    /// keys one succeeds. The same key may call again for ten minutes, as its first answer may have been lost; when its node is
+    /// evicted or banned, the certificate stays used.
+    ///
+    /// The caller has validated the certificate, and the proofs by its key and the node key. Unlike a token, a certificate gives
+    /// no name away that another key has: no operator meant that.
+    ///
+    /// # Errors
+    /// [`CertificateUseError`]. Refusals are audited, the first 16 of each certificate.
+    fn redeem_certificate(
+        &self,
+        certificate: ProvisioningCertificate,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, CertificateUseError>>;
+}
