@@ -6,7 +6,7 @@ use runtime::private_files::{DirLock, PrivateFileError, check_private_dir};
 
 use crate::audit::Actor;
 use crate::config::CaConfig;
-use crate::store::{IssuanceStore, OpenError, SqliteStore, StoreError};
+use crate::store::{OpenError, StoreError};
 
 /// Why the clock was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub struct AcceptedClock {
 pub async fn accept_clock(config: &CaConfig, clock: &dyn Clock) -> Result<AcceptedClock, AcceptClockError> {
     check_private_dir(&config.state_dir)?;
     let _lock = DirLock::acquire(&config.state_dir)?;
-    let store = SqliteStore::open(&config.store_path())?;
+    let store = crate::store::open(config)?;
     let now = Timestamp::from(clock.now());
     let actor = Actor::Operator { uid: nix::unistd::getuid().as_raw() };
     let latest = store.accept_clock(actor, now).await?;

@@ -252,6 +252,7 @@ mod tests {
                 ttl: Some(Duration::from_secs(60)),
                 dns_names: vec![DnsName::parse("web.local").unwrap()],
                 hint: Hint::default(),
+                federates_with: BTreeSet::new(),
                 expires_at: None,
             },
             created_at: at(0),

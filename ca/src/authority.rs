@@ -4,10 +4,11 @@
 //! what is wrong with it is told by file and reason.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use identity::TrustDomain;
-use pki::{Certificate, KeyProtection, LeafProfile, PrivateKey, Timestamp, covers_default_ttl};
+use pki::{Certificate, KeyProtection, LeafProfile, Signer, Timestamp, covers_default_ttl};
 use zeroize::Zeroizing;
 
 mod error;
@@ -31,13 +32,22 @@ pub struct AuthorityFiles {
     /// The CA certificate first; certificates after it are intermediates.
     pub certificate: AuthorityFile<Vec<u8>>,
     /// Its private key.
-    pub key: AuthorityFile<PrivatePem>,
+    pub key: AuthorityFile<KeyContent>,
     /// Intermediates; `None` when the layout has no such file.
     pub chain: Option<AuthorityFile<Vec<u8>>>,
     /// The roots, at least one.
     pub roots: AuthorityFile<Vec<u8>>,
-    /// How the key must be protected.
+    /// How a key that lies in the file must be protected.
     pub protection: KeyProtection,
+}
+
+/// What the key file of a set gives.
+#[derive(Debug)]
+pub enum KeyContent {
+    /// The key itself.
+    Pem(PrivatePem),
+    /// A key that lies elsewhere, which the file names.
+    Held(Arc<dyn Signer>),
 }
 
 /// The bytes of a private key file. `Debug` shows none of them.
@@ -52,7 +62,7 @@ impl std::fmt::Debug for PrivatePem {
 /// A verified authority. Only [`SigningAuthority::verify`] makes one; its key leaves only through `ca::issuance`.
 pub struct SigningAuthority {
     trust_domain: TrustDomain,
-    key: PrivateKey,
+    key: Arc<dyn Signer>,
     /// From the CA certificate upwards, without the root.
     path: Vec<Certificate>,
     certificate: Certificate,
@@ -78,8 +88,8 @@ impl SigningAuthority {
     ///
     /// # Errors
     /// [`AuthorityError`], naming the file and the reason.
-    pub fn verify(files: AuthorityFiles, trust_domain: &TrustDomain, now: Timestamp) -> Result<Self, AuthorityError> {
-        verify::verify(files, trust_domain, now)
+    pub async fn verify(files: AuthorityFiles, trust_domain: &TrustDomain, now: Timestamp) -> Result<Self, AuthorityError> {
+        verify::verify(files, trust_domain, now).await
     }
 
     /// The CA certificate that signs leaves.
@@ -142,7 +152,7 @@ impl SigningAuthority {
     }
 
     /// The key. Only `ca::issuance` uses it.
-    pub(crate) fn key(&self) -> &PrivateKey {
+    pub(crate) fn key(&self) -> &dyn Signer {
         &self.key
     }
 }

@@ -4,11 +4,16 @@
 //! nobody knows is a fault: a misspelt limit must not silently become its default.
 
 mod audit;
+mod federation;
 mod istio;
 mod jwt;
+mod keys;
+mod kubernetes;
 mod limits;
 mod revocation;
 mod rotation;
+mod store;
+mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,6 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use identity::{DnsName, HostPort, ReplicaName, TrustDomain};
+use pkcs11::TokenConfig;
 use pki::{LeafProfile, ReplicaByte};
 use runtime::admin_http::AdminAddress;
 use runtime::config::{ConfigErrors, Document, Section, absolute_path};
@@ -23,15 +29,19 @@ use runtime::secret_source::SecretSource;
 use runtime::telemetry::{LogFormat, log_level};
 
 use crate::audit::CheckpointSchedule;
-use crate::key_file;
 use crate::oidc::OidcRule;
 use crate::oidc::config::read_rules;
 use crate::provisioning::NodeTemplate;
 
+pub use federation::{EndpointConfig, EndpointIdentity, FederationConfig};
 pub use istio::IstioConfig;
+pub use keys::KeyStore;
+pub use kubernetes::KubernetesConfig;
 pub use limits::LimitsConfig;
 pub use revocation::RevocationConfig;
 pub use rotation::RotationConfig;
+pub use store::StoreConfig;
+pub use upstream::{DownstreamConfig, SignetUpstreamConfig, UpstreamConfig, UpstreamSource};
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `ca check` and the start.
 #[derive(Clone, Debug)]
@@ -42,6 +52,8 @@ pub struct CaConfig {
     pub state_dir: PathBuf,
     /// Where agents connect; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Where it keeps what must survive.
+    pub store: StoreConfig,
     /// Name of this replica, the last segment of the serving certificate's SPIFFE ID.
     pub replica: ReplicaName,
     /// First byte of every serial made here; no two replicas may share one.
@@ -56,6 +68,10 @@ pub struct CaConfig {
     pub advertise: Option<HostPort>,
     /// Directory of a plugged-in authority; `None`: the generations below [`Self::generations_dir`].
     pub plugged_authority: Option<PathBuf>,
+    /// Who signs this CA's issuing CAs; `None`: a root of its own, or nobody where an authority is plugged in.
+    pub upstream: Option<UpstreamConfig>,
+    /// Other CAs whose issuing CAs this CA signs.
+    pub downstream: Vec<DownstreamConfig>,
     /// Life of leaves: default and maximum.
     pub leaf: LeafProfile,
     /// Life of JWT-SVIDs, at most an hour.
@@ -70,16 +86,24 @@ pub struct CaConfig {
     pub token_ttl: Duration,
     /// The issuers whose tokens are taken; no two of one issuer.
     pub oidc: Vec<OidcRule>,
+    /// The cluster whose service accounts are known by their tokens; `None`: none.
+    pub kubernetes: Option<KubernetesConfig>,
     /// How often the head of the audit chain is signed.
     pub audit_schedule: CheckpointSchedule,
     /// Where the passphrase of the private keys is; `None`: they lie as they are.
     pub key_passphrase: Option<SecretSource>,
+    /// Where new keys of authorities are made; those that there are lie where they lie.
+    pub key_store: KeyStore,
+    /// The PKCS #11 token in which keys may lie.
+    pub token: Option<TokenConfig>,
     /// What callers in Istio's way may ask.
     pub istio: IstioConfig,
     /// How it replaces its own authorities.
     pub rotation: RotationConfig,
     /// The lists of what was called back.
     pub revocation: RevocationConfig,
+    /// Relationships with other trust domains.
+    pub federation: FederationConfig,
     /// What one peer may take of this CA.
     pub limits: LimitsConfig,
     /// Where metrics and health are served; `None`: nowhere.
@@ -134,7 +158,7 @@ impl CaConfig {
         self.state_dir.join("audit-key.pem")
     }
 
-    /// The SQLite file.
+    /// The SQLite file, where the store is one.
     #[must_use]
     pub fn store_path(&self) -> PathBuf {
         self.state_dir.join("store.db")
@@ -151,16 +175,21 @@ impl CaConfig {
         let server_names = root.list("server_names", ServerName::from_str);
         let advertise = root.optional("advertise", HostPort::from_str);
         let plugged_authority = root.section("authority").optional("directory", absolute_path);
+        let upstream = upstream::read(&root, plugged_authority.is_some());
+        let downstream = upstream::read_downstream(&root, trust_domain.as_ref());
         let (leaf, agent_ttl) = read_leaf(&root.section("leaf"));
         let jwt_ttl = jwt::read(&root.section("jwt"));
         let (reattest_window, token_ttl) = read_attestation(&root.section("attestation"));
         let provisioning = read_provisioning(&root.section("attestation"));
         let oidc = read_rules(&root);
+        let kubernetes = kubernetes::read(&root);
         let audit_schedule = audit::read(&root.section("audit"));
-        let key_passphrase = key_file::read_config(&root.section("keys"));
+        let keys = keys::read(&root.section("keys"), upstream.is_some());
         let istio = istio::read(&root.section("istio"));
-        let rotation = rotation::read(&root.section("rotation"));
+        let rotation = rotation::read(&root.section("rotation"), upstream.is_some());
         let revocation = revocation::read(&root.section("revocation"));
+        let federation = federation::read(&root.section("federation"));
+        let store = store::read(&root.section("store"));
         let limits = limits::read(&root.section("limits"));
         let telemetry = root.section("telemetry").optional("address", AdminAddress::from_str);
         let log = root.section("log");
@@ -183,6 +212,7 @@ impl CaConfig {
         Ok(Self {
             trust_domain,
             state_dir,
+            store,
             listen,
             replica: replica.unwrap_or_else(|| ReplicaName::parse(DEFAULT_REPLICA).expect("the default name is one segment")),
             replica_byte: ReplicaByte::new(replica_byte).expect("1 to 127 was checked above"),
@@ -191,6 +221,8 @@ impl CaConfig {
             server_ip_addresses,
             advertise,
             plugged_authority,
+            upstream,
+            downstream,
             agent_ttl: agent_ttl.unwrap_or(leaf.default_ttl()),
             leaf,
             jwt_ttl,
@@ -198,11 +230,15 @@ impl CaConfig {
             reattest_window: reattest_window.unwrap_or(DEFAULT_REATTEST_WINDOW),
             token_ttl: token_ttl.unwrap_or(DEFAULT_TOKEN_TTL),
             oidc,
+            kubernetes,
             audit_schedule,
-            key_passphrase,
+            key_passphrase: keys.passphrase,
+            key_store: keys.store,
+            token: keys.token,
             istio,
             rotation,
             revocation,
+            federation,
             limits,
             telemetry,
             log_format: log_format.unwrap_or(LogFormat::Text),

@@ -33,8 +33,10 @@ pub(crate) enum ErrorReason {
     TtlTooShort,
     RateExceeded,
     KeysUnavailable,
+    ReviewUnavailable,
     Overloaded,
     IdentityRevoked,
+    NotDownstream,
 }
 
 impl ErrorReason {
@@ -69,8 +71,10 @@ impl ErrorReason {
             Self::TtlTooShort => "TTL_TOO_SHORT",
             Self::RateExceeded => "RATE_EXCEEDED",
             Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::ReviewUnavailable => "REVIEW_UNAVAILABLE",
             Self::Overloaded => "OVERLOADED",
             Self::IdentityRevoked => "IDENTITY_REVOKED",
+            Self::NotDownstream => "NOT_DOWNSTREAM",
         }
     }
 }

@@ -10,25 +10,26 @@ use std::path::{Path, PathBuf};
 
 use pki::checkpoint::CheckpointKey;
 use pki::{
-    AuthorityRole, Certificate, JwtKey, KeyAlgorithm, KeyId, KeyProtection, PrivateKey, SerialNumber, Sha256Digest, Timestamp,
-    certificates_from_pem, certificates_to_pem,
+    AuthorityRole, Certificate, KeyAlgorithm, KeyId, SerialNumber, Sha256Digest, Timestamp, certificates_from_pem,
+    certificates_to_pem,
 };
 use runtime::clock::Clock;
-use runtime::entropy::{self, Entropy};
+use runtime::entropy::Entropy;
 use runtime::private_files::{
-    DirLock, Overwrite, check_private_dir, ensure_private_dir, read_bounded, read_private, write_private, write_public,
+    DirLock, Overwrite, check_private_dir, ensure_private_dir, read_bounded, write_private, write_public,
 };
-use zeroize::Zeroizing;
 
-use crate::authority::lifecycle::AuthorityKind;
-use crate::config::CaConfig;
+use crate::authority::lifecycle::{AuthorityKind, AuthorityName};
+use crate::config::{CaConfig, KeyStore};
 use crate::key_file;
-use crate::keystore::{KeystoreError, generations};
-use crate::rotation::maker::{MakeError, Maker, key_algorithm_like};
+use crate::keystore::{CA_KEY, KeystoreError, generations};
+use crate::rotation::key_label;
+use crate::rotation::maker::{Maker, key_algorithm_like};
 use crate::rotation::places::{Places, ROOT_CERT, ROOT_KEY};
 use crate::rotation::steps::Steps;
-use crate::store::{AuthorityStore, SqliteStore};
-pub use check::{CheckReport, check};
+use crate::signing_keys::{NewKey, SigningKey, SigningKeys};
+use crate::store::Store;
+pub use check::{CheckReport, CheckedAuthority, check};
 pub use error::{CheckError, InitError};
 
 /// More than any root's certificate or key in any form.
@@ -48,8 +49,10 @@ pub struct InitOptions {
 pub struct InitReport {
     /// The root's certificate file.
     pub root_certificate: PathBuf,
-    /// The root's key file.
+    /// The root's key file; for a key in a token, what names it.
     pub root_key: PathBuf,
+    /// Where the keys of root, issuing CA and JWT-SVIDs lie, in words.
+    pub key_places: [(&'static str, String); 3],
     /// The generation's directory.
     pub generation: PathBuf,
     /// SHA-256 of the root certificate's DER: what agents are given as `ca_fingerprint`.
@@ -95,8 +98,12 @@ pub async fn init(
     entropy: &dyn Entropy,
 ) -> Result<InitReport, InitError> {
     refuse_plugged_in(config)?;
-    // First: an algorithm that this build does not make leaves nothing behind.
-    let root_key = PrivateKey::generate(options.algorithm).map_err(MakeError::Generate)?;
+    if config.key_store == KeyStore::Token && options.root_key_out.is_some() {
+        return Err(InitError::RootKeyOutOfToken);
+    }
+    // First: a token that is not there, or an algorithm that is not made here, leaves nothing behind.
+    let keys = SigningKeys::open(config).await.map_err(Box::new)?;
+    keys.check_makes(options.algorithm)?;
     ensure_private_dir(&config.state_dir)?;
     let _lock = DirLock::acquire(&config.state_dir)?;
     let root_certificate = config.state_dir.join(ROOT_CERT);
@@ -106,30 +113,35 @@ pub async fn init(
         ensure_private_dir(directory)?;
     }
 
-    let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
+    drop(keys.protection().map_err(KeystoreError::from)?);
     let now = Timestamp::from(clock.now());
-    let store = SqliteStore::open(&config.store_path())?;
+    let store = crate::store::open(config)?;
     let steps = Steps::logged();
-    let maker = maker_of(config, &store, entropy, &steps, "signet ca init", now);
-    let root = maker.certificate(AuthorityRole::Root, &root_key, None, &root_key).await?;
-    let issuer_key = PrivateKey::generate(options.algorithm).map_err(MakeError::Generate)?;
-    let issuer = maker.certificate(AuthorityRole::Issuer, &issuer_key, Some(&root), &root_key).await?;
-
-    let root_key_pem = root_key.to_protected_pem(&protection, &entropy::bytes(entropy));
-    write_private(&root_key_file, root_key_pem.as_bytes(), Overwrite::Refuse)?;
-    write_public(&root_certificate, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
-    let jwt_key = key_file::load_or_make::<JwtKey>(config, entropy).map_err(KeystoreError::StateKey)?;
+    let maker = maker_of(config, &*store, entropy, &steps, "signet ca init", now);
+    let label = |kind| key_label(&config.trust_domain, AuthorityName { kind, number: 1 });
+    let root_key = keys.make(options.algorithm, &label(AuthorityKind::Root)).await?;
+    let put = put_root(&maker, &keys, &root_key, (&root_certificate, &root_key_file)).await;
+    let root = kept_if(put, &keys, &root_key, &root_key_file).await?;
+    let jwt_key = jwt_key_of(config, &keys, &label(AuthorityKind::Jwt), entropy).await?;
     let audit_key = key_file::load_or_make::<CheckpointKey>(config, entropy).map_err(KeystoreError::StateKey)?;
-    let generation = maker.write_generation(&config.generations_dir(), 1, (&issuer, &issuer_key), &root, &protection).await?;
+    let issuer_key = keys.make(options.algorithm, &label(AuthorityKind::Issuer)).await?;
+    let put = put_issuer(&maker, config, 1, (&keys, &issuer_key), (&root, &root_key.signer())).await;
+    let (generation, issuer) = kept_if(put, &keys, &issuer_key, &issuer_key_file(config, 1)).await?;
+    let key_places = [
+        ("root key", keys.place(&root_key_file)),
+        ("issuing CA key", keys.place(&generation.join(CA_KEY))),
+        ("JWT key", keys.place(&config.jwt_key_path())),
+    ];
     Ok(InitReport {
         root_certificate,
         root_key: root_key_file,
+        key_places,
         generation,
         root_fingerprint: root.fingerprint(),
         root_not_after: root.not_after(),
         issuer_not_after: issuer.not_after(),
         jwt_key: config.jwt_key_path(),
-        jwt_key_id: jwt_key.key_id().clone(),
+        jwt_key_id: jwt_key,
         audit_key: config.audit_key_path(),
         audit_key_id: audit_key.id(),
     })
@@ -154,7 +166,7 @@ pub async fn issuer_renew(
     if newest == 0 {
         read_root(&first_root)?;
     }
-    let store = SqliteStore::open(&config.store_path())?;
+    let store = crate::store::open(config)?;
     let lifecycle = store.lifecycle().await?;
     let root_number = lifecycle.active(AuthorityKind::Root).map_or(1, |root| root.name.number);
     let newest = lifecycle.of(AuthorityKind::Issuer).map(|issuer| issuer.name.number).max().unwrap_or(0).max(newest);
@@ -162,36 +174,92 @@ pub async fn issuer_renew(
     let root_file = root_place.join(ROOT_CERT);
     let root = read_root(&root_file)?;
     let root_key_file = root_key.unwrap_or_else(|| root_place.join(ROOT_KEY));
-    let protection = key_file::protection(config.key_passphrase.as_ref()).map_err(KeystoreError::from)?;
-    let root_key = read_root_key(&root_key_file, &protection)?;
+    let keys = SigningKeys::open(config).await.map_err(Box::new)?;
+    let root_key = keys.read(&root_key_file).await?.ok_or_else(|| InitError::NoRootKey { path: root_key_file.clone() })?;
     if root_key.public_key() != root.public_key() {
         return Err(InitError::RootKeyMismatch { key_file: root_key_file, certificate_file: root_file });
     }
 
     let now = Timestamp::from(clock.now());
     let steps = Steps::logged();
-    let maker = maker_of(config, &store, entropy, &steps, "signet ca issuer renew", now);
-    let key = PrivateKey::generate(key_algorithm_like(root.public_key().algorithm())).map_err(MakeError::Generate)?;
-    let issuer = maker.certificate(AuthorityRole::Issuer, &key, Some(&root), &root_key).await?;
-    let (generations, number) = (config.generations_dir(), newest.saturating_add(1));
-    let generation = maker.write_generation(&generations, number, (&issuer, &key), &root, &protection).await?;
+    let maker = maker_of(config, &*store, entropy, &steps, "signet ca issuer renew", now);
+    let number = newest.saturating_add(1);
+    let label = key_label(&config.trust_domain, AuthorityName { kind: AuthorityKind::Issuer, number });
+    let key = keys.make(key_algorithm_like(root.public_key().algorithm()), &label).await?;
+    let put = put_issuer(&maker, config, number, (&keys, &key), (&root, &root_key)).await;
+    let (generation, issuer) = kept_if(put, &keys, &key, &issuer_key_file(config, number)).await?;
     Ok(RenewReport { generation, subject: issuer.subject(), serial: issuer.serial().clone(), not_after: issuer.not_after() })
+}
+
+async fn put_root(
+    maker: &Maker<'_>,
+    keys: &SigningKeys,
+    key: &NewKey,
+    (certificate_file, key_file): (&Path, &Path),
+) -> Result<Certificate, InitError> {
+    let root = maker.certificate(AuthorityRole::Root, key.public_key(), None, &key.signer()).await?;
+    let text = keys.text_of(key, maker.entropy).map_err(KeystoreError::from)?;
+    write_private(key_file, text.as_bytes(), Overwrite::Refuse)?;
+    write_public(certificate_file, certificates_to_pem([&root]).as_bytes(), Overwrite::Refuse)?;
+    Ok(root)
+}
+
+async fn put_issuer(
+    maker: &Maker<'_>,
+    config: &CaConfig,
+    number: u32,
+    (keys, key): (&SigningKeys, &NewKey),
+    (root, root_key): (&Certificate, &SigningKey),
+) -> Result<(PathBuf, Certificate), InitError> {
+    let issuer = maker.certificate(AuthorityRole::Issuer, key.public_key(), Some(root), root_key).await?;
+    let place = maker.write_generation(&config.generations_dir(), number, (&issuer, key), &[], root, keys).await?;
+    Ok((place, issuer))
+}
+
+/// The name of the JWT key of the state directory, made when there is none: a run that was cut short may have left it.
+async fn jwt_key_of(config: &CaConfig, keys: &SigningKeys, label: &str, entropy: &dyn Entropy) -> Result<KeyId, InitError> {
+    let path = config.jwt_key_path();
+    if let Some(key) = keys.read_jwt(&path).await? {
+        return Ok(key.key_id().clone());
+    }
+    let key = keys.make(KeyAlgorithm::EcdsaP256, label).await?;
+    let put = async {
+        let text = keys.text_of(&key, entropy).map_err(KeystoreError::from)?;
+        write_private(&path, text.as_bytes(), Overwrite::Refuse)?;
+        // What counts from now on is what a later start will read.
+        let read = keys.read_jwt(&path).await?.map(|key| key.key_id().clone());
+        read.ok_or_else(|| InitError::NoJwtKey { path: path.clone() })
+    };
+    kept_if(put.await, keys, &key, &path).await
+}
+
+fn issuer_key_file(config: &CaConfig, number: u32) -> PathBuf {
+    Places::of(config).generation(number).join(CA_KEY)
+}
+
+/// What was done with a new key, which has this file then; when that failed, the key is taken back.
+async fn kept_if<T>(done: Result<T, InitError>, keys: &SigningKeys, key: &NewKey, file: &Path) -> Result<T, InitError> {
+    if done.is_err() {
+        keys.discard(key, file).await;
+    }
+    done
 }
 
 fn maker_of<'a>(
     config: &'a CaConfig,
-    store: &'a SqliteStore,
+    store: &'a dyn Store,
     entropy: &'a dyn Entropy,
     steps: &'a Steps,
     caller: &'static str,
     now: Timestamp,
 ) -> Maker<'a> {
-    Maker { trust_domain: &config.trust_domain, replica: config.replica_byte, store, entropy, steps, caller, now }
+    Maker { trust_domain: &config.trust_domain, replica: config.replica_byte, store, entropy, steps, fence: None, caller, now }
 }
 
 fn refuse_plugged_in(config: &CaConfig) -> Result<(), InitError> {
     match &config.plugged_authority {
         Some(directory) => Err(InitError::PluggedIn { directory: directory.clone() }),
+        None if config.upstream.is_some() => Err(InitError::Upstream),
         None => Ok(()),
     }
 }
@@ -227,16 +295,6 @@ fn read_root(path: &Path) -> Result<Certificate, InitError> {
         [root] => Ok(root.clone()),
         other => Err(InitError::RootCount { path: path.to_owned(), found: other.len() }),
     }
-}
-
-fn read_root_key(path: &Path, protection: &KeyProtection) -> Result<PrivateKey, InitError> {
-    let pem = match read_private(path, MAX_FILE_BYTES) {
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {
-            return Err(InitError::NoRootKey { path: path.to_owned() });
-        }
-        read => Zeroizing::new(read?),
-    };
-    PrivateKey::from_protected_pem(&pem, protection).map_err(|cause| InitError::RootKey { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 use futures_util::future::BoxFuture;
 use identity::SpiffeId;
 use pki::{
-    AuthoritySpec, Certificate, CsrError, LeafProfile, LeafRequest, LintFinding, MintError, PrivateKey, ReplicaByte,
-    SERIAL_RANDOM_BYTES, SerialNumber, Sha256Digest, SigningError, TemplateError, Timestamp, Unsigned, VerifiedRequest, sha256,
+    AuthoritySpec, Certificate, CsrError, LeafProfile, LeafRequest, LintFinding, MintError, ReplicaByte, SERIAL_RANDOM_BYTES,
+    SerialNumber, Sha256Digest, Signer, SigningError, TemplateError, Timestamp, Unsigned, VerifiedRequest, sha256,
 };
 
 use crate::admission::Admitted;
@@ -98,9 +98,9 @@ pub trait Ledger: Send + Sync {
 /// Which signatures are verified after they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// One in 64, drawn from the serial: for leaves, whose key was proved to fit when it was loaded.
+    /// One in 64, drawn from the serial: for leaves, whose key was proved to fit when it was loaded. A key in a token verifies each by itself.
     Sampled,
-    /// Every one: for CA certificates, and for keys outside this process.
+    /// Every one: for CA certificates.
     Always,
 }
 
@@ -186,7 +186,7 @@ impl Issuance<'_> {
         //    certificate without an intent.
         let recorded = self.ledger.record(linted).await?;
         // 4. Sign, and 5. compare: what came out must be what was recorded.
-        let certificate = sign(recorded, self.authority.key(), Verification::Sampled)?;
+        let certificate = sign(recorded, self.authority.key(), Verification::Sampled).await?;
         // 6. Answer.
         let chain = std::iter::once(&certificate).chain(self.authority.path()).cloned().collect();
         Ok(Issued { certificate, chain, issued_at: now })
@@ -238,14 +238,31 @@ pub fn lint(
 /// # Errors
 /// [`IssuanceError::Mint`] or [`IssuanceError::Lint`].
 pub fn lint_authority(spec: &AuthoritySpec<'_>, issuer: Option<&Certificate>, caller: &str) -> Result<Linted, IssuanceError> {
+    lint_ca(spec, issuer, caller.to_owned(), Reason::Authority)
+}
+
+/// Steps 1 and 2 for the issuing CA of another CA, which `child` is.
+///
+/// # Errors
+/// [`IssuanceError::Mint`] or [`IssuanceError::Lint`].
+pub fn lint_downstream(spec: &AuthoritySpec<'_>, issuer: &Certificate, child: &SpiffeId) -> Result<Linted, IssuanceError> {
+    lint_ca(spec, Some(issuer), child.to_string(), Reason::Downstream(child.clone()))
+}
+
+fn lint_ca(
+    spec: &AuthoritySpec<'_>,
+    issuer: Option<&Certificate>,
+    caller: String,
+    reason: Reason,
+) -> Result<Linted, IssuanceError> {
     let unsigned = pki::prepare_authority(spec, issuer)?;
     clean(pki::lint_authority(unsigned.dummy_signed(), spec.trust_domain, issuer))?;
     let intent = Intent {
         serial: spec.serial.clone(),
         tbs_der: unsigned.tbs_der().to_vec(),
         subject: spec.trust_domain.id(),
-        caller: caller.to_owned(),
-        reason: Reason::Authority,
+        caller,
+        reason,
         provenance: None,
         not_after: unsigned.dummy_signed().not_after(),
         issuer_key: sha256(unsigned.issuer_key().spki_der()),
@@ -258,9 +275,9 @@ pub fn lint_authority(spec: &AuthoritySpec<'_>, issuer: Option<&Certificate>, ca
 ///
 /// # Errors
 /// [`IssuanceError::Signing`] or [`IssuanceError::SignatureInvalid`]: both are incidents, to be logged as such.
-pub fn sign(recorded: Recorded, key: &PrivateKey, verification: Verification) -> Result<Certificate, IssuanceError> {
+pub async fn sign(recorded: Recorded, key: &dyn Signer, verification: Verification) -> Result<Certificate, IssuanceError> {
     let Recorded { unsigned, serial } = recorded;
-    let certificate = match unsigned.sign(key) {
+    let certificate = match unsigned.sign_by(key).await {
         Ok(certificate) => certificate,
         Err(cause) => return Err(IssuanceError::Signing { serial, cause }),
     };

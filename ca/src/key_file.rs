@@ -130,7 +130,6 @@ fn read<K: StateKey>(config: &CaConfig) -> Result<K, StateKeyError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use pki::JwtKey;
     use pki::checkpoint::CheckpointKey;
     use runtime::entropy::SystemEntropy;
 
@@ -173,13 +172,11 @@ mod tests {
 
     #[test]
     fn each_key_is_made_once_for_its_owner_only() {
-        made_once_for_its_owner_only(|key: &JwtKey| key.authority().clone());
         made_once_for_its_owner_only(CheckpointKey::id);
     }
 
     #[test]
     fn a_file_that_cannot_be_used_stops_the_start_and_is_not_replaced() {
-        unusable_stops_the_start_and_is_not_replaced::<JwtKey>();
         unusable_stops_the_start_and_is_not_replaced::<CheckpointKey>();
     }
 }

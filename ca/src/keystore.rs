@@ -2,7 +2,7 @@
 //!
 //! Sets lie in two places: in generations made here, `<state_dir>/authority/0001`, `0002`, ..., of which the journal says which one
 //! counts (`rotation`); or in one plugged-in directory, in either of two layouts (Istio's `cacerts`, or `kubernetes.io/tls`),
-//! which [`Keystore`] watches. What makes a set valid is [`crate::authority`]'s.
+//! which `Keystore` watches. What makes a set valid is [`crate::authority`]'s.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,15 +13,14 @@ use std::time::Duration;
 
 use identity::TrustDomain;
 use pki::Timestamp;
-use runtime::private_files::{PrivateFileError, check_private_dir, read_bounded, read_private};
-use runtime::secret_source::{SecretSource, SecretSourceError};
-use zeroize::Zeroizing;
+use runtime::private_files::{PrivateFileError, check_private_dir, read_bounded};
+use runtime::secret_source::SecretSourceError;
 
-use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem, SigningAuthority};
+use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, KeyContent, SigningAuthority};
 use crate::config::CaConfig;
-use crate::key_file;
 pub use crate::key_file::StateKeyError;
 use crate::rotation::places::place_name;
+use crate::signing_keys::{SigningKeyError, SigningKeys};
 
 /// Names in a generation, and in a plugged-in directory of Istio's `cacerts` layout.
 pub(crate) const CA_CERT: &str = "ca-cert.pem";
@@ -38,8 +37,6 @@ const TLS_NAMES: [&str; 3] = [TLS_CERT, TLS_KEY, TLS_ROOTS];
 
 /// More than any chain or set of roots that would be accepted.
 const MAX_CERTIFICATES_BYTES: usize = 256 * 1024;
-/// More than an RSA key of 4096 bits in any form.
-const MAX_KEY_BYTES: usize = 16 * 1024;
 
 /// After how long a set that failed is tried again although nothing in it changed: it may only not have been valid yet.
 const RETRY: Duration = Duration::from_secs(60);
@@ -76,21 +73,29 @@ pub enum KeystoreError {
     /// The set is not valid.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The key of the set.
+    #[error(transparent)]
+    SigningKey(SigningKeyError),
     /// A key of which the state directory has one.
     #[error(transparent)]
     StateKey(#[from] StateKeyError),
-    /// A running CA does not change its root: certificates under the old one would stop working at once.
-    #[error(
-        "{}: the newer authority does not keep the root {}; the authority in use goes on. A change of root needs a restart, and every \
-         agent the new bundle",
-        place.display(), data_encoding::HEXLOWER.encode(root)
-    )]
-    RootChanged {
-        /// Where the newer set lies.
-        place: PathBuf,
-        /// SHA-256 of the root in use.
-        root: pki::Sha256Digest,
-    },
+}
+
+impl From<SigningKeyError> for KeystoreError {
+    fn from(error: SigningKeyError) -> Self {
+        match error {
+            SigningKeyError::File(cause) => Self::File(cause),
+            SigningKeyError::Passphrase(cause) => Self::Passphrase(cause),
+            other @ (SigningKeyError::Key { .. }
+            | SigningKeyError::Jwt { .. }
+            | SigningKeyError::NoToken { .. }
+            | SigningKeyError::InToken { .. }
+            | SigningKeyError::Forgotten { .. }
+            | SigningKeyError::NotMade(_)
+            | SigningKeyError::NotGenerated(_)
+            | SigningKeyError::NotRemoved { .. }) => Self::SigningKey(other),
+        }
+    }
 }
 
 /// Which files a set is made of.
@@ -114,14 +119,15 @@ struct Sighting {
 
 /// A plugged-in directory, watched for a newer set.
 #[derive(Debug)]
-pub struct Keystore {
+pub(crate) struct Keystore {
     directory: PathBuf,
     trust_domain: TrustDomain,
-    root: pki::Sha256Digest,
-    passphrase: Option<SecretSource>,
-    in_use: Sighting,
+    keys: SigningKeys,
+    /// What was given out last; `None` when it was not used.
+    given: Option<Sighting>,
+    /// What the last look found, where that was something else.
+    seen: Option<Sighting>,
     failed: Option<(Sighting, Timestamp)>,
-    before: Option<Sighting>,
 }
 
 impl Keystore {
@@ -129,53 +135,60 @@ impl Keystore {
     ///
     /// # Errors
     /// [`KeystoreError`], naming the file and the reason.
-    pub fn open(directory: &Path, config: &CaConfig, now: Timestamp) -> Result<(Self, SigningAuthority), KeystoreError> {
-        let in_use = look(directory)?;
-        let passphrase = config.key_passphrase.clone();
-        let authority = in_use.place.load(passphrase.as_ref(), &config.trust_domain, now)?;
-        let root = authority.root().fingerprint();
+    pub(crate) async fn open(
+        directory: &Path,
+        config: &CaConfig,
+        keys: SigningKeys,
+        now: Timestamp,
+    ) -> Result<(Self, SigningAuthority), KeystoreError> {
+        let given = look(directory)?;
+        let authority = given.place.load(&keys, &config.trust_domain, now).await?;
         let trust_domain = config.trust_domain.clone();
         let directory = directory.to_owned();
-        Ok((Self { directory, trust_domain, root, passphrase, in_use, failed: None, before: None }, authority))
+        Ok((Self { directory, trust_domain, keys, given: Some(given), seen: None, failed: None }, authority))
+    }
+
+    /// What was given out last is not used: it is given out again when it lies there.
+    pub(crate) fn forget(&mut self) {
+        self.given = None;
+    }
+
+    /// Whether the last look found what was given out last.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.seen.is_none()
     }
 
     /// The newer authority, when there is one since the last answer and it verifies. Meant to be called every second: it looks at
-    /// names and file states, and reads only when those changed.
+    /// names and file states, and reads only when those changed and have been the same in two looks, so that a set that is being written
+    /// is not taken. One that changes while it is read is looked at again.
     ///
     /// # Errors
     /// [`KeystoreError`], told once per set and again each minute; the set in use stays the one to use.
-    pub fn newer(&mut self, now: Timestamp) -> Result<Option<SigningAuthority>, KeystoreError> {
+    pub(crate) async fn newer(&mut self, now: Timestamp) -> Result<Option<SigningAuthority>, KeystoreError> {
         let found = look(&self.directory)?;
-        if found == self.in_use {
+        if self.given.as_ref() == Some(&found) {
+            self.seen = None;
+            return Ok(None);
+        }
+        if self.seen.replace(found.clone()).is_none_or(|seen| seen != found) {
             return Ok(None);
         }
         if self.failed.as_ref().is_some_and(|(failed, at)| *failed == found && now >= *at && now.since(*at) < RETRY) {
             return Ok(None);
         }
-        let loaded = found.place.load(self.passphrase.as_ref(), &self.trust_domain, now).and_then(|authority| {
-            if authority.root().fingerprint() == self.root {
-                Ok(authority)
-            } else {
-                Err(KeystoreError::RootChanged { place: found.place.directory().to_owned(), root: self.root })
-            }
-        });
+        let loaded = found.place.load(&self.keys, &self.trust_domain, now).await;
+        if look(&self.directory)? != found {
+            return Ok(None);
+        }
         match loaded {
             Ok(authority) => {
-                self.failed = None;
-                self.before = Some(std::mem::replace(&mut self.in_use, found));
+                (self.failed, self.given) = (None, Some(found));
                 Ok(Some(authority))
             }
             Err(error) => {
                 self.failed = Some((found, now));
                 Err(error)
             }
-        }
-    }
-
-    /// The caller could not take up what [`Self::newer`] gave last: the next call gives it again.
-    pub fn not_taken(&mut self) {
-        if let Some(before) = self.before.take() {
-            self.in_use = before;
         }
     }
 }
@@ -200,31 +213,31 @@ impl Place {
         }
     }
 
-    fn load(
+    async fn load(
         &self,
-        passphrase: Option<&SecretSource>,
+        keys: &SigningKeys,
         trust_domain: &TrustDomain,
         now: Timestamp,
     ) -> Result<SigningAuthority, KeystoreError> {
         let directory = self.directory();
-        let protection = key_file::protection(passphrase)?;
+        let protection = keys.protection()?;
         let files = match self {
             Self::Four(_) => AuthorityFiles {
                 certificate: read_certificates(&directory.join(CA_CERT))?,
-                key: read_key(&directory.join(CA_KEY))?,
+                key: read_key(keys, &directory.join(CA_KEY)).await?,
                 chain: Some(read_certificates(&directory.join(CERT_CHAIN))?),
                 roots: read_certificates(&directory.join(ROOT_CERT))?,
                 protection,
             },
             Self::Tls(_) => AuthorityFiles {
                 certificate: read_certificates(&directory.join(TLS_CERT))?,
-                key: read_key(&directory.join(TLS_KEY))?,
+                key: read_key(keys, &directory.join(TLS_KEY)).await?,
                 chain: None,
                 roots: read_certificates(&directory.join(TLS_ROOTS))?,
                 protection,
             },
         };
-        Ok(SigningAuthority::verify(files, trust_domain, now)?)
+        Ok(SigningAuthority::verify(files, trust_domain, now).await?)
     }
 }
 
@@ -254,28 +267,28 @@ pub(crate) fn generations(directory: &Path) -> Result<BTreeSet<u32>, KeystoreErr
 ///
 /// # Errors
 /// [`KeystoreError`], naming the file and the reason.
-pub(crate) fn load_generation(
+pub(crate) async fn load_generation(
     directory: &Path,
-    passphrase: Option<&SecretSource>,
+    keys: &SigningKeys,
     trust_domain: &TrustDomain,
     now: Timestamp,
 ) -> Result<SigningAuthority, KeystoreError> {
-    Place::Four(directory.to_owned()).load(passphrase, trust_domain, now)
+    Place::Four(directory.to_owned()).load(keys, trust_domain, now).await
 }
 
 /// The same; when it or its root has ended, as it was in the last second in which all of it was valid.
 ///
 /// # Errors
 /// [`KeystoreError`].
-pub(crate) fn load_generation_as_it_was(
+pub(crate) async fn load_generation_as_it_was(
     directory: &Path,
-    passphrase: Option<&SecretSource>,
+    keys: &SigningKeys,
     trust_domain: &TrustDomain,
     now: Timestamp,
 ) -> Result<SigningAuthority, KeystoreError> {
     let mut at = now;
     loop {
-        match load_generation(directory, passphrase, trust_domain, at) {
+        match load_generation(directory, keys, trust_domain, at).await {
             Err(KeystoreError::Authority(AuthorityError::Expired { not_after, .. })) if not_after < at => at = not_after,
             loaded => return loaded,
         }
@@ -312,9 +325,8 @@ fn read_certificates(path: &Path) -> Result<AuthorityFile<Vec<u8>>, KeystoreErro
     Ok(AuthorityFile { path: path.to_owned(), content })
 }
 
-fn read_key(path: &Path) -> Result<AuthorityFile<PrivatePem>, KeystoreError> {
-    let content = if_there(read_private(path, MAX_KEY_BYTES))?.map(|pem| PrivatePem(Zeroizing::new(pem)));
-    Ok(AuthorityFile { path: path.to_owned(), content })
+async fn read_key(keys: &SigningKeys, path: &Path) -> Result<AuthorityFile<KeyContent>, KeystoreError> {
+    Ok(AuthorityFile { path: path.to_owned(), content: keys.content(path).await? })
 }
 
 fn if_there<T>(read: Result<T, PrivateFileError>) -> Result<Option<T>, PrivateFileError> {

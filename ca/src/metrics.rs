@@ -1,5 +1,7 @@
 //! The numbers of the CA, described in docs/metrics.md. Label sets are closed: every label value is a constant or comes from an enum.
 
+mod backup;
+mod keys;
 mod limits;
 mod rotation;
 
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use kubernetes::KubernetesMetrics;
 use mtls::{HandshakeEvents, HandshakeOutcome};
 use pki::Timestamp;
 use prometheus_client::collector::Collector;
@@ -16,12 +19,18 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
+use vault::VaultMetrics;
 
 use crate::checkpoints::metrics::CheckpointMetrics;
 use crate::error_reason::ErrorReason;
+use crate::federation::FederationMetrics;
 use crate::oidc::OidcMetrics;
 use crate::revocation::RevocationMetrics;
+use crate::service_accounts::ReviewMetrics;
 use crate::store::Store;
+use crate::upstream::metrics::UpstreamMetrics;
+pub(crate) use backup::{BackupMetrics, BackupOutcome};
+pub(crate) use keys::KeyCollector;
 pub(crate) use limits::{Limit, LimitMetrics};
 pub(crate) use rotation::RotationCollector;
 
@@ -107,8 +116,19 @@ pub(crate) struct Metrics {
     /// Of the limits.
     pub(crate) limits: LimitMetrics,
     pub(crate) checkpoints: CheckpointMetrics,
+    /// Of backups.
+    pub(crate) backup: BackupMetrics,
     /// Revocation.
     pub(crate) revocation: RevocationMetrics,
+    pub(crate) federation: FederationMetrics,
+    /// Authorities that come from elsewhere.
+    pub(crate) upstream: UpstreamMetrics,
+    /// Calls to Vault or OpenBao above this CA.
+    pub(crate) vault: VaultMetrics,
+    /// Calls to the API server of Kubernetes.
+    pub(crate) kubernetes: KubernetesMetrics,
+    /// Of the part that has tokens reviewed there.
+    pub(crate) reviews: ReviewMetrics,
 }
 
 impl Metrics {
@@ -134,8 +154,16 @@ impl Metrics {
             oidc: OidcMetrics::register(registry),
             limits: LimitMetrics::register(registry),
             checkpoints: CheckpointMetrics::register(registry),
+            backup: BackupMetrics::register(registry),
             revocation: RevocationMetrics::register(registry),
+            federation: FederationMetrics::register(registry),
+            upstream: UpstreamMetrics::register(registry),
+            vault: VaultMetrics::default(),
+            kubernetes: KubernetesMetrics::default(),
+            reviews: ReviewMetrics::register(registry),
         };
+        metrics.vault.register(registry, "vault_calls");
+        metrics.kubernetes.register(registry, "kubernetes_calls");
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When a certificate of the CA itself ends, in Unix seconds",
@@ -427,6 +455,7 @@ mod tests {
     fn every_metric_is_served_from_the_start_and_documented() {
         let mut registry = runtime::telemetry::registry();
         let metrics = Metrics::register(&mut registry);
+        registry.register_collector(Box::new(KeyCollector(None)));
         metrics.issuance(Purpose::Workload, Err(Some(ErrorReason::CsrInvalid)));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

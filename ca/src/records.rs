@@ -4,11 +4,14 @@ mod entry;
 mod provenance;
 
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use identity::{NodeName, SpiffeId};
 use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 use zeroize::Zeroizing;
+
+use crate::service_accounts::ReviewedAccount;
 
 pub use entry::{
     Entry, EntryEdit, EntryId, EntryIdError, Hint, HintError, NewEntry, NodeAlias, NodeEntries, Outstanding, Parent,
@@ -23,6 +26,27 @@ pub struct JoinToken(Zeroizing<String>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a join token has 32 characters of 0-9 and a-f")]
 pub struct JoinTokenError;
+
+/// The name of a join token: the start of its hash. No secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenId([u8; TOKEN_ID_BYTES]);
+
+/// Enough that no two tokens of a CA share it.
+pub const TOKEN_ID_BYTES: usize = 8;
+
+/// Why a text names no join token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a join token is named by {} characters of 0-9 and a-f", 2 * TOKEN_ID_BYTES)]
+pub struct TokenIdError;
+
+/// A join token that may be redeemed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenToken {
+    /// Which.
+    pub token: TokenRecord,
+    /// Whether a node key has redeemed it: the same key may do so again.
+    pub used: bool,
+}
 
 /// A join token as it is kept: its text is known to the operator alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +146,8 @@ pub enum Reason {
         /// The claim `sub`.
         subject: String,
     },
+    /// The API server of a Kubernetes cluster vouched for a service account's token.
+    ServiceAccount(ReviewedAccount),
     /// The holder of a certificate that was issued by token asked for the next one.
     Renewal {
         /// The serial of the certificate that it presented.
@@ -129,6 +155,8 @@ pub enum Reason {
     },
     /// A root or an issuing CA, made by `signet ca init` or `signet ca issuer renew`.
     Authority,
+    /// The issuing CA of another CA, which has this identity.
+    Downstream(SpiffeId),
 }
 
 /// The last certificate that a caller was given for what it asks for now, as the ledger has it: how urgent the next one is.
@@ -187,6 +215,38 @@ impl fmt::Debug for JoinToken {
     }
 }
 
+impl TokenRecord {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> TokenId {
+        let (start, _) = self.hash.split_first_chunk().expect("a digest is longer than the start of one");
+        TokenId(*start)
+    }
+}
+
+impl TokenId {
+    /// The start of the hash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = TokenIdError;
+
+    fn from_str(text: &str) -> Result<Self, TokenIdError> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| TokenIdError)?;
+        bytes.try_into().map(Self).map_err(|_| TokenIdError)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
 impl NodeRecord {
     /// Whether a certificate of this serial may speak for the node now: the node is not banned, and the serial is the current or
     /// the previous one. The caller has checked that the certificate itself is valid.
@@ -215,6 +275,18 @@ mod tests {
         assert_eq!(format!("{token:?}"), "JoinToken(redacted)");
         for bad in ["", "a7", &"A7".repeat(16), &"a7".repeat(17), &"é".repeat(16), &"g".repeat(32)] {
             assert!(JoinToken::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_named_by_the_start_of_its_hash() {
+        let hash = JoinToken::from_random([0xa7; 16]).hash();
+        let token = TokenRecord { hash, node: NodeName::parse("n1").unwrap(), expires_at: Timestamp::from_unix_seconds(600) };
+        let name = token.id().to_string();
+        assert_eq!(name, HEXLOWER.encode(&hash)[..16]);
+        assert_eq!(name.parse(), Ok(token.id()));
+        for bad in ["", "a7", &"A7".repeat(8), &"a7".repeat(9), &"é".repeat(8), &"g".repeat(16)] {
+            assert_eq!(bad.parse::<TokenId>(), Err(TokenIdError), "{bad}");
         }
     }
 

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use identity::ReplicaName;
-use pki::{Certificate, JwtKey, LeafProfile, Timestamp, TrustBundle, X509Svid};
+use pki::{Certificate, LeafProfile, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use tokio::sync::watch;
 
 use crate::audit::Actor;
 use crate::authority::SigningAuthority;
+use crate::backup::RestoredNote;
 use crate::checkpoints::CheckpointDesk;
+use crate::federation::FederationViews;
 use crate::oidc::TokenJudge;
 use crate::revocation::Published;
 use crate::rotation::RotationView;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
+use crate::service_accounts::TokenReviewer;
+use crate::signing_keys::JwtSigningKey;
 use crate::store::{StoreError, StoreState};
 use crate::sync::SyncHub;
 
@@ -44,12 +48,15 @@ pub(crate) struct Report {
     pub(crate) bundle: watch::Receiver<Arc<TrustBundle>>,
     pub(crate) serving: watch::Receiver<Option<Arc<X509Svid>>>,
     pub(crate) hub: Arc<SyncHub>,
-    pub(crate) jwt: watch::Receiver<Arc<JwtKey>>,
+    pub(crate) jwt: watch::Receiver<Arc<JwtSigningKey>>,
     pub(crate) rotation: watch::Receiver<Arc<RotationView>>,
     pub(crate) judge: Arc<TokenJudge>,
+    pub(crate) reviewer: Option<Arc<TokenReviewer>>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
     pub(crate) lists: watch::Receiver<Arc<Published>>,
+    pub(crate) federation: FederationViews,
+    pub(crate) restored: Option<RestoredNote>,
 }
 
 impl Report {
@@ -73,12 +80,15 @@ impl Report {
         let mut warnings = warnings_of(&self.authority.borrow(), now);
         warnings.extend(self.rotation.borrow().faults.iter().cloned());
         warnings.extend(self.judge.warnings());
+        warnings.extend(self.reviewer.as_ref().and_then(|reviewer| reviewer.warning()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));
         }
         let lists = Arc::clone(&self.lists.borrow());
         warnings.extend(lists.missing.iter().chain(&lists.warnings).cloned());
+        warnings.extend(self.federation.warnings());
+        warnings.extend(self.restored.and_then(|note| note.warning(self.profile.max_ttl(), now)));
         warnings.extend(self.bundle.borrow().lapsed_at(now).iter().map(ToString::to_string));
         warnings
     }
@@ -90,8 +100,8 @@ pub(crate) fn warnings_of(authority: &SigningAuthority, now: Timestamp) -> Vec<S
     let issuer = authority.certificate();
     if authority.is_past_half_life(now) {
         warnings.push(format!(
-            "half of the issuing CA's life is over: it ends at {}; make a new one with signet ca issuer renew, or replace the \
-             files of one that is plugged in",
+            "half of the issuing CA's life is over: it ends at {}; make a new one with signet ca issuer renew, replace the files of \
+             one that is plugged in, or see why upstream gives none",
             issuer.not_after()
         ));
     }

@@ -1,17 +1,20 @@
 //! The running CA: everything bound first, then run under one group of tasks.
 
+mod assembly;
 mod authorities;
 mod error;
 mod services;
+mod tasks;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls::{ClientAuthentication, ServerTls};
+use pkcs11::Token;
 use pki::checkpoint::CheckpointKey;
-use pki::{Timestamp, X509Svid};
+use pki::{Timestamp, TrustBundle, X509Svid};
 use prometheus_client::registry::Registry;
 use runtime::admin_http::AdminHttp;
 use runtime::clock::Clock;
@@ -23,41 +26,39 @@ use runtime::tasks::TaskGroup;
 use runtime::telemetry;
 use runtime::unix_socket::BoundSocket;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
+use tonic_health::server::HealthService;
 
-use crate::checkpoints::{CheckpointDesk, CheckpointParts};
-use crate::config::{CaConfig, LimitsConfig};
+use crate::checkpoints::CheckpointDesk;
+use crate::config::{CaConfig, StoreConfig};
+use crate::federation::{Endpoint, FederationViews, Poller};
 use crate::issuance_clock::IssuanceClock;
-use crate::issuing::{Desk, DeskParts, ResultWriter, ServingNames};
+use crate::issuing::{Desk, ResultWriter};
 use crate::jwt::desk::JwtDesk;
 use crate::key_file;
 use crate::keystore::KeystoreError;
-use crate::metrics::{Metrics, RotationCollector, StoreCollector};
+use crate::metrics::{KeyCollector, Metrics, RotationCollector, StoreCollector};
 use crate::oidc::{KeyRefresher, TokenJudge};
 use crate::provisioning::{self, ProvisioningSource};
-use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
-use crate::revocation::{Keeper, KeeperParts, Lists, Pages, Published, StoredRevocations};
+use crate::replicas::{LeaseKeeper, Tenure, TenureError};
+use crate::report::Report;
+use crate::revocation::{Keeper, Pages, Published};
 use crate::rotation::steps::{LoggedSteps, StepSeam, Steps};
-use crate::rotation::{
-    Driver, DriverParts, FactsOfFleet, ListSlot, Materials, Outlets, ProbeCounts, Prober, RotationHandle, ServingSlot,
-};
-use crate::rpc::listen::{self, AgentServices};
-use crate::serving::{Credentials, ServingCertificate, SharedServing};
-use crate::store::{Change, SqliteStore, Store};
-use crate::store_watch::StoreWatch;
+use crate::rotation::{Driver, Prober, RotationHandle};
+use crate::service_accounts::TokenReviewer;
+use crate::serving::Credentials;
+use crate::signing_keys::SigningKeys;
+use crate::store::{Change, Registration, Store};
 use crate::sync::SyncHub;
-use crate::turns::{TurnLimits, Turns};
 use crate::upkeep::Upkeep;
+use crate::upstream::desk::UpstreamDesk;
+use assembly::assemble;
 use authorities::Authorities;
 pub use error::{RunError, StartError};
-use services::csr_limit;
 
 /// How long calls in progress may take after the end was asked for.
 const GRACE: Duration = Duration::from_secs(4);
-/// What the agents' port speaks.
-const ALPN: &[&[u8]] = &[b"h2"];
 
 /// Where a bound CA can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Addresses {
     pub listening: SocketAddr,
     /// The operators' Unix socket.
     pub admin_socket: PathBuf,
+    /// Where the own bundle is published; `None` when that is not configured.
+    pub federation: Option<SocketAddr>,
     /// Metrics and health, `host:port` or `unix:/path`; `None` when not configured.
     pub telemetry: Option<String>,
 }
@@ -79,6 +82,7 @@ pub struct BoundServer {
     listener: TcpListener,
     admin_socket: BoundSocket,
     telemetry: Option<AdminHttp>,
+    endpoint: Option<Endpoint>,
     registry: Registry,
     parts: Parts,
     lock: DirLock,
@@ -91,6 +95,7 @@ struct Ground {
     entropy: Arc<dyn Entropy>,
     issuance_clock: Arc<IssuanceClock>,
     store: Arc<dyn Store>,
+    tenure: Tenure,
     provisioning: Vec<ProvisioningSource>,
 }
 
@@ -98,6 +103,7 @@ struct Ground {
 struct Keys {
     authorities: Authorities,
     audit: CheckpointKey,
+    leases: LeaseKeeper,
 }
 
 /// What the tasks are made of.
@@ -110,6 +116,7 @@ struct Parts {
     desk: Arc<Desk>,
     jwt: Arc<JwtDesk>,
     judge: Arc<TokenJudge>,
+    reviewer: Option<Arc<TokenReviewer>>,
     results: ResultWriter,
     report: Arc<Report>,
     checkpoints: Arc<CheckpointDesk>,
@@ -120,8 +127,15 @@ struct Parts {
     driver: Driver,
     prober: Prober,
     keeper: Keeper,
+    leases: LeaseKeeper,
     lists: watch::Receiver<Arc<Published>>,
     key_refreshers: Vec<KeyRefresher>,
+    token: Option<Token>,
+    poller: Poller,
+    federation: FederationViews,
+    bundle: watch::Receiver<Arc<TrustBundle>>,
+    keys: SigningKeys,
+    upstream: Option<Arc<UpstreamDesk>>,
     health: HealthServer<HealthService>,
 }
 
@@ -148,20 +162,42 @@ impl Server {
         match &config.plugged_authority {
             // Nothing else makes it: `ca init` is not for plugged-in authorities.
             Some(_) => ensure_private_dir(&config.state_dir)?,
+            // Nor for one whose issuing CAs are signed upstream.
+            None if config.upstream.is_some() => ensure_private_dir(&config.state_dir)?,
+            // Nor for a replica that comes to others.
+            None if matches!(config.store, StoreConfig::Postgres(_)) => ensure_private_dir(&config.state_dir)?,
             None if !config.state_dir.exists() => return Err(StartError::NotInitialised { directory: config.state_dir }),
             None => check_private_dir(&config.state_dir)?,
         }
         let lock = DirLock::acquire(&config.state_dir)?;
         let now = Timestamp::from(clock.now());
-        let audit_key = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
+        let audit_key: CheckpointKey = key_file::load_or_make(&config, &*entropy).map_err(KeystoreError::StateKey)?;
         let provisioning = provisioning::load(&config.provisioning)?;
         for lapse in provisioning.iter().flat_map(|source| source.roots.lapsed_at(now)) {
             tracing::warn!(%lapse, "a root of [[attestation.certificate]] vouches for no node");
         }
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store_path())?);
+        let store: Arc<dyn Store> = crate::store::open(&config)?;
         let issuance_clock = Arc::new(IssuanceClock::new(Arc::clone(&clock), store.latest_issuance().await?));
         issuance_clock.look()?;
-        let authorities = authorities::open(&config, &store, &entropy, Steps::new(steps), now).await?;
+        let mut registry = telemetry::registry();
+        let metrics = Metrics::register(&mut registry);
+        let upstream = upstream::desk(&config, &clock, &issuance_clock, &entropy, &metrics);
+        if let Some(upstream) = &upstream {
+            upstream.look().await;
+        }
+        let registration = Registration {
+            replica: config.replica.clone(),
+            serial_byte: config.replica_byte,
+            address: config.advertise.as_ref().map_or_else(|| config.listen.to_string(), ToString::to_string),
+            instance: audit_key.id(),
+        };
+        let (tenure, leases) = Tenure::begin(&store, registration, &clock).await?;
+        let is_signed_elsewhere = config.plugged_authority.is_some() || config.upstream.is_some();
+        if is_signed_elsewhere && !tenure.others().is_empty() {
+            return Err(TenureError::NotAlone.into());
+        }
+        let steps = Steps::new(steps);
+        let authorities = authorities::open(&config, &store, &entropy, steps, &tenure, upstream, now).await?;
         let listener = bind_tcp(config.listen).await?;
         let listening = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let admin_socket = BoundSocket::bind(&config.admin_socket, 0o600)?;
@@ -169,19 +205,26 @@ impl Server {
             Some(address) => Some(AdminHttp::bind(address).await?),
             None => None,
         };
+        let endpoint_trouble = watch::Sender::new(None);
+        let endpoint_troubles = endpoint_trouble.subscribe();
+        let endpoint = match config.federation.endpoint.clone() {
+            Some(endpoint) => Some(Endpoint::bind(endpoint, endpoint_trouble).await?),
+            None => None,
+        };
         let addresses = Addresses {
+            federation: endpoint.as_ref().map(Endpoint::address),
             listening,
             admin_socket: config.admin_socket.clone(),
             telemetry: telemetry.as_ref().map(AdminHttp::address),
         };
-        let mut registry = telemetry::registry();
-        let metrics = Metrics::register(&mut registry);
         registry.register_collector(Box::new(StoreCollector(Arc::clone(&store))));
-        let ground = Ground { config, clock, entropy, issuance_clock, store, provisioning };
+        registry.register_collector(Box::new(KeyCollector(authorities.keys.token().cloned())));
+        let ground = Ground { config, clock, entropy, issuance_clock, store, tenure, provisioning };
         let policy = ground.config.rotation.policy;
-        let parts = assemble(ground, Keys { authorities, audit: audit_key }, listening, metrics).await?;
+        let keys = Keys { authorities, audit: audit_key, leases };
+        let parts = assemble(ground, keys, listening, metrics, endpoint_troubles).await?;
         registry.register_collector(Box::new(RotationCollector { view: parts.rotation.view(), policy }));
-        Ok(BoundServer { addresses, listener, admin_socket, telemetry, registry, parts, lock })
+        Ok(BoundServer { addresses, listener, admin_socket, telemetry, endpoint, registry, parts, lock })
     }
 }
 
@@ -208,7 +251,7 @@ impl BoundServer {
     /// # Errors
     /// [`RunError`] naming the task and its cause.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
-        let Self { addresses: _, listener, admin_socket, telemetry, registry, parts, lock } = self;
+        let Self { addresses: _, listener, admin_socket, telemetry, endpoint, registry, parts, lock } = self;
         let mut group = TaskGroup::new(shutdown);
         let shutdown = group.shutdown();
         if let Some(telemetry) = telemetry {
@@ -216,258 +259,19 @@ impl BoundServer {
             let readiness = parts.report.readiness.clone();
             group.spawn("telemetry", telemetry.run(Arc::new(registry), readiness, shutdown));
         }
+        if let Some(endpoint) = endpoint {
+            let (clock, metrics) = (Arc::clone(&parts.ground.clock), parts.metrics.federation.clone());
+            let served = endpoint.run(parts.bundle.clone(), parts.serving.clone(), clock, metrics, group.shutdown());
+            group.spawn("bundle endpoint", served);
+        }
+        let (store, tenure) = (Arc::clone(&parts.ground.store), parts.ground.tenure.clone());
         parts.spawn(&mut group, listener, admin_socket);
         let outcome = group.join(GRACE).await;
+        // After everything that writes by them.
+        if let Err(error) = tenure.end(&*store).await {
+            tracing::warn!(%error, "what this replica holds is not given up: others wait for a while before they take it");
+        }
         drop(lock);
         Ok(outcome?)
     }
-}
-
-impl Parts {
-    /// Starts every task. Nothing of the parts is kept: the result rows end when the last desk is gone.
-    fn spawn(self, group: &mut TaskGroup, listener: TcpListener, admin_socket: BoundSocket) {
-        let (shutdown, limits) = (group.shutdown(), self.ground.config.limits);
-        let (node, operators) = (self.node_service(&shutdown), self.operator_services(&shutdown));
-        let istio = self.istio_services();
-        let attest = self.attest_service(Arc::clone(&node.attestation));
-        let services = AgentServices { attest: Arc::new(attest), node: Arc::new(node), istio, health: self.health, limits };
-        let shown = Shown { svid: self.serving, credentials: self.credentials.clone(), clock: Arc::clone(&self.ground.clock) };
-        group.spawn("agents", serve_agents(listener, shown, services, self.metrics, shutdown.clone()));
-        group.spawn("authorities", self.driver.run(shutdown.clone()));
-        group.spawn("prober", self.prober.run(shutdown.clone()));
-        group.spawn("revocation lists", self.keeper.run(shutdown.clone()));
-        group.spawn("admin", listen::operators(admin_socket, operators, shutdown.clone()));
-        group.spawn("audit checkpoints", Arc::clone(&self.checkpoints).run(shutdown.clone()));
-        group.spawn("upkeep", self.upkeep.run(shutdown.clone()));
-        for refresher in self.key_refreshers {
-            group.spawn("keys of an OIDC issuer", refresher.run(shutdown.clone()));
-        }
-        let watch = StoreWatch::new(self.ground.store, self.report.readiness.clone());
-        group.spawn("store", watch.run(shutdown.clone()));
-        group.spawn("sync hub", endless(self.hub.run(self.changes, shutdown)));
-        group.spawn("result rows", endless(self.results.run()));
-    }
-}
-
-/// What agents are shown.
-struct Shown {
-    svid: watch::Receiver<Option<Arc<X509Svid>>>,
-    credentials: Credentials,
-    clock: Arc<dyn Clock>,
-}
-
-/// Serves agents from when there is a certificate to show them: without one no handshake could be answered.
-async fn serve_agents(
-    listener: TcpListener,
-    shown: Shown,
-    services: AgentServices,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) -> Result<(), listen::ListenError> {
-    let Shown { mut svid, credentials, clock } = shown;
-    let first = tokio::select! {
-        // Whichever comes first: at the end nobody is served any more.
-        () = shutdown.fired() => return Ok(()),
-        first = svid.wait_for(Option::is_some) => first.ok().and_then(|first| first.clone()),
-    };
-    // Whoever makes certificates is gone, and so is the CA.
-    let Some(first) = first else { return Ok(()) };
-    let (newest, shown) = watch::channel(first);
-    let tls = ServerTls::new(shown, credentials.bundle_changes(), ClientAuthentication::Optional, ALPN, clock).sending_root();
-    let renewals = async {
-        while svid.changed().await.is_ok() {
-            if let Some(next) = svid.borrow_and_update().clone() {
-                newest.send_replace(next);
-            }
-        }
-        std::future::pending().await
-    };
-    tokio::select! {
-        // Either order is fine: renewals never end by themselves.
-        ended = listen::agents(listener, tls, services, metrics, shutdown) => ended,
-        never = renewals => never,
-    }
-}
-
-/// Makes the parts. The serving certificate is issued like any other: a CA that cannot issue does not start, but for one whose own issuing
-/// CA has ended, which starts so that it can have another one.
-async fn assemble(ground: Ground, keys: Keys, listening: SocketAddr, metrics: Metrics) -> Result<Parts, StartError> {
-    let Ground { config, clock, entropy, issuance_clock, store, provisioning: _ } = &ground;
-    let Keys { authorities, audit: audit_key } = keys;
-    let Authorities { authority, jwt: jwt_key, bundle, journal, materials, plugged_in, steps } = authorities;
-    let now = Timestamp::from(clock.now());
-    let has_ended = plugged_in.is_none() && (authority.certificate().not_after() < now || authority.root().not_after() < now);
-    let sequence = bundle.sequence();
-    let (bundle, bundle_changes) = watch::channel(Arc::new(bundle));
-    let (authority, authority_changes) = watch::channel(Arc::new(authority));
-    let (jwt_key, jwt_changes) = watch::channel(Arc::new(jwt_key));
-    let credentials = Credentials::new(config.trust_domain.clone(), Arc::clone(clock), bundle_changes.clone());
-    let LimitsConfig { issuance_concurrency, issuance_queue, issuance_wait, .. } = config.limits;
-    let turns = TurnLimits { concurrency: issuance_concurrency, places: issuance_queue, wait: issuance_wait };
-    let turns = Turns::new(turns, metrics.limits.clone());
-    let (desk, results) = Desk::new(DeskParts {
-        trust_domain: config.trust_domain.clone(),
-        profile: config.leaf.clone(),
-        agent_ttl: config.agent_ttl,
-        replica: config.replica_byte,
-        authority: authority_changes.clone(),
-        store: Arc::clone(store),
-        clock: Arc::clone(issuance_clock),
-        entropy: Arc::clone(entropy),
-        metrics: metrics.clone(),
-        csr: csr_limit(&config.limits, &metrics),
-        turns: Arc::clone(&turns),
-        revocation: Arc::new(StoredRevocations(store.revoked())),
-    });
-    let desk = Arc::new(desk);
-    let jwt = Arc::new(JwtDesk {
-        ttl: config.jwt_ttl,
-        key: jwt_changes.clone(),
-        store: Arc::clone(store),
-        clock: Arc::clone(issuance_clock),
-        metrics: metrics.clone(),
-        turns,
-    });
-    let names = ServingNames {
-        replica: config.replica.clone(),
-        dns_names: config.server_dns_names.clone(),
-        ip_addresses: config.server_ip_addresses.clone(),
-    };
-    let serving = ServingCertificate::new(Arc::clone(&desk), names, credentials.clone());
-    if has_ended {
-        tracing::error!("the issuing CA has ended: agents are not served until a successor is made");
-    } else {
-        serving.mint_first().await.map_err(|error| StartError::Serving(error.to_string()))?;
-    }
-    let shown = serving.subscribe();
-    let serving = SharedServing(Arc::new(Mutex::new(serving)));
-    let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
-    let judge = Arc::new(judge);
-    let readiness = Readiness::default();
-    for condition in [CLOCK, ISSUING, SERVING, STORE] {
-        readiness.require(condition, "not judged yet");
-    }
-    let hub = SyncHub::new(Arc::clone(clock));
-    let plugged = plugged_in.as_ref().map(|plugged_in| plugged_in.directory.clone());
-    let (view, views) = watch::channel(Arc::new(Driver::first_view(journal.state(), sequence, plugged, now)));
-    let (rotation, commands) = RotationHandle::new(views.clone());
-    let probes = ProbeCounts::default();
-    let serving_slot: Arc<dyn ServingSlot> = Arc::new(serving.clone());
-    let (keeper, lists, settle) = Keeper::new(KeeperParts {
-        trust_domain: config.trust_domain.clone(),
-        profile: config.leaf.clone(),
-        config: config.revocation,
-        plugged_in: plugged_in.as_ref().map(|plugged_in| plugged_in.directory.clone()),
-        materials: Materials::new(config, Arc::clone(store), Arc::clone(entropy), steps.clone()),
-        store: Arc::clone(store),
-        view: views.clone(),
-        authority: authority_changes.clone(),
-        bundle: bundle_changes.clone(),
-        clock: Arc::clone(clock),
-        issuance_clock: Arc::clone(issuance_clock),
-    });
-    let slot: Arc<dyn ListSlot> = Arc::new(Lists(settle));
-    let outlets = Outlets { authority, jwt: jwt_key, bundle, serving: serving_slot, lists: slot, retiring: Vec::new() };
-    let driver = DriverParts {
-        trust_domain: config.trust_domain.clone(),
-        profile: config.leaf.clone(),
-        config: config.rotation,
-        plugged_in,
-        materials,
-        store: Arc::clone(store),
-        steps,
-        facts: Box::new(FactsOfFleet {
-            store: Arc::clone(store),
-            fleet: hub.clone(),
-            reattest_window: config.reattest_window,
-            propagation_hold: config.rotation.propagation_hold,
-        }),
-        outlets,
-        probes: probes.clone(),
-        clock: Arc::clone(clock),
-        issuance_clock: Arc::clone(issuance_clock),
-        entropy: Arc::clone(entropy),
-    };
-    let driver = Driver::new(driver, journal, commands, view);
-    let prober = Prober {
-        trust_domain: config.trust_domain.clone(),
-        listening,
-        bundle: bundle_changes.clone(),
-        view: views.clone(),
-        counts: probes,
-        clock: Arc::clone(clock),
-    };
-    let checkpoints = CheckpointDesk::open(CheckpointParts {
-        trust_domain: config.trust_domain.clone(),
-        key: audit_key,
-        schedule: config.audit_schedule,
-        store: Arc::clone(store),
-        clock: Arc::clone(clock),
-        metrics: metrics.checkpoints.clone(),
-    })
-    .await
-    .map_err(|error| StartError::Checkpoints(error.to_string()))?;
-    let report = Arc::new(Report {
-        replica: config.replica.clone(),
-        address: config.advertise.as_ref().map_or_else(|| listening.to_string(), |address| address.as_str().to_owned()),
-        profile: config.leaf.clone(),
-        clock: Arc::clone(clock),
-        readiness,
-        authority: authority_changes.clone(),
-        bundle: bundle_changes.clone(),
-        serving: shown.clone(),
-        hub: Arc::clone(&hub),
-        jwt: jwt_changes,
-        rotation: views,
-        judge: Arc::clone(&judge),
-        checkpoints: Arc::clone(&checkpoints),
-        store: store.state(),
-        lists: lists.clone(),
-    });
-    let reporter = HealthReporter::new();
-    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-    let upkeep = Upkeep {
-        authority: authority_changes,
-        bundle: bundle_changes,
-        serving,
-        store: Arc::clone(store),
-        revoked: store.revoked(),
-        hub: Arc::clone(&hub),
-        report: Arc::clone(&report),
-        metrics: metrics.clone(),
-        health: reporter,
-        told: None,
-        clock: Arc::clone(clock),
-        issuance_clock: Arc::clone(issuance_clock),
-        clock_untrusted: false,
-        entropy: Arc::clone(entropy),
-    };
-    let changes = store.changes();
-    Ok(Parts {
-        ground,
-        changes,
-        credentials,
-        hub,
-        desk,
-        jwt,
-        judge,
-        results,
-        report,
-        checkpoints,
-        metrics,
-        serving: shown,
-        upkeep,
-        rotation,
-        driver,
-        prober,
-        keeper,
-        lists,
-        key_refreshers,
-        health,
-    })
-}
-
-async fn endless(task: impl Future<Output = ()>) -> Result<(), std::convert::Infallible> {
-    task.await;
-    Ok(())
 }

@@ -5,7 +5,7 @@
 //! a message costs no query, and forgotten on each change of it that the store announces: announcements are taken in *before* each
 //! answer, so an eviction that was confirmed to the operator is seen by the next check.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use identity::{NodeName, SpiffeId, SystemIdentity, TrustDomain};
@@ -14,6 +14,7 @@ use pki::{SerialNumber, Timestamp};
 use runtime::clock::Clock;
 use tokio::sync::broadcast;
 
+use crate::audit::{Action, Actor, AuditEvent};
 use crate::records::{NodeRecord, NodeState};
 use crate::store::{Change, Store, StoreError};
 
@@ -50,6 +51,8 @@ struct Remembered {
     nodes: HashMap<NodeName, Arc<NodeRecord>>,
     /// Counts forgettings, so that an answer that was already on its way is not remembered after one.
     forgotten: u64,
+    /// Serials that are not on record and were told.
+    told: HashSet<SerialNumber>,
 }
 
 /// The judge of peers. One for the process.
@@ -63,7 +66,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Over this store.
     pub(crate) fn new(store: Arc<dyn Store>, trust_domain: TrustDomain, clock: Arc<dyn Clock>) -> Self {
-        let remembered = Remembered { changes: store.changes(), nodes: HashMap::new(), forgotten: 0 };
+        let remembered = Remembered { changes: store.changes(), nodes: HashMap::new(), forgotten: 0, told: HashSet::new() };
         Self { store, trust_domain, clock, remembered: Mutex::new(remembered) }
     }
 
@@ -88,13 +91,43 @@ impl Sessions {
             return Err(StandingError::Lapsed { node, serial: serial.clone(), not_after, now });
         }
         let Some(record) = self.record(&node).await? else {
+            self.tell_if_unknown(id, serial, not_after, now).await?;
             return Err(StandingError::UnknownNode { node });
         };
         match record.state {
             NodeState::Banned => Err(StandingError::Banned { node }),
             NodeState::Attested if record.accepts(serial) => Ok(record),
-            NodeState::Attested => Err(StandingError::Superseded { node, serial: serial.clone() }),
+            NodeState::Attested => {
+                self.tell_if_unknown(id, serial, not_after, now).await?;
+                Err(StandingError::Superseded { node, serial: serial.clone() })
+            }
         }
+    }
+
+    /// A certificate under this CA's root that is not on record was issued by a history that is lost, or by somebody else with the key: it goes
+    /// into the audit chain, once for each in this process.
+    async fn tell_if_unknown(
+        &self,
+        subject: &SpiffeId,
+        serial: &SerialNumber,
+        not_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if self.remembered().told.contains(serial) || self.store.issued(serial.clone()).await?.is_some() {
+            return Ok(());
+        }
+        {
+            let mut remembered = self.remembered();
+            if remembered.told.len() >= MAX_TOLD {
+                remembered.told.clear();
+            }
+            if !remembered.told.insert(serial.clone()) {
+                return Ok(());
+            }
+        }
+        tracing::warn!(%subject, %serial, %not_after, "a certificate that is not on record was shown: this CA's record is not whole");
+        let action = Action::UnknownCertificateShown { serial: serial.clone(), subject: subject.clone(), not_after };
+        self.store.note(AuditEvent { actor: Actor::System, action }, now).await
     }
 
     async fn record(&self, node: &NodeName) -> Result<Option<Arc<NodeRecord>>, StoreError> {
@@ -147,8 +180,8 @@ impl Remembered {
                     self.forgotten += 1;
                 }
                 // A serial that is revoked is taken off the record of its node, which is told as a change of the node.
-                Ok(Change::Entries(_) | Change::Revocations) => {}
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {
+                Ok(Change::Entries(_) | Change::Revocations | Change::Authorities | Change::Federations) => {}
+                Ok(Change::Unknown) | Err(broadcast::error::TryRecvError::Lagged(_)) => {
                     self.nodes.clear();
                     self.forgotten += 1;
                 }
@@ -158,6 +191,9 @@ impl Remembered {
         }
     }
 }
+
+/// Serials that are not on record: as many as a fleet shows after a restore, and no more memory.
+const MAX_TOLD: usize = 10_000;
 
 /// Ten times the fleet that one CA is meant for; beyond it the memory starts again.
 const MAX_REMEMBERED: usize = 100_000;

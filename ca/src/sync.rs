@@ -51,12 +51,14 @@ struct State {
 pub(crate) struct SyncHub {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Whether agents are better served by another replica.
+    cut_off: watch::Sender<bool>,
 }
 
 impl SyncHub {
     /// Nobody is connected.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, state: Mutex::default() })
+        Arc::new(Self { clock, state: Mutex::default(), cut_off: watch::Sender::new(false) })
     }
 
     /// Registers the stream of a node and ends an older one.
@@ -86,7 +88,11 @@ impl SyncHub {
                 Ok(Change::Entries(nodes)) => nodes.iter().for_each(|node| self.wake(node)),
                 Ok(Change::Node(node)) => self.wake(&node),
                 // Which entries have the identity is for each stream to see.
-                Ok(Change::Revocations) => self.wake_all(),
+                Ok(Change::Revocations | Change::Unknown) => self.wake_all(),
+                // What comes of it is pushed as a bundle.
+                Ok(Change::Authorities) => {}
+                // Streams watch the bundles themselves.
+                Ok(Change::Federations) => {}
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "changes came faster than they were passed on: every sync stream looks again");
                     self.wake_all();
@@ -94,6 +100,18 @@ impl SyncHub {
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Says whether this replica is cut off from the store while others may not be: streams end then, and none begins. None of them asks the
+    /// store whether it should, which might not even say no.
+    pub(crate) fn set_cut_off(&self, is_so: bool) {
+        self.cut_off.send_if_modified(|cut_off| std::mem::replace(cut_off, is_so) != is_so);
+    }
+
+    /// Resolves when this replica is cut off (cancel safe).
+    pub(crate) async fn until_cut_off(&self) {
+        // The sender lives in the hub, which lives longer than this borrow.
+        drop(self.cut_off.subscribe().wait_for(|cut_off| *cut_off).await);
     }
 
     /// How many streams are open.
@@ -248,6 +266,7 @@ mod tests {
     use super::*;
     use runtime::clock::TestClock;
     use std::time::SystemTime;
+    use tokio::task::JoinSet;
 
     fn hub() -> (Arc<SyncHub>, Arc<TestClock>) {
         let clock = TestClock::at(SystemTime::UNIX_EPOCH);
@@ -319,6 +338,26 @@ mod tests {
         one.entry_ends_at(Some(at(12)));
         hub.wake_for_ends(at(25));
         assert_eq!((one.seen().changes, two.seen().changes), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_cut_hears_of_one_that_is_and_of_one_that_comes() {
+        let (hub, _) = hub();
+        let mut waiting = JoinSet::new();
+        let wait = |waiting: &mut JoinSet<()>| {
+            let hub = Arc::clone(&hub);
+            waiting.spawn(async move { hub.until_cut_off().await });
+        };
+        wait(&mut waiting);
+        tokio::task::yield_now().await;
+        assert!(waiting.try_join_next().is_none());
+        hub.set_cut_off(true);
+        waiting.join_next().await.unwrap().unwrap();
+        hub.until_cut_off().await;
+        hub.set_cut_off(false);
+        wait(&mut waiting);
+        tokio::task::yield_now().await;
+        assert!(waiting.try_join_next().is_none(), "it serves again");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use pki::{SerialNumber, Timestamp, ValidatedSvid};
 use super::{Admitted, LeafSubject};
 use crate::oidc::{Grant, TokenRefusal, TokenSubject};
 use crate::records::{GroundsError, IssuedRecord, Provenance, Reason, RenewalGrounds};
+use crate::service_accounts::ReviewedAccount;
 
 /// Why a caller who is known may not have a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +47,8 @@ pub enum CallerError {
     },
     /// It was issued on grounds that its holder cannot show again.
     #[error(
-        "the certificate {serial} of {id} was not issued to a caller of this service and is not renewed here: who has it by a \
-         node's agent gets the next one from that agent"
+        "the certificate {serial} of {id} opens no way to the next one: who has it by a node's agent gets that from the agent, and who \
+         has it by the token of a Kubernetes service account by such a token"
     )]
     NotRenewable {
         /// Its serial.
@@ -177,6 +178,25 @@ impl Admitted {
         drop(grounds.to_json()?);
         let subject = LeafSubject { id, dns_names, ip_addresses: Vec::new(), ttl, ends_by: None };
         Ok(Self { subject, caller, reason, provenance: Some(Provenance { grounds, line_start: now }) })
+    }
+
+    /// Admits the service account that the API server named in this very call. No line begins with it: whoever comes back shows a token that
+    /// is reviewed anew, since nothing that could be recorded says whether the account and its pod are still there.
+    ///
+    /// # Errors
+    /// [`CallerError::NotAWorkload`].
+    pub fn for_account(
+        trust_domain: &TrustDomain,
+        id: SpiffeId,
+        account: ReviewedAccount,
+        ttl: Option<Duration>,
+    ) -> Result<Self, CallerError> {
+        if !is_workload(trust_domain, &id) {
+            return Err(CallerError::NotAWorkload { id, trust_domain: trust_domain.clone() });
+        }
+        let caller = id.to_string();
+        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl, ends_by: None };
+        Ok(Self { subject, caller, reason: Reason::ServiceAccount(account), provenance: None })
     }
 
     /// Admits the holder of a renewable certificate to the same identity again, and to no other, with the DNS names of now.

@@ -2,7 +2,10 @@
 //! its hash, a key by the hash of its public part.
 
 mod authorities;
+mod backups;
 mod body;
+mod federations;
+mod replicas;
 mod revocations;
 
 use std::collections::BTreeSet;
@@ -11,9 +14,12 @@ use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
 
 pub use authorities::AuthorityAction;
+pub use backups::{BackupAction, RestoredFrom};
+pub use federations::FederationAction;
+pub use replicas::ReplicaAction;
 pub use revocations::RevocationAction;
 
-use crate::records::{Entry, NodeAlias, Provenance, ProvisioningCertificate, TokenRecord};
+use crate::records::{Entry, NodeAlias, OpenToken, Provenance, ProvisioningCertificate, TokenRecord};
 
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +105,7 @@ pub enum Action {
     /// An entry was changed.
     EntryUpdated {
         /// What it said.
-        before: Entry,
+        before: Box<Entry>,
         /// What it says.
         after: Entry,
     },
@@ -125,6 +131,8 @@ pub enum Action {
     },
     /// A join token was made.
     TokenCreated(TokenRecord),
+    /// A join token was ended before its time; this is what it was.
+    TokenRevoked(OpenToken),
     /// A join token was redeemed.
     TokenRedeemed {
         /// Which.
@@ -272,6 +280,15 @@ pub enum Action {
         /// The digests of the checkpoints, lower-case hex.
         checkpoints: Vec<String>,
     },
+    /// A peer proved a certificate under this CA's root that is not on record: a history that is lost issued it, or whoever else has the key.
+    UnknownCertificateShown {
+        /// Its serial.
+        serial: SerialNumber,
+        /// Whom it names.
+        subject: SpiffeId,
+        /// Its end.
+        not_after: Timestamp,
+    },
     /// A trust bundle with new content got its sequence.
     BundlePublished {
         /// Whose bundle.
@@ -285,6 +302,12 @@ pub enum Action {
     Authority(AuthorityAction),
     /// What was called back.
     Revocation(RevocationAction),
+    /// Relationships with other trust domains.
+    Federation(FederationAction),
+    /// The replicas that share the store.
+    Replica(ReplicaAction),
+    /// The record as a whole.
+    Backup(BackupAction),
 }
 
 impl AuditEvent {
@@ -300,6 +323,7 @@ impl AuditEvent {
             Action::AliasChanged { .. } => "node_alias_changed",
             Action::AliasDeleted(_) => "node_alias_deleted",
             Action::TokenCreated(_) => "token_created",
+            Action::TokenRevoked(_) => "token_revoked",
             Action::TokenRedeemed { .. } => "token_redeemed",
             Action::TokenRefused { .. } => "token_refused",
             Action::CertificateRedeemed { .. } => "provisioning_certificate_redeemed",
@@ -314,11 +338,15 @@ impl AuditEvent {
             Action::CertificateSigned { .. } => "certificate_signed",
             Action::JwtSvidIntended { .. } => "jwt_svid_intended",
             Action::ForkFound { .. } => "audit_fork_found",
+            Action::UnknownCertificateShown { .. } => "unknown_certificate_shown",
             Action::ForkAcknowledged { .. } => "audit_fork_acknowledged",
             Action::BundlePublished { .. } => "bundle_published",
             Action::ClockAccepted { .. } => "clock_accepted",
             Action::Authority(action) => action.kind(),
             Action::Revocation(action) => action.kind(),
+            Action::Federation(action) => action.kind(),
+            Action::Replica(action) => action.kind(),
+            Action::Backup(action) => action.kind(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Every way in which a set of files can be wrong, each beside the set that passes.
 
+use futures_util::FutureExt;
 use pki::{
-    AuthorityRole, AuthoritySpec, KeyAlgorithm, LeafRequest, PublicKey, ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber,
-    certificates_to_pem, prepare_authority, prepare_leaf,
+    AuthorityRole, AuthoritySpec, KeyAlgorithm, LeafRequest, PrivateKey, PublicKey, ReplicaByte, SERIAL_RANDOM_BYTES,
+    SerialNumber, certificates_to_pem, prepare_authority, prepare_leaf,
 };
 
 use super::*;
@@ -81,7 +82,7 @@ fn files(ca: &Pair, roots: &[&Certificate]) -> AuthorityFiles {
         certificate: file("ca-cert.pem", pem(&[&ca.certificate])),
         key: AuthorityFile {
             path: "/a/ca-key.pem".into(),
-            content: Some(PrivatePem(Zeroizing::new(ca.key.to_pkcs8_pem().as_bytes().to_vec()))),
+            content: Some(KeyContent::Pem(PrivatePem(Zeroizing::new(ca.key.to_pkcs8_pem().as_bytes().to_vec())))),
         },
         chain: Some(file("cert-chain.pem", Some(Vec::new()))),
         roots: file("root-cert.pem", pem(roots)),
@@ -90,7 +91,11 @@ fn files(ca: &Pair, roots: &[&Certificate]) -> AuthorityFiles {
 }
 
 fn verify(files: AuthorityFiles) -> Result<SigningAuthority, AuthorityError> {
-    SigningAuthority::verify(files, &domain(), now())
+    verify_at(files, now())
+}
+
+fn verify_at(files: AuthorityFiles, at: Timestamp) -> Result<SigningAuthority, AuthorityError> {
+    SigningAuthority::verify(files, &domain(), at).now_or_never().expect("a key in memory keeps nobody waiting")
 }
 
 #[track_caller]
@@ -159,7 +164,7 @@ fn a_file_without_sense_is_named() {
     garbage.roots.content = Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec());
     assert!(matches!(refused(garbage, &["/a/root-cert.pem"]), AuthorityError::Certificate { .. }));
     let mut bad_key = set();
-    bad_key.key.content = Some(PrivatePem(Zeroizing::new(b"no key".to_vec())));
+    bad_key.key.content = Some(KeyContent::Pem(PrivatePem(Zeroizing::new(b"no key".to_vec()))));
     assert!(matches!(refused(bad_key, &["/a/ca-key.pem"]), AuthorityError::Key { .. }));
 }
 
@@ -167,7 +172,7 @@ fn a_file_without_sense_is_named() {
 fn a_key_of_another_certificate_is_refused() {
     let root = root();
     let mut set = files(&issuer(&root), &[&root.certificate]);
-    set.key.content = Some(PrivatePem(Zeroizing::new(key().to_pkcs8_pem().as_bytes().to_vec())));
+    set.key.content = Some(KeyContent::Pem(PrivatePem(Zeroizing::new(key().to_pkcs8_pem().as_bytes().to_vec()))));
     refused(set, &["/a/ca-key.pem", "does not match", "/a/ca-cert.pem"]);
 }
 
@@ -176,7 +181,7 @@ fn an_expired_or_future_ca_is_refused_at_the_second() {
     let root = root();
     let issuer = issuer(&root);
     let set = || files(&issuer, &[&root.certificate]);
-    let at = |now: Timestamp| SigningAuthority::verify(set(), &domain(), now);
+    let at = |now: Timestamp| verify_at(set(), now);
     let second = Duration::from_secs(1);
     assert!(at(issuer.certificate.not_before()).is_ok());
     let early = at(issuer.certificate.not_before().minus(second)).unwrap_err();
@@ -303,12 +308,12 @@ fn sets_made_elsewhere_load() {
         let file = |content: &[u8]| AuthorityFile { path: name.into(), content: Some(content.to_vec()) };
         let files = AuthorityFiles {
             certificate: file(ca),
-            key: AuthorityFile { path: name.into(), content: Some(PrivatePem(Zeroizing::new(key.to_vec()))) },
+            key: AuthorityFile { path: name.into(), content: Some(KeyContent::Pem(PrivatePem(Zeroizing::new(key.to_vec())))) },
             chain: Some(file(b"")),
             roots: file(include_bytes!("../../testdata/openssl-root-cert.pem")),
             protection: KeyProtection::Plain,
         };
-        let authority = SigningAuthority::verify(files, &domain(), at).unwrap();
+        let authority = verify_at(files, at).unwrap();
         let key: &PublicKey = authority.certificate().public_key();
         assert_eq!(authority.key().public_key(), key);
     }
@@ -322,12 +327,12 @@ fn ca_certificates_with_faults_made_elsewhere_are_refused() {
         let key = include_bytes!("../../testdata/ec-ca-key.pem").to_vec();
         let files = AuthorityFiles {
             certificate: file("ca-cert.pem", ca),
-            key: AuthorityFile { path: "ca-key.pem".into(), content: Some(PrivatePem(Zeroizing::new(key))) },
+            key: AuthorityFile { path: "ca-key.pem".into(), content: Some(KeyContent::Pem(PrivatePem(Zeroizing::new(key)))) },
             chain: Some(file("cert-chain.pem", b"")),
             roots: file("root-cert.pem", include_bytes!("../../testdata/openssl-root-cert.pem")),
             protection: KeyProtection::Plain,
         };
-        SigningAuthority::verify(files, &domain(), at).map(|_| ()).unwrap_err()
+        verify_at(files, at).map(|_| ()).unwrap_err()
     };
     let no_sign = check(include_bytes!("../../testdata/ec-ca-no-cert-sign.pem"));
     assert!(matches!(no_sign, AuthorityError::NoCertSign { .. }), "{no_sign}");

@@ -1,15 +1,16 @@
 //! Verifying a set of authority files whole: every piece there, each chained to the next, the key the certificate's own.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use identity::{SystemIdentity, TrustDomain};
 use pki::{
     CaConstraints, Certificate, KeyAlgorithm, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES,
-    SerialNumber, Timestamp, TrustBundle, certificates_from_pem,
+    SerialNumber, Signer, Timestamp, TrustBundle, certificates_from_pem,
 };
 
-use super::{AuthorityError, AuthorityFile, AuthorityFiles, SigningAuthority};
+use super::{AuthorityError, AuthorityFile, AuthorityFiles, KeyContent, SigningAuthority};
 
 /// Most CA certificates between a leaf and its root. Verifiers bound the depth of a path, so a longer one would only fail later.
 const MOST_ON_PATH: usize = 4;
@@ -24,7 +25,7 @@ struct Sourced {
     file: PathBuf,
 }
 
-pub(super) fn verify(
+pub(super) async fn verify(
     files: AuthorityFiles,
     trust_domain: &TrustDomain,
     now: Timestamp,
@@ -43,12 +44,17 @@ pub(super) fn verify(
     let chain = chain.map_or(Ok(Vec::new()), read_certificates)?;
     let roots_file = roots.0.clone();
     let roots = read_some(roots)?;
-    let key = PrivateKey::from_protected_pem(&key.0, &protection)
-        .map_err(|cause| AuthorityError::Key { file: key_file.clone(), cause })?;
+    let key: Arc<dyn Signer> = match key {
+        KeyContent::Held(key) => key,
+        KeyContent::Pem(pem) => {
+            let key = PrivateKey::from_protected_pem(&pem.0, &protection);
+            Arc::new(key.map_err(|cause| AuthorityError::Key { file: key_file.clone(), cause })?)
+        }
+    };
 
     check_ca(ca, now)?;
     check_trust_domain(ca, trust_domain)?;
-    check_key(&key, &key_file, ca)?;
+    check_key(&*key, &key_file, ca).await?;
     // Dates count for the root of the path alone: another one that has ended vouches for nothing wherever it is read, and a CA
     // that rotates its roots must come up again on the day after.
     for root in &roots {
@@ -92,11 +98,12 @@ fn read_some((file, pem): (PathBuf, Vec<u8>)) -> Result<Vec<Sourced>, AuthorityE
 }
 
 /// The key is the certificate's, and what it signs verifies. The trial is no certificate, so the ledger need not know of it.
-fn check_key(key: &PrivateKey, key_file: &Path, ca: &Sourced) -> Result<(), AuthorityError> {
+async fn check_key(key: &dyn Signer, key_file: &Path, ca: &Sourced) -> Result<(), AuthorityError> {
     if key.public_key() != ca.certificate.public_key() {
         return Err(AuthorityError::KeyMismatch { key_file: key_file.to_owned(), certificate_file: ca.file.clone() });
     }
-    let signature = key.sign(KEY_TRIAL).map_err(|cause| AuthorityError::Key { file: key_file.to_owned(), cause })?;
+    let signature = key.signing(KEY_TRIAL).made().await;
+    let signature = signature.map_err(|cause| AuthorityError::Key { file: key_file.to_owned(), cause })?;
     ca.certificate.public_key().verify(KEY_TRIAL, &signature).map_err(|_| AuthorityError::KeyBroken { file: key_file.to_owned() })
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::audit::{Actor, ChainHead, CheckpointSchedule, StoredCheckpoint};
 use crate::audit_walk::{ContinuationError, continuation};
+use crate::replicas::Tenure;
 use crate::store::{Fork, Forks, Store, StoreError};
 use metrics::{AuditAlarm, CheckpointMetrics};
 
@@ -60,6 +61,7 @@ pub(crate) struct CheckpointParts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: CheckpointMetrics,
+    pub(crate) tenure: Tenure,
 }
 
 /// Makes checkpoints and judges them. One for the process.
@@ -90,7 +92,7 @@ impl CheckpointDesk {
         let newest = match parts.store.last_checkpoint().await? {
             None => None,
             Some(StoredCheckpoint { content: Ok(newest), .. }) => {
-                if newest.key_id() != parts.key.id() {
+                if newest.key_id() != parts.key.id() && !parts.store.is_shared() {
                     tracing::warn!(
                         former = HEXLOWER.encode(&newest.key_id()),
                         now = HEXLOWER.encode(&parts.key.id()),
@@ -200,12 +202,15 @@ impl CheckpointDesk {
     }
 
     async fn make_if_due(&self, made_at: Option<Duration>, now: Duration) -> Result<bool, MakingError> {
-        let CheckpointParts { trust_domain, key, schedule, store, clock, metrics } = &self.parts;
+        let CheckpointParts { trust_domain, key, schedule, store, clock, metrics, tenure: _ } = &self.parts;
         {
             let alarms = self.alarms();
             if alarms.unlinkable || !alarms.forks.is_empty() {
                 return Ok(false);
             }
+        }
+        if self.is_made_by_another().await? {
+            return Ok(false);
         }
         let newest = self.newest.borrow().clone();
         let covered = newest.as_ref().map_or(ChainHead::EMPTY, |newest| {
@@ -230,6 +235,29 @@ impl CheckpointDesk {
         metrics.made(&signed);
         self.newest.send_replace(Some(Arc::new(signed)));
         Ok(true)
+    }
+
+    /// Agents keep checkpoints under one key and refuse another one. Of replicas the one goes on that made the newest; the others pass on what
+    /// it makes, and before there is any the one makes it that leads.
+    async fn is_made_by_another(&self) -> Result<bool, MakingError> {
+        let CheckpointParts { key, store, metrics, tenure, .. } = &self.parts;
+        if !store.is_shared() {
+            return Ok(false);
+        }
+        let newest = match store.last_checkpoint().await.map_err(ContinuationError::Store)? {
+            Some(StoredCheckpoint { content: Ok(newest), .. }) => newest,
+            Some(_) => return Ok(false),
+            None => return Ok(tenure.fence().lead.is_none()),
+        };
+        let instances = store.replicas().await.map_err(ContinuationError::Store)?.into_iter();
+        // Of a replica that was taken out nobody has the key: one goes on, and agents tell of another key as they always do.
+        let is_nobodys = instances.map(|replica| replica.instance).all(|instance| instance != newest.key_id());
+        let is_anothers = newest.key_id() != key.id() && (!is_nobodys || tenure.fence().lead.is_none());
+        if self.newest.borrow().as_ref().is_none_or(|known| known.digest() != newest.digest()) {
+            metrics.made(&newest);
+            self.newest.send_replace(Some(Arc::new(newest)));
+        }
+        Ok(is_anothers)
     }
 
     fn fault(&self, fault: MakingError) {

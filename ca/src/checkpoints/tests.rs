@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::records::{JoinToken, TokenRecord};
+use crate::replicas::Tenure;
 use crate::store::{AuditLog, AuditReader, SqliteStore, TokenStore};
 
 const START: u64 = 1_800_000_000;
@@ -32,6 +33,7 @@ fn pair() -> (CheckpointKey, CheckpointKey) {
 
 async fn desk(store: &Arc<SqliteStore>, clock: &Arc<TestClock>, key: CheckpointKey) -> Arc<CheckpointDesk> {
     let parts = CheckpointParts {
+        tenure: Tenure::fixed("ca-1"),
         trust_domain: "example.org".parse().unwrap(),
         key,
         schedule: SCHEDULE,

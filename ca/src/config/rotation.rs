@@ -18,8 +18,8 @@ pub struct RotationConfig {
     pub propagation_hold: Duration,
 }
 
-/// Reads it.
-pub(super) fn read(section: &Section<'_>) -> RotationConfig {
+/// Reads it. `is_issuer_foreign`: there is an upstream.
+pub(super) fn read(section: &Section<'_>, is_issuer_foreign: bool) -> RotationConfig {
     let automatic = section.boolean("automatic").unwrap_or(true);
     let jwt_key_life = section.duration("jwt_key_life");
     if jwt_key_life.is_some_and(|life| !(MIN_JWT_KEY_LIFE..=MAX_JWT_KEY_LIFE).contains(&life)) {
@@ -34,7 +34,7 @@ pub(super) fn read(section: &Section<'_>) -> RotationConfig {
     }
     RotationConfig {
         automatic,
-        policy: Policy { jwt_key_life: jwt_key_life.unwrap_or(DEFAULT_JWT_KEY_LIFE) },
+        policy: Policy { jwt_key_life: jwt_key_life.unwrap_or(DEFAULT_JWT_KEY_LIFE), is_issuer_foreign },
         propagation_hold: propagation_hold.unwrap_or(DEFAULT_PROPAGATION_HOLD),
     }
 }

@@ -17,6 +17,7 @@ fn spec(path: &str, node: &str, uid: u32) -> NewEntry {
         ttl: None,
         dns_names: Vec::new(),
         hint: Hint::default(),
+        federates_with: BTreeSet::new(),
         expires_at: None,
     }
 }

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use pki::{CertificateError, KeyError};
+use pkcs11::TokenError;
+use pki::CertificateError;
 use runtime::private_files::PrivateFileError;
 
+use crate::federation::EndpointError;
 use crate::keystore::KeystoreError;
 use crate::oidc::OidcStartError;
 use crate::provisioning::ProvisioningRootsError;
-use crate::rotation::MaterialError;
 use crate::rotation::maker::MakeError;
+use crate::signing_keys::SigningKeyError;
 use crate::store::{OpenError, StoreError};
 
 /// Why no authority was made.
@@ -49,6 +51,11 @@ pub enum InitError {
         /// The configured directory.
         directory: PathBuf,
     },
+    /// The configuration names an upstream, which signs what is made.
+    #[error(
+        "issuing CAs are signed upstream ([upstream]): `signet ca run` asks for the first one at its start, and for each next one by itself"
+    )]
+    Upstream,
     /// The root's key is not there.
     #[error("{}: no root key; name its file with `--root-key FILE`", path.display())]
     NoRootKey {
@@ -77,14 +84,6 @@ pub enum InitError {
         /// What is wrong.
         cause: CertificateError,
     },
-    /// The root's key does not parse.
-    #[error("{}: {cause}", path.display())]
-    RootKey {
-        /// The root's key file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: KeyError,
-    },
     /// The key is not the root's.
     #[error("{}: the key does not match the certificate in {}", key_file.display(), certificate_file.display())]
     RootKeyMismatch {
@@ -92,6 +91,23 @@ pub enum InitError {
         key_file: PathBuf,
         /// The certificate's file.
         certificate_file: PathBuf,
+    },
+    /// A key could not be made or read.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
+    /// The token in which keys lie.
+    #[error(transparent)]
+    Token(#[from] Box<TokenError>),
+    /// A key in a token lies nowhere else.
+    #[error(
+        "--root-key-out puts a key into a file elsewhere, and [keys] store = \"pkcs11\" makes it in the token, which it never leaves: leave the option out"
+    )]
+    RootKeyOutOfToken,
+    /// The JWT key was taken away at once.
+    #[error("{}: is gone, just after it was written", path.display())]
+    NoJwtKey {
+        /// Where it was.
+        path: PathBuf,
     },
     /// A key, a certificate or its directory could not be made.
     #[error(transparent)]
@@ -116,9 +132,12 @@ pub enum CheckError {
     /// The state directory or the authority.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The token in which keys lie.
+    #[error(transparent)]
+    Token(#[from] Box<TokenError>),
     /// The JWT key.
     #[error(transparent)]
-    Material(#[from] MaterialError),
+    SigningKey(#[from] SigningKeyError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -131,4 +150,7 @@ pub enum CheckError {
     /// The roots of a provisioning authority.
     #[error(transparent)]
     Provisioning(#[from] ProvisioningRootsError),
+    /// The bundle endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
 }

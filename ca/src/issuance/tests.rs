@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use identity::{DnsName, NodeName, ReplicaName, TrustDomain};
-use pki::{AuthorityRole, KeyAlgorithm, TrustBundle, build_request, certificates_to_pem};
+use pki::{AuthorityRole, KeyAlgorithm, PrivateKey, TrustBundle, build_request, certificates_to_pem};
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::admission::AgentIssuance;
-use crate::authority::{AuthorityFile, AuthorityFiles, PrivatePem};
+use crate::authority::{AuthorityFile, AuthorityFiles, KeyContent, PrivatePem};
 use crate::records::{NodeRecord, NodeState};
 
 /// Remembers every intent; refuses when told to.
@@ -54,8 +54,12 @@ fn key() -> PrivateKey {
 
 /// An authority made through the same tokens, in a ledger of its own.
 async fn authority(lifetime: Duration) -> SigningAuthority {
+    authority_of(lifetime, &key()).await
+}
+
+async fn authority_of(lifetime: Duration, ca_key: &PrivateKey) -> SigningAuthority {
     let ledger = FakeLedger::default();
-    let [root_key, ca_key] = [key(), key()];
+    let root_key = key();
     let domain = domain();
     let spec = |role, key, number| AuthoritySpec {
         role,
@@ -66,9 +70,9 @@ async fn authority(lifetime: Duration) -> SigningAuthority {
         now: now(),
     };
     let linted = lint_authority(&spec(AuthorityRole::Root, root_key.public_key(), 1), None, "test").unwrap();
-    let root = sign(ledger.record(linted).await.unwrap(), &root_key, Verification::Always).unwrap();
+    let root = sign(ledger.record(linted).await.unwrap(), &root_key, Verification::Always).await.unwrap();
     let linted = lint_authority(&spec(AuthorityRole::Issuer, ca_key.public_key(), 2), Some(&root), "test").unwrap();
-    let ca = sign(ledger.record(linted).await.unwrap(), &root_key, Verification::Always).unwrap();
+    let ca = sign(ledger.record(linted).await.unwrap(), &root_key, Verification::Always).await.unwrap();
     let intents = ledger.intents.into_inner().unwrap();
     assert_eq!(intents.len(), 2);
     assert!(intents.iter().all(|intent| intent.reason == Reason::Authority && intent.caller == "test"));
@@ -80,13 +84,13 @@ async fn authority(lifetime: Duration) -> SigningAuthority {
         certificate: file(&ca),
         key: AuthorityFile {
             path: "test".into(),
-            content: Some(PrivatePem(Zeroizing::new(ca_key.to_pkcs8_pem().as_bytes().to_vec()))),
+            content: Some(KeyContent::Pem(PrivatePem(Zeroizing::new(ca_key.to_pkcs8_pem().as_bytes().to_vec())))),
         },
         chain: None,
         roots: file(&root),
         protection: pki::KeyProtection::Plain,
     };
-    SigningAuthority::verify(files, &domain, now()).unwrap()
+    SigningAuthority::verify(files, &domain, now()).await.unwrap()
 }
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -214,8 +218,9 @@ async fn a_lint_that_fires_stops_the_script_before_the_ledger() {
 
 #[tokio::test]
 async fn the_cas_own_key_is_certified_for_nobody() {
-    let authority = authority(YEAR).await;
-    let own = VerifiedRequest::parse(&build_request(authority.key(), None).unwrap()).unwrap();
+    let ca_key = key();
+    let authority = authority_of(YEAR, &ca_key).await;
+    let own = VerifiedRequest::parse(&build_request(&ca_key, None).unwrap()).unwrap();
     let error = issue(&authority, &FakeLedger::default(), admitted(600), &own).await.unwrap_err();
     assert!(matches!(&error, IssuanceError::Lint { findings } if findings[0].lint == "key_is_not_the_issuers"), "{error}");
 }
@@ -227,7 +232,7 @@ async fn a_recorded_certificate_is_signed_by_its_issuers_key_only() {
     let serial = SerialNumber::new(replica(), [1; SERIAL_RANDOM_BYTES]);
     let linted = lint(&profile(), &authority, admitted(600), &request(None), serial.clone(), now()).unwrap();
     let recorded = ledger.record(linted).await.unwrap();
-    let error = sign(recorded, &key(), Verification::Sampled).unwrap_err();
+    let error = sign(recorded, &key(), Verification::Sampled).await.unwrap_err();
     assert!(
         matches!(&error, IssuanceError::Signing { serial: named, cause: SigningError::WrongKey } if *named == serial),
         "{error}"

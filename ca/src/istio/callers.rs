@@ -14,6 +14,7 @@ use crate::oidc::{TokenError, TokenJudge, TokenSubject};
 use crate::rate::{Limiter, RateLimit};
 use crate::records::{Held, RenewalGrounds};
 use crate::revocation::RevocationSource;
+use crate::service_accounts::{ReviewError, ReviewRefusal, ReviewedAccount, TokenReviewer};
 use crate::serving::Credentials;
 use crate::store::Store;
 
@@ -23,6 +24,13 @@ use crate::store::Store;
 pub(crate) enum Authenticated {
     /// A token, under the rules of now.
     Token(TokenSubject),
+    /// A token that the API server vouched for.
+    Account {
+        /// Who it is.
+        id: SpiffeId,
+        /// As which service account.
+        account: ReviewedAccount,
+    },
     /// A certificate, validated anew.
     Certificate(ValidatedSvid),
 }
@@ -32,6 +40,7 @@ pub(crate) struct CallerParts {
     pub(crate) credentials: Credentials,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) judge: Arc<TokenJudge>,
+    pub(crate) reviewer: Option<Arc<TokenReviewer>>,
     pub(crate) revocation: Arc<dyn RevocationSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_renewal_age: Duration,
@@ -49,6 +58,7 @@ impl Authenticated {
     pub(crate) fn id(&self) -> &SpiffeId {
         match self {
             Self::Token(subject) => &subject.id,
+            Self::Account { id, account: _ } => id,
             Self::Certificate(svid) => svid.id(),
         }
     }
@@ -56,7 +66,7 @@ impl Authenticated {
     /// What it is known to hold. A token says nothing of that.
     pub(crate) fn held(&self) -> Option<Held> {
         match self {
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Account { .. } => None,
             Self::Certificate(svid) => Some(Held { issued_at: svid.leaf().not_before(), not_after: svid.not_after() }),
         }
     }
@@ -76,15 +86,30 @@ impl IstioCallers {
     pub(crate) async fn authenticate(&self, credential: Credential<'_>) -> Result<Authenticated, CallError> {
         let now = self.now();
         match credential {
-            Credential::Token(token) => match self.parts.judge.judge(token, now).await {
-                Ok(subject) => Ok(Authenticated::Token(subject)),
-                Err(TokenError::Unauthenticated(why)) => Err(CallError::Token(why)),
-                Err(TokenError::Unavailable(why)) => Err(CallError::KeysUnavailable(why)),
-            },
+            Credential::Token(token) => self.by_token(token, now).await,
             Credential::Certificate(peer) => {
                 let validated = peer.validate_again(&self.parts.credentials.bundle(), Usage::Client, now);
                 validated.map(Authenticated::Certificate).map_err(CallError::Certificate)
             }
+        }
+    }
+
+    /// Every token has one judge: the rule for its issuer, or the API server, which knows its own.
+    async fn by_token(&self, token: &str, now: Timestamp) -> Result<Authenticated, CallError> {
+        let CallerParts { judge, reviewer, .. } = &self.parts;
+        if let Some(reviewer) = reviewer.as_ref().filter(|_| !judge.has_rule_for(token)) {
+            let account = reviewer.review(token).await.map_err(|error| match error {
+                ReviewError::Refused(why) => CallError::Review(why),
+                unavailable @ (ReviewError::Unavailable { .. } | ReviewError::Busy) => CallError::ReviewUnavailable(unavailable),
+            })?;
+            let id = account.id(self.parts.credentials.trust_domain());
+            let id = id.ok_or_else(|| CallError::Review(ReviewRefusal::not_an_account(&account)))?;
+            return Ok(Authenticated::Account { id, account });
+        }
+        match judge.judge(token, now).await {
+            Ok(subject) => Ok(Authenticated::Token(subject)),
+            Err(TokenError::Unauthenticated(why)) => Err(CallError::Token(why)),
+            Err(TokenError::Unavailable(why)) => Err(CallError::KeysUnavailable(why)),
         }
     }
 
@@ -105,6 +130,7 @@ impl IstioCallers {
         let trust_domain = self.parts.credentials.trust_domain();
         let presented = match caller {
             Authenticated::Token(subject) => return Ok(Admitted::for_token(trust_domain, subject, ttl, now)?),
+            Authenticated::Account { id, account } => return Ok(Admitted::for_account(trust_domain, id, account, ttl)?),
             Authenticated::Certificate(presented) => presented,
         };
         let record = self.parts.store.issued(presented.serial().clone()).await?;

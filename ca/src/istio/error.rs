@@ -10,6 +10,7 @@ use crate::issuance::IssuanceError;
 use crate::issuing::IssuingError;
 use crate::oidc::{KeysUnavailable, TokenRefusal};
 use crate::rate::TooFast;
+use crate::service_accounts::{ReviewError, ReviewRefusal};
 use crate::store::StoreError;
 
 /// Why a call is refused. What `Display` says is for the caller; [`CallError::for_log`] says more.
@@ -30,6 +31,12 @@ pub(crate) enum CallError {
     /// A token that cannot be judged now.
     #[error("the keys of the token's issuer are not known at present: try again later")]
     KeysUnavailable(KeysUnavailable),
+    /// A token that the API server does not vouch for. The same words as for any other.
+    #[error("the token is not accepted; the CA's log says why")]
+    Review(ReviewRefusal),
+    /// A token that the API server was not asked about.
+    #[error("whom the token stands for cannot be asked at present: try again later")]
+    ReviewUnavailable(ReviewError),
     /// A certificate that was good in the handshake.
     #[error("the client certificate is not good any more: {0}")]
     Certificate(SvidError),
@@ -74,10 +81,12 @@ impl CallError {
         match self {
             Self::Token(why) => why.to_string(),
             Self::KeysUnavailable(why) => why.to_string(),
+            Self::Review(why) => why.to_string(),
+            Self::ReviewUnavailable(why) => why.to_string(),
             Self::Impersonation => "it asks for the identity of somebody else (ImpersonatedIdentity)".to_owned(),
             Self::Admission(CallerError::NoLongerGranted { id, why }) => format!("what {id} was admitted by: {why}"),
             Self::Admission(CallerError::NotRenewable { serial, id, reason }) => {
-                format!("the certificate {serial} of {id} was issued for \"{reason}\" and not to a caller of this service")
+                format!("the certificate {serial} of {id} was issued for \"{reason}\", which nobody can show again")
             }
             Self::Admission(CallerError::GrantDiffers { held, granted }) => {
                 format!("{held} would be {granted} by the rules of now")
@@ -103,10 +112,11 @@ impl Told for CallError {
         match self {
             Self::Busy => Some(ErrorReason::NotReady),
             Self::NoCredential => Some(ErrorReason::NoCredential),
-            Self::Authorization | Self::Token(_) | Self::Certificate(_) | Self::Impersonation => {
+            Self::Authorization | Self::Token(_) | Self::Review(_) | Self::Certificate(_) | Self::Impersonation => {
                 Some(ErrorReason::CredentialInvalid)
             }
             Self::KeysUnavailable(_) => Some(ErrorReason::KeysUnavailable),
+            Self::ReviewUnavailable(_) => Some(ErrorReason::ReviewUnavailable),
             Self::TooFast(_) => Some(ErrorReason::RateExceeded),
             Self::Admission(refused) => match refused {
                 CallerError::Revoked { .. } | CallerError::NotRecorded { .. } => Some(ErrorReason::CredentialInvalid),
@@ -130,6 +140,24 @@ impl Told for CallError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        if let Self::TooFast(TooFast { wait, limit: _ }) = self { Some(*wait) } else { None }
+        match self {
+            Self::TooFast(TooFast { wait, limit: _ }) => Some(*wait),
+            Self::ReviewUnavailable(why) => why.retry_after(),
+            Self::Busy
+            | Self::NoCredential
+            | Self::Authorization
+            | Self::Token(_)
+            | Self::KeysUnavailable(_)
+            | Self::Review(_)
+            | Self::Certificate(_)
+            | Self::Impersonation
+            | Self::Admission(_)
+            | Self::MetadataType { .. }
+            | Self::Signer { .. }
+            | Self::Pem(_)
+            | Self::NoNames
+            | Self::Issuing(_)
+            | Self::Store(_) => None,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{AudienceError, AudienceSet, JwtKey, JwtMintError, JwtSvid};
+use pki::{AudienceError, AudienceSet, JwtMintError, JwtSvid};
 use tokio::sync::watch;
 
 use super::issuance::{JwtIssuanceError, issue};
@@ -12,6 +12,7 @@ use crate::error_reason::{ErrorReason, Told};
 use crate::issuance_clock::IssuanceClock;
 use crate::issuing::IssuingError;
 use crate::metrics::Metrics;
+use crate::signing_keys::JwtSigningKey;
 use crate::store::Store;
 use crate::turns::{Overloaded, Turns, Urgency};
 
@@ -61,7 +62,7 @@ pub(crate) struct JwtDesk {
     /// The life of each token.
     pub(crate) ttl: Duration,
     /// The key that signs now.
-    pub(crate) key: watch::Receiver<Arc<JwtKey>>,
+    pub(crate) key: watch::Receiver<Arc<JwtSigningKey>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<IssuanceClock>,
     pub(crate) metrics: Metrics,

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use identity::SpiffeId;
-use pki::{AudienceSet, JwtKey, JwtMintError, JwtSvid, KeyId, Sha256Digest, Timestamp, UnsignedJwtSvid, prepare_jwt_svid};
+use pki::{
+    AudienceSet, JwtAuthority, JwtKey, JwtMintError, JwtSvid, KeyId, Sha256Digest, Signer, Timestamp, UnsignedJwtSvid,
+    prepare_jwt_svid,
+};
 
 use crate::admission::Admitted;
 use crate::issuance::LedgerError;
@@ -20,8 +23,10 @@ pub struct JwtIntent {
     pub subject: SpiffeId,
     /// Whom it is for.
     pub audiences: AudienceSet,
-    /// The key that signs.
+    /// The key that signs, as verifiers are told it.
     pub key_id: KeyId,
+    /// SHA-256 of its SubjectPublicKeyInfo, as the lifecycle has it.
+    pub key: Sha256Digest,
     /// Its end.
     pub expires_at: Timestamp,
     /// SHA-256 of the bytes that will be signed, by which a token that is found can be told to be this one.
@@ -87,21 +92,21 @@ pub enum JwtIssuanceError {
 ///
 /// # Errors
 /// [`JwtIssuanceError`]; whichever it is, no token leaves.
-pub async fn issue(
+pub async fn issue<K: Signer>(
     admitted: Admitted,
     audiences: &AudienceSet,
     ttl: Duration,
-    key: &JwtKey,
+    key: &JwtKey<K>,
     ledger: &dyn JwtLedger,
     now: Timestamp,
 ) -> Result<JwtSvid, JwtIssuanceError> {
     // 1. Prepare: header and claims are decided, from the admitted name; the key's private half is out of reach.
-    let prepared = prepare(admitted, audiences, ttl, key, now)?;
+    let prepared = prepare(admitted, audiences, ttl, key.authority(), now)?;
     // 2. Record: durably, before the key is used. A crash from here on leaves an intent without a token, never a token without an
     //    intent.
     let recorded = ledger.record_jwt(prepared).await?;
     // 3. Sign, and 4. check: the signature verifies, and the claims are the ones recorded.
-    sign(recorded, key)
+    sign(recorded, key).await
 }
 
 /// Step 1.
@@ -112,16 +117,17 @@ pub fn prepare(
     admitted: Admitted,
     audiences: &AudienceSet,
     ttl: Duration,
-    key: &JwtKey,
+    authority: &JwtAuthority,
     now: Timestamp,
 ) -> Result<PreparedJwt, JwtIssuanceError> {
     let subject = admitted.subject();
     let ttl = subject.within_grounds(subject.ttl.map_or(ttl, |leaf| leaf.min(ttl)), now);
-    let unsigned = prepare_jwt_svid(key.authority(), &subject.id, audiences, ttl, now).map_err(JwtIssuanceError::Mint)?;
+    let unsigned = prepare_jwt_svid(authority, &subject.id, audiences, ttl, now).map_err(JwtIssuanceError::Mint)?;
     let intent = JwtIntent {
         subject: subject.id.clone(),
         audiences: audiences.clone(),
         key_id: unsigned.key_id().clone(),
+        key: authority.public_key().fingerprint(),
         expires_at: unsigned.expires_at(),
         signing_input: unsigned.digest(),
         caller: admitted.caller().to_owned(),
@@ -135,9 +141,10 @@ pub fn prepare(
 ///
 /// # Errors
 /// [`JwtIssuanceError::Signing`]: an incident, to be logged as such.
-pub fn sign(recorded: RecordedJwt, key: &JwtKey) -> Result<JwtSvid, JwtIssuanceError> {
+pub async fn sign<K: Signer>(recorded: RecordedJwt, key: &JwtKey<K>) -> Result<JwtSvid, JwtIssuanceError> {
     let RecordedJwt { unsigned } = recorded;
-    unsigned.sign(key).map_err(|cause| JwtIssuanceError::Signing { subject: unsigned.id().clone(), cause })
+    let signed = unsigned.sign_by(key).await;
+    signed.map_err(|cause| JwtIssuanceError::Signing { subject: unsigned.id().clone(), cause })
 }
 
 #[cfg(test)]

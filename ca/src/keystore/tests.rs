@@ -1,5 +1,6 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use futures_util::FutureExt;
 use pki::{AuthorityRole, AuthoritySpec, KeyAlgorithm, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber};
 use pki::{Certificate, certificates_to_pem, prepare_authority};
 use runtime::private_files::{Overwrite, ensure_private_dir, write_private, write_public};
@@ -50,6 +51,32 @@ fn config(state: &TempDir) -> CaConfig {
     CaConfig::parse("ca.toml", &text).unwrap()
 }
 
+/// Keys in files keep nobody waiting.
+fn keys(config: &CaConfig) -> SigningKeys {
+    SigningKeys::open(config).now_or_never().expect("no token is waited for").unwrap()
+}
+
+fn open(directory: &Path, config: &CaConfig, now: Timestamp) -> Result<(Keystore, SigningAuthority), KeystoreError> {
+    Keystore::open(directory, config, keys(config), now).now_or_never().expect("no token is waited for")
+}
+
+fn look_in(keystore: &mut Keystore, now: Timestamp) -> Result<Option<SigningAuthority>, KeystoreError> {
+    keystore.newer(now).now_or_never().expect("no token is waited for")
+}
+
+/// Two looks, between which nothing happens.
+fn newer_in(keystore: &mut Keystore, now: Timestamp) -> Result<Option<SigningAuthority>, KeystoreError> {
+    match look_in(keystore, now)? {
+        None => look_in(keystore, now),
+        found => Ok(found),
+    }
+}
+
+fn load_from(directory: &Path, config: &CaConfig) -> Result<SigningAuthority, KeystoreError> {
+    let keys = keys(config);
+    load_generation(directory, &keys, &config.trust_domain, now()).now_or_never().expect("no token is waited for")
+}
+
 fn state() -> TempDir {
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
 }
@@ -73,28 +100,28 @@ fn generations_are_numbered_directories_and_one_that_is_being_written_is_none() 
     assert_eq!(generations(&directory).unwrap(), BTreeSet::from([1]));
     fs::rename(directory.join(".new-00"), directory.join("0010")).unwrap();
     assert_eq!(generations(&directory).unwrap(), BTreeSet::from([1, 10]));
-    let load = |name: &str| load_generation(&directory.join(name), None, &config.trust_domain, now()).unwrap();
+    let load = |name: &str| load_from(&directory.join(name), &config).unwrap();
     assert_eq!(load("0001").certificate(), &first.certificate);
     assert_eq!(load("0010").certificate(), &second.certificate);
 }
 
 #[test]
-fn a_newer_set_is_noticed_once_and_given_again_to_whoever_could_not_use_it() {
+fn a_newer_set_is_given_once_and_not_before_it_was_the_same_in_two_looks() {
     let plugged = state();
     let config = config(&state());
     let root = make(AuthorityRole::Root, None, 1);
-    let [first, second] = [2, 3].map(|number| make(AuthorityRole::Issuer, Some(&root), number));
+    let [first, second, third] = [2, 3, 4].map(|number| make(AuthorityRole::Issuer, Some(&root), number));
     write_four(plugged.path(), &first, &root);
-    let (mut keystore, authority) = Keystore::open(plugged.path(), &config, now()).unwrap();
+    let (mut keystore, authority) = open(plugged.path(), &config, now()).unwrap();
     assert_eq!(authority.certificate(), &first.certificate);
-    assert!(keystore.newer(now()).unwrap().is_none());
+    assert!(newer_in(&mut keystore, now()).unwrap().is_none());
 
     write_four(plugged.path(), &second, &root);
-    assert_eq!(keystore.newer(now()).unwrap().unwrap().certificate(), &second.certificate);
-    assert!(keystore.newer(now()).unwrap().is_none());
-    keystore.not_taken();
-    assert_eq!(keystore.newer(now()).unwrap().unwrap().certificate(), &second.certificate);
-    assert!(keystore.newer(now()).unwrap().is_none());
+    assert!(look_in(&mut keystore, now()).unwrap().is_none(), "it may be half of it");
+    write_four(plugged.path(), &third, &root);
+    assert!(look_in(&mut keystore, now()).unwrap().is_none(), "it has changed since");
+    assert_eq!(look_in(&mut keystore, now()).unwrap().unwrap().certificate(), &third.certificate);
+    assert!(newer_in(&mut keystore, now()).unwrap().is_none());
 }
 
 #[test]
@@ -104,31 +131,42 @@ fn a_newer_set_that_does_not_verify_is_told_once_a_minute_and_not_used() {
     let root = make(AuthorityRole::Root, None, 1);
     let [first, second] = [2, 3].map(|number| make(AuthorityRole::Issuer, Some(&root), number));
     write_four(plugged.path(), &first, &root);
-    let (mut keystore, _) = Keystore::open(plugged.path(), &config, now()).unwrap();
+    let (mut keystore, _) = open(plugged.path(), &config, now()).unwrap();
 
     write_four(plugged.path(), &second, &root);
     fs::remove_file(plugged.path().join(CA_KEY)).unwrap();
-    let error = keystore.newer(now()).unwrap_err();
+    let error = newer_in(&mut keystore, now()).unwrap_err();
     assert!(matches!(error, KeystoreError::Authority(AuthorityError::Missing { .. })), "{error}");
-    assert!(keystore.newer(now()).unwrap().is_none());
-    assert!(keystore.newer(now().plus(RETRY)).is_err());
+    assert!(newer_in(&mut keystore, now()).unwrap().is_none());
+    assert!(newer_in(&mut keystore, now().plus(RETRY)).is_err());
     // A start does not fall back either.
-    assert!(Keystore::open(plugged.path(), &config, now()).is_err());
+    assert!(open(plugged.path(), &config, now()).is_err());
     // Once it is whole it is used, without waiting for the minute.
     write_private(&plugged.path().join(CA_KEY), second.key.to_pkcs8_pem().as_bytes(), Overwrite::Refuse).unwrap();
-    assert_eq!(keystore.newer(now().plus(RETRY)).unwrap().unwrap().certificate(), &second.certificate);
+    assert_eq!(newer_in(&mut keystore, now().plus(RETRY)).unwrap().unwrap().certificate(), &second.certificate);
 }
 
+/// The chain must verify to one of the roots, and all of them are given.
 #[test]
-fn a_running_ca_keeps_its_root() {
+fn a_set_may_have_several_roots() {
     let plugged = state();
     let config = config(&state());
-    let [root, other_root] = [1, 9].map(|number| make(AuthorityRole::Root, None, number));
-    write_four(plugged.path(), &make(AuthorityRole::Issuer, Some(&root), 2), &root);
-    let (mut keystore, _) = Keystore::open(plugged.path(), &config, now()).unwrap();
-    write_four(plugged.path(), &make(AuthorityRole::Issuer, Some(&other_root), 3), &other_root);
-    let error = keystore.newer(now()).unwrap_err();
-    assert!(matches!(error, KeystoreError::RootChanged { .. }), "{error}");
+    let [root, other] = [1, 9].map(|number| make(AuthorityRole::Root, None, number));
+    let issuer = make(AuthorityRole::Issuer, Some(&root), 2);
+    write_four(plugged.path(), &issuer, &root);
+    let (mut keystore, _) = open(plugged.path(), &config, now()).unwrap();
+    let both = certificates_to_pem([&other.certificate, &root.certificate]);
+    write_public(&plugged.path().join(ROOT_CERT), both.as_bytes(), Overwrite::Replace).unwrap();
+    let newer = newer_in(&mut keystore, now()).unwrap().unwrap();
+    assert_eq!((newer.root(), newer.roots()), (&root.certificate, &[other.certificate, root.certificate.clone()][..]));
+    write_public(
+        &plugged.path().join(ROOT_CERT),
+        certificates_to_pem([&make(AuthorityRole::Root, None, 8).certificate]).as_bytes(),
+        Overwrite::Replace,
+    )
+    .unwrap();
+    let error = newer_in(&mut keystore, now()).unwrap_err();
+    assert!(matches!(error, KeystoreError::Authority(AuthorityError::Unchained { .. })), "{error}");
 }
 
 #[test]
@@ -138,24 +176,24 @@ fn a_plugged_in_directory_has_either_layout_but_not_both() {
     let root = make(AuthorityRole::Root, None, 1);
     let [first, second] = [2, 3].map(|number| make(AuthorityRole::Issuer, Some(&root), number));
 
-    let empty = Keystore::open(plugged.path(), &config, now()).unwrap_err();
+    let empty = open(plugged.path(), &config, now()).unwrap_err();
     assert!(empty.to_string().contains("ca-cert.pem: missing"), "{empty}");
 
     write(plugged.path(), [TLS_CERT, TLS_KEY, TLS_ROOTS], &first, &root);
-    let (mut keystore, authority) = Keystore::open(plugged.path(), &config, now()).unwrap();
+    let (mut keystore, authority) = open(plugged.path(), &config, now()).unwrap();
     assert_eq!(authority.certificate(), &first.certificate);
     // Renewed in place, as whoever plugs it in does.
     write(plugged.path(), [TLS_CERT, TLS_KEY, TLS_ROOTS], &second, &root);
-    assert_eq!(keystore.newer(now()).unwrap().unwrap().certificate(), &second.certificate);
+    assert_eq!(newer_in(&mut keystore, now()).unwrap().unwrap().certificate(), &second.certificate);
 
     write_four(plugged.path(), &first, &root);
-    assert!(matches!(Keystore::open(plugged.path(), &config, now()), Err(KeystoreError::TwoLayouts { .. })));
+    assert!(matches!(open(plugged.path(), &config, now()), Err(KeystoreError::TwoLayouts { .. })));
     for name in TLS_NAMES {
         fs::remove_file(plugged.path().join(name)).unwrap();
     }
-    assert!(Keystore::open(plugged.path(), &config, now()).is_ok());
+    assert!(open(plugged.path(), &config, now()).is_ok());
     fs::remove_file(plugged.path().join(ROOT_CERT)).unwrap();
-    let partial = Keystore::open(plugged.path(), &config, now()).unwrap_err();
+    let partial = open(plugged.path(), &config, now()).unwrap_err();
     assert!(partial.to_string().contains("root-cert.pem: missing"), "{partial}");
 }
 
@@ -173,11 +211,11 @@ fn a_swapped_directory_link_is_noticed() {
     for name in names {
         symlink(Path::new("..data").join(name), plugged.path().join(name)).unwrap();
     }
-    let (mut keystore, authority) = Keystore::open(plugged.path(), &config, now()).unwrap();
+    let (mut keystore, authority) = open(plugged.path(), &config, now()).unwrap();
     assert_eq!(authority.certificate(), &first.certificate);
     symlink("..2", plugged.path().join("..new")).unwrap();
     fs::rename(plugged.path().join("..new"), plugged.path().join("..data")).unwrap();
-    assert_eq!(keystore.newer(now()).unwrap().unwrap().certificate(), &second.certificate);
+    assert_eq!(newer_in(&mut keystore, now()).unwrap().unwrap().certificate(), &second.certificate);
 }
 
 #[test]
@@ -193,9 +231,9 @@ fn a_key_that_others_may_read_is_refused() {
     }
     let load = |directory: &Path| {
         if directory == plugged.path() {
-            Keystore::open(directory, &config, now()).map(|(_, authority)| authority)
+            open(directory, &config, now()).map(|(_, authority)| authority)
         } else {
-            load_generation(directory, None, &config.trust_domain, now())
+            load_from(directory, &config)
         }
     };
     for directory in [plugged.path(), &generation] {

@@ -13,16 +13,18 @@ use crate::authority::lifecycle::gate::Waiting;
 use crate::authority::lifecycle::rotation::Phase;
 use crate::authority::lifecycle::schedule::{Policy, due_at};
 use crate::authority::lifecycle::{AuthorityKind, Slot};
-use crate::rotation::{RotationStanding, RotationView};
+use crate::rotation::{ReplicaStanding, RotationStanding, RotationView};
 
 /// The names as served; each is there from the start.
 #[cfg(test)]
-pub(super) const NAMES: [&str; 5] = [
+pub(super) const NAMES: [&str; 7] = [
     "signet_ca_authorities",
     "signet_ca_authority_due_timestamp_seconds",
     "signet_ca_rotation_phase",
     "signet_ca_rotation_behind",
     "signet_ca_rotation_leaves_left",
+    "signet_ca_replica_lives",
+    "signet_ca_replica_leads",
 ];
 
 const PHASES: [(Phase, &str); 4] =
@@ -91,7 +93,17 @@ impl Collector for RotationCollector {
 
         let left = by_kind(&|kind| signed(under_way(&view, kind).map_or(0, leaves_left)));
         let samples: Vec<_> = left.iter().map(|(labels, value)| (&labels[..], *value)).collect();
-        gauge("ca_rotation_leaves_left", "Certificates that a rotation waits for, on the authority that it replaces", &samples)
+        gauge("ca_rotation_leaves_left", "Certificates that a rotation waits for, on the authority that it replaces", &samples)?;
+
+        let by_replica = |is_so: fn(&ReplicaStanding) -> bool| -> Vec<_> {
+            view.replicas.iter().map(|replica| ([("replica", replica.name.as_str())], i64::from(is_so(replica)))).collect()
+        };
+        let lives = by_replica(|replica| replica.lives);
+        let samples: Vec<_> = lives.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        gauge("ca_replica_lives", "1 for each replica on record behind which a process is, as this one sees it", &samples)?;
+        let leads = by_replica(|replica| replica.leads);
+        let samples: Vec<_> = leads.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        gauge("ca_replica_leads", "1 for the replica that leads what all share", &samples)
     }
 }
 
@@ -103,6 +115,7 @@ fn leaves_left(standing: &RotationStanding) -> u64 {
     let leaves = standing.waits.iter().map(|wait| match wait {
         Waiting::Leaves { left, .. } => *left,
         Waiting::Publication
+        | Waiting::Replicas(_)
         | Waiting::Agents { .. }
         | Waiting::Streams { .. }
         | Waiting::Files { .. }
@@ -130,6 +143,7 @@ impl Behind {
                 Waiting::Streams { behind: streams, .. } => behind.streams = *streams,
                 Waiting::Files { behind: sets, .. } => behind.files = *sets,
                 Waiting::Publication
+                | Waiting::Replicas(_)
                 | Waiting::PropagationHold { .. }
                 | Waiting::Leaves { .. }
                 | Waiting::Svids { .. }
@@ -176,6 +190,20 @@ mod tests {
         }
     }
 
+    fn replica(name: &str, lives: bool) -> ReplicaStanding {
+        ReplicaStanding {
+            name: identity::ReplicaName::parse(name).unwrap(),
+            address: String::new(),
+            serial_byte: 1,
+            seen_at: at(20),
+            is_this: lives,
+            lives,
+            leads: lives,
+            is_leaving: false,
+            waits: Vec::new(),
+        }
+    }
+
     fn text(rotations: Vec<RotationStanding>) -> String {
         let view = RotationView {
             lifecycle: Lifecycle::restore([jwt()]).unwrap().into(),
@@ -183,10 +211,14 @@ mod tests {
             facts: Arc::default(),
             bundle_sequence: 1,
             plugged_in: None,
+            upstream: None,
+            path: Arc::default(),
+            key_places: Arc::default(),
             faults: Vec::new(),
+            replicas: [replica("ca-a", true), replica("ca-b", false)].into(),
             at: at(20),
         };
-        let policy = Policy { jwt_key_life: std::time::Duration::from_secs(90) };
+        let policy = Policy { jwt_key_life: std::time::Duration::from_secs(90), is_issuer_foreign: false };
         let (_sender, view) = watch::channel(Arc::new(view));
         let mut registry = Registry::with_prefix("signet");
         registry.register_collector(Box::new(RotationCollector { view, policy }));
@@ -229,6 +261,9 @@ mod tests {
             "signet_ca_rotation_behind{kind=\"jwt\",receiver=\"streams\"} 5",
             "signet_ca_rotation_behind{kind=\"jwt\",receiver=\"files\"} 0",
             "signet_ca_rotation_leaves_left{kind=\"jwt\"} 4",
+            "signet_ca_replica_lives{replica=\"ca-a\"} 1",
+            "signet_ca_replica_lives{replica=\"ca-b\"} 0",
+            "signet_ca_replica_leads{replica=\"ca-a\"} 1",
         ] {
             assert!(told.lines().any(|told| told == line), "{line} is missing in:\n{told}");
         }

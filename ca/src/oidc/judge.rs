@@ -126,6 +126,11 @@ impl TokenJudge {
         !self.issuers.is_empty()
     }
 
+    /// Whether a rule is for the issuer that the token names, which nobody has checked yet: it says who shall judge it, and no more.
+    pub fn has_rule_for(&self, token: &str) -> bool {
+        claimed_issuer(token).is_ok_and(|issuer| self.issuers.contains_key(&issuer))
+    }
+
     /// What the token proves. Waits for the keys of its issuer, a few seconds at most.
     ///
     /// # Errors

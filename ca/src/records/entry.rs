@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId};
+use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 
 use super::is_hex_128;
@@ -39,6 +39,8 @@ pub struct NewEntry {
     pub hint: Hint,
     /// From here on the entry grants nothing; none: it has no end.
     pub expires_at: Option<Timestamp>,
+    /// Other trust domains whose bundles its holders get as well; nothing of one that there is no relationship with.
+    pub federates_with: BTreeSet<TrustDomain>,
 }
 
 /// A registration entry: who may hold which identity.
@@ -67,6 +69,8 @@ pub struct EntryEdit {
     pub hint: Option<Hint>,
     /// As [`NewEntry::expires_at`].
     pub expires_at: Option<Option<Timestamp>>,
+    /// As [`NewEntry::federates_with`].
+    pub federates_with: Option<BTreeSet<TrustDomain>>,
 }
 
 /// Whose agents may hold the identity of an entry.
@@ -213,7 +217,7 @@ impl EntryEdit {
     /// What the entry asks for once this is done to it.
     #[must_use]
     pub fn apply_to(self, spec: &NewEntry) -> NewEntry {
-        let Self { selectors, ttl, dns_names, hint, expires_at } = self;
+        let Self { selectors, ttl, dns_names, hint, expires_at, federates_with } = self;
         NewEntry {
             spiffe_id: spec.spiffe_id.clone(),
             parent: spec.parent.clone(),
@@ -222,6 +226,7 @@ impl EntryEdit {
             dns_names: dns_names.unwrap_or_else(|| spec.dns_names.clone()),
             hint: hint.unwrap_or_else(|| spec.hint.clone()),
             expires_at: expires_at.unwrap_or(spec.expires_at),
+            federates_with: federates_with.unwrap_or_else(|| spec.federates_with.clone()),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Listed {
 pub(crate) enum Signer {
     /// With the issuing CA of this name.
     Issuer(AuthorityName),
+    /// With the issuing CA of this name, at another replica.
+    Replica(AuthorityName),
     /// With the root of this name, or somewhere else.
     Root(AuthorityName),
     /// With the issuing CA that is plugged in.
@@ -63,13 +65,16 @@ pub(crate) fn listed(
             authorities: revoked_under(lifecycle, root, now)?,
         });
     }
-    for issuer in roots().flat_map(|root| lifecycle.under(root.name)).filter(|issuer| needs_list(issuer, now)) {
+    // The last list of what another replica took out is carried over while it is good.
+    let is_done = |issuer: &Authority| issuer.slot == Slot::Revoked && lifecycle.get(issuer.name).is_none();
+    let issuers = roots().flat_map(|root| lifecycle.all_under(root.name));
+    for issuer in issuers.filter(|issuer| needs_list(issuer, now) && !is_done(issuer)) {
         let certificate = certificate_of(issuer)?;
         found.push(Listed {
             label: issuer.name.to_string(),
             key: certificate.public_key().fingerprint(),
             certificate,
-            signer: Signer::Issuer(issuer.name),
+            signer: if lifecycle.get(issuer.name).is_some() { Signer::Issuer(issuer.name) } else { Signer::Replica(issuer.name) },
             authorities: Vec::new(),
         });
     }
@@ -89,7 +94,7 @@ fn needs_list(issuer: &Authority, now: Timestamp) -> bool {
 /// The issuing CAs under a root that were revoked and have not ended.
 fn revoked_under(lifecycle: &Lifecycle, root: &Authority, now: Timestamp) -> Result<Vec<RevokedSerial>, MaterialError> {
     let mut found = Vec::new();
-    for issuer in lifecycle.under(root.name).filter(|issuer| issuer.slot == Slot::Revoked && issuer.material.is_some()) {
+    for issuer in lifecycle.all_under(root.name).filter(|issuer| issuer.slot == Slot::Revoked && issuer.material.is_some()) {
         let certificate = certificate_of(issuer)?;
         if now <= certificate.not_after().plus(CLOCK_SKEW) {
             let serial = certificate.serial().clone();

@@ -33,7 +33,7 @@ pub(crate) fn without_lists(
     for ca in &cas {
         let directory = match (ca.signer, plugged_in) {
             (_, Some(directory)) => directory.to_owned(),
-            (Signer::Root(name) | Signer::Issuer(name), None) => places.root(name.number),
+            (Signer::Root(name) | Signer::Issuer(name) | Signer::Replica(name), None) => places.root(name.number),
             (Signer::Elsewhere | Signer::PluggedIn, None) => places.root(1),
         };
         if !may_sign_lists(&ca.certificate) {

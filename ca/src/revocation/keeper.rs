@@ -25,6 +25,8 @@ use crate::store::{Store, StoreError};
 const PERIOD: Duration = Duration::from_secs(1);
 /// Ticks between two looks at everything while nothing has changed: dates, and files that are made elsewhere.
 const LOOK_EVERY: u64 = 15;
+/// How often lists that change meanwhile are read anew before the next look.
+const TRIES: u32 = 5;
 /// How long somebody who waits for lists does so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,13 @@ impl Keeper {
         (Self { parts, revoked, settles, published, held, faults, fault: None, seen }, receiver, ask)
     }
 
+    /// Looks once, before anybody is served. The agents of other replicas are told of an issuing CA that is new to them, or was without a
+    /// list for long, with the list that their verifiers want of it.
+    pub(crate) async fn begin(&mut self) {
+        let lifecycle = Arc::clone(&self.parts.view.borrow_and_update().lifecycle);
+        self.look(&lifecycle).await;
+    }
+
     /// Works until the end.
     ///
     /// # Errors
@@ -189,9 +198,16 @@ impl Keeper {
         let vouching = TrustBundle::new(self.parts.trust_domain.clone(), roots, 0)?;
         let revocations = self.parts.store.revocations(now).await?;
         let ground = Ground { now, lifecycle, bundle, vouching, authority, cas, revocations };
-        self.take_in_stored(&ground).await?;
-        self.sign_what_is_due(&ground).await;
-        self.publish(&ground).await
+        let mut tries = 0;
+        loop {
+            self.take_in_stored(&ground).await?;
+            self.sign_what_is_due(&ground).await;
+            match self.publish(&ground).await {
+                // Another replica kept a later list meanwhile.
+                Err(KeepError::Store(StoreError::Changed { .. })) if tries < TRIES => tries += 1,
+                published => return published,
+            }
+        }
     }
 }
 

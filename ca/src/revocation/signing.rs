@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki::crl::{CrlNumber, CrlTemplate, CrlTemplateError, RevokedSerial, may_sign_lists, prepare_crl};
-use pki::{PrivateKey, RevocationList, SigningError, sha256};
+use pki::{RevocationList, SigningError, sha256};
 
 use super::authorities::{Listed, Signer};
 use super::keeper::{Fault, Ground, Held, Keeper, KeeperParts};
@@ -13,6 +13,7 @@ use super::{ListIntent, StoredList};
 use crate::authority::SigningAuthority;
 use crate::authority::lifecycle::{AuthorityName, Lifecycle, Slot};
 use crate::rotation::MaterialError;
+use crate::signing_keys::SigningKey;
 use crate::store::StoreError;
 
 /// How long a key that did not sign is left alone: it may be under a passphrase, which takes long.
@@ -40,7 +41,7 @@ enum SignError {
 /// A key that signs a list.
 enum Key {
     Authority(Arc<SigningAuthority>),
-    Root(Box<PrivateKey>),
+    Root(SigningKey),
 }
 
 impl Keeper {
@@ -49,9 +50,11 @@ impl Keeper {
         for StoredList { issuer_key, issuer_der, number, list_der } in self.parts.store.revocation_lists().await? {
             let held = self.held.entry(issuer_key).or_insert(Held { number, list: None });
             held.number = held.number.max(number);
-            if let (None, Some(der)) = (&held.list, &list_der) {
+            // Another replica may have signed a later one since.
+            let is_later = held.list.as_ref().is_none_or(|list| *list.number() < CrlNumber::from(number));
+            if let (true, Some(der)) = (is_later, &list_der) {
                 // One that does not verify is signed anew, or its CA is out of the bundle.
-                held.list = RevocationList::verify(der, &issuer_der, &ground.vouching).ok();
+                held.list = RevocationList::verify(der, &issuer_der, &ground.vouching).ok().or(held.list.take());
             }
         }
         Ok(())
@@ -96,7 +99,7 @@ impl Keeper {
         // By a wrong clock a list would be stale, or not begun, for everybody else.
         self.parts.issuance_clock.look().map_err(SignError::Clock)?;
         let KeeperParts { store, config, profile, .. } = &self.parts;
-        let key = key_of(&self.parts, ca, ground)?;
+        let key = key_of(&self.parts, ca, ground).await?;
         let before = self.held.get(&ca.key).map_or(0, |held| held.number);
         // Never below the time: a store that was restored from a backup has forgotten the numbers given since, which were lower.
         let number = before.saturating_add(1).max(ground.now.unix_seconds());
@@ -120,8 +123,8 @@ impl Keeper {
         // Recorded before it is signed, so that no number is ever given twice.
         store.record_list(intent, ground.now).await?;
         let der = match &key {
-            Key::Authority(authority) => unsigned.sign(authority.key()),
-            Key::Root(key) => unsigned.sign(key),
+            Key::Authority(authority) => unsigned.sign_by(authority.key()).await,
+            Key::Root(key) => unsigned.sign_by(key).await,
         }?;
         let list = RevocationList::verify(&der, ca.certificate.der(), &ground.vouching).map_err(SignError::Refused)?;
         store.keep_list(ca.key, number, der).await?;
@@ -130,11 +133,12 @@ impl Keeper {
     }
 }
 
-fn entries(ca: &Listed, ground: &Ground<'_>) -> Vec<RevokedSerial> {
+pub(super) fn entries(ca: &Listed, ground: &Ground<'_>) -> Vec<RevokedSerial> {
     let mut entries = match ca.signer {
-        // No leaf is under a root.
-        Signer::Root(_) => Vec::new(),
-        Signer::Issuer(_) | Signer::PluggedIn | Signer::Elsewhere => entries_of(&ca.key, &ground.revocations, ground.now),
+        // Under a root are issuing CAs of other CAs.
+        Signer::Root(_) | Signer::Issuer(_) | Signer::Replica(_) | Signer::PluggedIn | Signer::Elsewhere => {
+            entries_of(&ca.key, &ground.revocations, ground.now)
+        }
     };
     entries.extend(ca.authorities.iter().cloned());
     entries.sort_unstable();
@@ -147,23 +151,24 @@ fn is_without_key(parts: &KeeperParts, ca: &Listed, lifecycle: &Lifecycle) -> bo
         lifecycle.get(name).is_some_and(|issuer| issuer.slot == Slot::Revoked) && !parts.materials.has_issuer_key(name)
     };
     let is_gone = match ca.signer {
-        Signer::Elsewhere => true,
-        Signer::Issuer(name) => is_destroyed(name),
+        Signer::Elsewhere | Signer::Replica(_) => true,
+        // What cannot be read is told when it is signed with.
+        Signer::Issuer(name) => is_destroyed(name) || parts.materials.is_forgotten(name).unwrap_or(false),
         Signer::Root(_) | Signer::PluggedIn => false,
     };
     is_gone || !may_sign_lists(&ca.certificate)
 }
 
-fn key_of(parts: &KeeperParts, ca: &Listed, ground: &Ground<'_>) -> Result<Key, SignError> {
+async fn key_of(parts: &KeeperParts, ca: &Listed, ground: &Ground<'_>) -> Result<Key, SignError> {
     if *ground.authority.certificate() == ca.certificate {
         return Ok(Key::Authority(Arc::clone(&ground.authority)));
     }
     match ca.signer {
-        Signer::Issuer(name) => Ok(Key::Authority(Arc::new(parts.materials.issuer(name, ground.now)?))),
+        Signer::Issuer(name) => Ok(Key::Authority(Arc::new(parts.materials.issuer(name, ground.now).await?))),
         Signer::Root(name) => {
             let root = ground.lifecycle.get(name).ok_or(SignError::NoKey)?;
-            Ok(Key::Root(Box::new(parts.materials.root_key(root)?)))
+            Ok(Key::Root(parts.materials.root_key(root).await?))
         }
-        Signer::PluggedIn | Signer::Elsewhere => Err(SignError::NoKey),
+        Signer::PluggedIn | Signer::Elsewhere | Signer::Replica(_) => Err(SignError::NoKey),
     }
 }

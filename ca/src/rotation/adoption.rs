@@ -1,15 +1,20 @@
 //! What a start finds: authorities on disk that the journal does not know are taken over, and those that sign are loaded.
 
-use pki::{JwtKey, Timestamp};
+use pki::Timestamp;
 
 use super::CommandError;
+use super::forgotten::taint_former;
 use super::journal::Journal;
 use super::materials::{MaterialError, Materials, certificate_of, jwt_material_of, material_of};
 use crate::authority::SigningAuthority;
 use crate::authority::lifecycle::gate::Gate;
 use crate::authority::lifecycle::{Adopted, AuthorityKind, AuthorityName, Effect, Event};
 use crate::keystore::KeystoreError;
-use crate::store::{Actor, StoreError};
+use crate::signing_keys::JwtSigningKey;
+use crate::store::{Actor, Store, StoreError};
+
+/// How often a replica that starts asks for its issuing CA, each time for some seconds.
+const TRIES: u32 = 15;
 
 /// Why a CA has nothing to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,10 @@ impl From<CommandError> for AdoptionError {
             other @ (CommandError::Refused(_)
             | CommandError::NoWayBack(_)
             | CommandError::NoRotation(_)
+            | CommandError::AnotherLeads { .. }
+            | CommandError::NobodyLeads
+            | CommandError::ReplicaLives(_)
+            | CommandError::NoReplica(_)
             | CommandError::Failed(_)
             | CommandError::Closing) => Self::Refused(other.to_string()),
         }
@@ -64,16 +73,55 @@ pub(crate) async fn open_issuer(
         Err(error) if journal.state().active(AuthorityKind::Issuer).is_none() => return Err(error),
         Err(error) => tracing::error!(%error, "a newer authority is not used; the one in use goes on"),
     }
+    taint_former(journal, materials, AuthorityKind::Issuer, now).await?;
     let Some(issuer) = journal.state().active(AuthorityKind::Issuer) else {
         let directory = materials.generations().to_owned();
         return Err(MaterialError::from(KeystoreError::NoAuthority { directory }).into());
     };
-    let authority = materials.issuer(issuer.name, now)?;
+    let authority = materials.issuer(issuer.name, now).await?;
     let is_known = issuer.material.as_ref().is_some_and(|known| known.key == authority.certificate().public_key().fingerprint());
     if is_known {
         Ok(authority)
     } else {
         Err(MaterialError::Another { name: issuer.name, path: materials.place_of(issuer.name) }.into())
+    }
+}
+
+/// The first issuing CA of a replica that comes to others, or whose own was taken out while it was away: signed by whoever has the key of the
+/// root that signs, and then taken over as any generation on disk.
+///
+/// # Errors
+/// [`AdoptionError`], when nobody signed it within a minute.
+pub(crate) async fn join_others(
+    journal: &mut Journal,
+    materials: &Materials,
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<(), AdoptionError> {
+    let mut tries = 0;
+    loop {
+        let state = journal.state();
+        let has_own = state.active(AuthorityKind::Issuer).is_some();
+        let Some(root) = state.active(AuthorityKind::Root).filter(|_| store.is_shared() && !has_own).cloned() else {
+            return Ok(());
+        };
+        let name = state.next_name(AuthorityKind::Issuer);
+        tracing::info!(%name, root = %root.name, "this replica has no issuing CA: one is asked for");
+        match materials.make_issuer(name, &root, now).await {
+            Err(error @ MaterialError::AwaitsReplica { .. }) => {
+                tracing::warn!(%error, "waiting");
+                tries += 1;
+                if tries == TRIES {
+                    return Err(error.into());
+                }
+                // Meanwhile another root may sign, and another replica may have taken the number.
+                journal.reload().await?;
+            }
+            made => {
+                made?;
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -86,10 +134,11 @@ pub(crate) async fn adopt_generation(
     materials: &Materials,
     now: Timestamp,
 ) -> Result<Vec<Effect>, AdoptionError> {
-    let known = journal.state().of(AuthorityKind::Issuer).map(|issuer| issuer.name.number).max().unwrap_or(0);
+    // Of all replicas: a number that another one used is no news here.
+    let known = journal.state().next_name(AuthorityKind::Issuer).number.saturating_sub(1);
     let Some(number) = materials.generation_above(known)? else { return Ok(Vec::new()) };
     let name = AuthorityName { kind: AuthorityKind::Issuer, number };
-    let issuer = materials.issuer(name, now)?;
+    let issuer = materials.issuer(name, now).await?;
     let root = material_of(issuer.root());
     let mut effects = Vec::new();
     match journal.state().active(AuthorityKind::Root) {
@@ -113,14 +162,20 @@ pub(crate) async fn adopt_generation(
 }
 
 /// The JWT key that signs. Where none is known one is taken over or made; where its file was taken away, tokens under it shall not be
-/// accepted any more, and another one is made.
+/// accepted any more, and another one is made. One that was in memory gives way to another one, and what it signed stays good.
 ///
 /// # Errors
 /// [`AdoptionError`].
-pub(crate) async fn open_jwt(journal: &mut Journal, materials: &Materials, now: Timestamp) -> Result<JwtKey, AdoptionError> {
+pub(crate) async fn open_jwt(
+    journal: &mut Journal,
+    materials: &Materials,
+    now: Timestamp,
+) -> Result<JwtSigningKey, AdoptionError> {
     let active = journal.state().active(AuthorityKind::Jwt).cloned();
+    let is_forgotten = active.as_ref().map(|active| materials.is_forgotten(active.name)).transpose()?.unwrap_or(false);
     if let Some(active) = &active
-        && let Some(key) = materials.jwt_key(active.name)?
+        && !is_forgotten
+        && let Some(key) = materials.jwt_key(active.name).await?
     {
         let known = active.material.as_ref().map(|known| known.key);
         return if known == Some(key.authority().public_key().fingerprint()) {
@@ -129,14 +184,15 @@ pub(crate) async fn open_jwt(journal: &mut Journal, materials: &Materials, now: 
             Err(MaterialError::Another { name: active.name, path: materials.place_of(active.name) }.into())
         };
     }
-    let last = journal.state().of(AuthorityKind::Jwt).last().map_or(0, |jwt| jwt.name.number);
-    let name = AuthorityName { kind: AuthorityKind::Jwt, number: last.saturating_add(1) };
+    let name = journal.state().next_name(AuthorityKind::Jwt);
     materials.make_jwt(name, now).await?;
     let missing = || MaterialError::Another { name, path: materials.place_of(name) };
-    let key = materials.jwt_key(name)?.ok_or_else(missing)?;
+    let key = materials.jwt_key(name).await?.ok_or_else(missing)?;
     let adopted = Adopted { name, material: jwt_material_of(&key, now) };
     journal.happen(Event::Adopt(adopted), Actor::System, now).await?;
-    if let Some(former) = active {
+    if is_forgotten {
+        taint_former(journal, materials, AuthorityKind::Jwt, now).await?;
+    } else if let Some(former) = active {
         tracing::warn!(former = %former.name, %name, "the file of the JWT key was taken away: another key signs, and tokens under it are refused");
         journal.happen(Event::Revoke { name: former.name, gate: Gate::Open }, Actor::System, now).await?;
     }

@@ -2,6 +2,7 @@
 
 use super::driver::Driver;
 use super::handle::Request;
+use super::materials::is_elsewhere;
 use super::steps::Step;
 use super::{CommandError, RotationStanding};
 use crate::authority::lifecycle::gate::{Accepted, Gate, activation, revocation};
@@ -25,6 +26,13 @@ impl Driver {
         self.be_current().await?;
         // By a wrong clock gates seem open that are not.
         self.parts.issuance_clock.look().map_err(|fault| CommandError::Failed(fault.to_string()))?;
+        let kind = match &request {
+            Request::Prepare(kind) | Request::Start(kind, ..) | Request::Abort(kind) => *kind,
+            Request::Activate(name, _) | Request::Taint(name) | Request::Revoke(name, _) => name.kind,
+            // What another one has is moved by who moves the roots.
+            Request::RemoveReplica(_) => AuthorityKind::Root,
+        };
+        self.refuse_unless_leading(kind).await?;
         let before = (self.journal.state().clone(), self.rotations());
         let names = match request {
             Request::Prepare(kind) => self.prepare(kind, actor).await?,
@@ -38,6 +46,7 @@ impl Driver {
             Request::Revoke(name, accepted) => self.revoke(name, &accepted, actor).await?,
             Request::Start(kind, pace, accepted) => self.start(kind, pace, &accepted, actor).await?,
             Request::Abort(kind) => self.abort(kind, actor).await?,
+            Request::RemoveReplica(replica) => self.remove_replica(&replica, actor).await?,
         };
         let unchanged = before == (self.journal.state().clone(), self.rotations());
         Ok(Obeyed { names, unchanged })
@@ -45,7 +54,7 @@ impl Driver {
 
     async fn prepare(&mut self, kind: AuthorityKind, actor: Actor) -> Result<Vec<AuthorityName>, CommandError> {
         self.refuse_plugged_in(kind)?;
-        self.check_can_make(kind)?;
+        self.check_can_make(kind).await?;
         self.happen(Event::Prepare(kind), actor).await?;
         self.work().await?;
         let state = self.journal.state();
@@ -135,7 +144,7 @@ impl Driver {
                 rotation
             }
             None => {
-                self.check_can_make(kind)?;
+                self.check_can_make(kind).await?;
                 let from = self.journal.state().active(kind).ok_or(Refusal::PluggedIn(kind))?.name;
                 self.parts.probes.begin(kind);
                 Rotation { from, started_at: now, pace, aborting: false, accepted: accepted.clone() }
@@ -146,9 +155,9 @@ impl Driver {
         Ok(vec![from])
     }
 
-    async fn abort(&mut self, kind: AuthorityKind, actor: Actor) -> Result<Vec<AuthorityName>, CommandError> {
+    pub(super) async fn abort(&mut self, kind: AuthorityKind, actor: Actor) -> Result<Vec<AuthorityName>, CommandError> {
         let mut rotation = self.under_way(kind).ok_or(CommandError::NoRotation(kind))?.rotation.clone();
-        rotation.check_way_back(self.journal.state())?;
+        rotation.check_way_back(self.journal.state(), self.now())?;
         rotation.aborting = true;
         let from = rotation.from;
         self.put(rotation, actor).await?;
@@ -160,7 +169,8 @@ impl Driver {
         if self.under_way(kind).is_some_and(|standing| standing.rotation == rotation) {
             return Ok(());
         }
-        let stored = self.parts.steps.run(Step::StoreRotation, self.parts.store.put_rotation(rotation.clone(), actor, now)).await;
+        let stored = self.parts.store.put_rotation(self.parts.tenure.fence(), rotation.clone(), actor, now);
+        let stored = self.parts.steps.run(Step::StoreRotation, stored).await;
         stored.map_err(|error| self.noted(error.into()))?;
         match self.standings.iter_mut().find(|standing| standing.rotation.from.kind == kind && standing.is_under_way()) {
             Some(standing) => standing.rotation = rotation,
@@ -188,15 +198,21 @@ impl Driver {
     }
 
     /// An issuing CA needs the key of its root, which may be kept elsewhere.
-    pub(super) fn check_can_make(&self, kind: AuthorityKind) -> Result<(), CommandError> {
+    pub(super) async fn check_can_make(&self, kind: AuthorityKind) -> Result<(), CommandError> {
         let state = self.journal.state();
         match (kind, state.active(AuthorityKind::Root)) {
             (AuthorityKind::Issuer, Some(root)) if root.has_ended(self.now()) => Err(CommandError::Failed(format!(
                 "{} has ended and signs no issuing CA: prepare a root (`signet authority prepare root`), which comes with one",
                 root.name
             ))),
+            (AuthorityKind::Issuer, Some(root)) if self.parts.materials.upstream().is_some() => self.check_upstream_signs(root),
+            (AuthorityKind::Root, _) if self.parts.materials.upstream().is_some() => self.check_upstream_has_another(),
             (AuthorityKind::Issuer, Some(root)) if state.next(kind).is_none_or(|next| next.slot == Slot::Making) => {
-                self.parts.materials.root_key(root).map(drop).map_err(|error| CommandError::Failed(error.to_string()))
+                match self.parts.materials.root_key(root).await {
+                    // Whoever has it is asked.
+                    Err(error) if self.is_shared() && is_elsewhere(&error) => Ok(()),
+                    found => found.map(drop).map_err(|error| CommandError::Failed(error.to_string())),
+                }
             }
             _ => Ok(()),
         }
@@ -213,9 +229,17 @@ impl Driver {
     pub(super) fn is_held_up(&mut self, event: &Event) -> bool {
         match event {
             Event::Activate { gate, .. } => *gate != Gate::Open || self.effects.holds(Effect::Publish),
-            Event::Revoke { name, .. } => self.is_still_signing(*name) || self.effects.holds(Effect::Publish),
+            Event::Revoke { name, .. } => {
+                self.is_still_signing(*name) || self.effects.holds(Effect::Publish) || self.is_kept_by_upstream(*name)
+            }
             Event::Taint(name) => self.is_still_signing(*name),
-            Event::Adopt(_) | Event::Prepare(_) | Event::Made { .. } | Event::Published { .. } | Event::Destroyed(_) => false,
+            Event::Adopt(_)
+            | Event::Prepare(_)
+            | Event::Made { .. }
+            | Event::Published { .. }
+            | Event::Destroyed(_)
+            | Event::TaintReplica(_)
+            | Event::RevokeReplica { .. } => false,
         }
     }
 }

@@ -1,34 +1,38 @@
 //! The task: takes commands and ticks, stores what is decided, and does what follows from it.
 
-use std::path::PathBuf;
+mod showing;
+mod work;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use identity::TrustDomain;
-use pki::{LeafProfile, Timestamp};
+use pki::{Certificate, LeafProfile, Timestamp};
 use runtime::clock::{Clock, Ticker};
-use runtime::entropy::{self, Entropy};
+use runtime::entropy::Entropy;
 use runtime::shutdown::Shutdown;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::adoption::{AdoptionError, adopt_generation};
 use super::commands::Obeyed;
 use super::effects::Effects;
 use super::handle::Command;
 use super::journal::Journal;
-use super::materials::{MaterialError, Materials, certificate_of};
+use super::materials::Materials;
 use super::outlets::Outlets;
+use super::plugged_in::PluggedIn;
 use super::prober::ProbeCounts;
-use super::publication::bundle_of;
 use super::steps::Steps;
-use super::{Changed, CommandError, FactsOfFleet, RotationStanding, RotationView};
+use super::{Changed, CommandError, FactsOfFleet, ReplicaStanding, RotationStanding, RotationView};
 use crate::authority::lifecycle::gate::{Accepted, Facts};
-use crate::authority::lifecycle::{Authority, AuthorityKind, AuthorityName, Effect, Event, Lifecycle, Material, Slot, resume};
+use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Effect, Event, Lifecycle, resume};
 use crate::config::RotationConfig;
 use crate::issuance_clock::IssuanceClock;
-use crate::keystore::Keystore;
-use crate::store::{Actor, Store, StoreError};
+use crate::replicas::Tenure;
+use crate::store::{Actor, Change, LeaseName, Store, StoreError};
+use crate::upstream::metrics::UpstreamMetrics;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Ticks between two looks at the facts while nothing is under way that needs them.
@@ -59,12 +63,6 @@ pub(crate) enum DriverError {
     Fenced(StoreError),
 }
 
-/// Root and issuing CA from a directory that somebody else fills.
-pub(crate) struct PluggedIn {
-    pub(crate) directory: PathBuf,
-    pub(crate) keystore: Keystore,
-}
-
 /// What the task is made of.
 pub(crate) struct DriverParts {
     pub(crate) trust_domain: TrustDomain,
@@ -74,9 +72,11 @@ pub(crate) struct DriverParts {
     pub(crate) materials: Materials,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) steps: Steps,
+    pub(crate) tenure: Tenure,
     pub(crate) facts: Box<dyn FactSource>,
     pub(crate) outlets: Outlets,
     pub(crate) probes: ProbeCounts,
+    pub(crate) upstream: UpstreamMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) issuance_clock: Arc<IssuanceClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -97,11 +97,24 @@ pub(crate) struct Driver {
     take_up_at: u64,
     /// Kinds that are not replaced by themselves before a time: an operator undid that.
     pub(super) put_off: Vec<(AuthorityKind, Timestamp)>,
+    /// Where keys lie, and as of which state: they move with it alone.
+    key_places: Arc<BTreeMap<AuthorityName, String>>,
+    placed: Option<Arc<Lifecycle>>,
+    /// What signs, up to its root.
+    path: Arc<[Certificate]>,
     commands: mpsc::Receiver<Command>,
     view: watch::Sender<Arc<RotationView>>,
     /// What is remembered may not be what is stored.
     stale: bool,
     fenced: Option<StoreError>,
+    /// In which epoch this replica led when that was looked at last.
+    pub(super) led: Option<u64>,
+    /// A root for whose key is waited, and since when, by the time since boot.
+    pub(super) waits_for_root: Option<(AuthorityName, Duration)>,
+    /// Who is on record.
+    pub(super) replicas: Arc<[ReplicaStanding]>,
+    /// What other replicas do.
+    changes: broadcast::Receiver<Change>,
 }
 
 impl Driver {
@@ -112,6 +125,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         view: watch::Sender<Arc<RotationView>>,
     ) -> Self {
+        let (led, changes) = (parts.tenure.fence().lead, parts.store.changes());
         Self {
             parts,
             journal,
@@ -122,29 +136,17 @@ impl Driver {
             take_up_fault: None,
             take_up_at: 0,
             put_off: Vec::new(),
+            key_places: Arc::default(),
+            placed: None,
+            path: Arc::default(),
             commands,
             view,
             stale: true,
             fenced: None,
-        }
-    }
-
-    /// The view of a lifecycle of which nothing else is known yet.
-    pub(crate) fn first_view(
-        lifecycle: &Arc<Lifecycle>,
-        bundle_sequence: u64,
-        plugged_in: Option<PathBuf>,
-        at: Timestamp,
-    ) -> RotationView {
-        let lifecycle = Arc::clone(lifecycle);
-        RotationView {
-            lifecycle,
-            rotations: Vec::new(),
-            facts: Arc::default(),
-            bundle_sequence,
-            plugged_in,
-            faults: Vec::new(),
-            at,
+            led,
+            waits_for_root: None,
+            replicas: Arc::default(),
+            changes,
         }
     }
 
@@ -154,7 +156,7 @@ impl Driver {
     /// [`DriverError`].
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), DriverError> {
         let mut ticker = Ticker::new(PERIOD)?;
-        let mut tick = 0;
+        let (mut tick, is_shared) = (0, self.is_shared());
         loop {
             self.turn(tick).await;
             if let Some(error) = self.fenced.take() {
@@ -164,6 +166,7 @@ impl Driver {
                 // Whichever comes first: a tick looks at everything, a command looks after it was obeyed.
                 () = shutdown.fired() => return Ok(()),
                 woken = ticker.tick() => { woken?; tick += 1; }
+                () = others_moved(&mut self.changes, is_shared) => {}
                 Some(Command { request, actor, answer }) = self.commands.recv() => {
                     let obeyed = self.obey(request, actor).await;
                     self.turn(tick).await;
@@ -188,9 +191,13 @@ impl Driver {
 
     async fn look_after(&mut self, tick: u64) -> Result<(), CommandError> {
         self.be_current().await?;
+        self.look_at_replicas().await?;
         let now = self.now();
+        self.refuse_if_superseded();
         self.take_up_newer(tick, now).await?;
         self.work().await?;
+        self.sign_for_others().await?;
+        self.roll_back_what_does_not_verify().await?;
         // By a wrong clock things seem to be due or over that are not. That it is wrong is told elsewhere.
         if self.parts.issuance_clock.look().is_err() {
             return Ok(());
@@ -199,6 +206,10 @@ impl Driver {
         if is_first || tick.is_multiple_of(LOOK_EVERY) || self.needs_facts() {
             self.look().await?;
         }
+        self.follow_root().await?;
+        self.give_up_on_lost_root().await?;
+        self.see_removals_through().await?;
+        self.follow_upstream_roots().await?;
         if self.parts.config.automatic {
             self.begin_what_is_due().await?;
         }
@@ -208,7 +219,7 @@ impl Driver {
     /// After an error of the store: reads what is stored, and does again whatever might not have been done.
     pub(super) async fn be_current(&mut self) -> Result<(), CommandError> {
         if !self.stale {
-            return Ok(());
+            return if self.is_shared() { self.hear_others().await } else { Ok(()) };
         }
         self.journal.reload().await?;
         let stored = self.parts.store.rotations().await?;
@@ -248,111 +259,35 @@ impl Driver {
     pub(super) fn noted(&mut self, error: CommandError) -> CommandError {
         if let CommandError::Store(cause) = &error {
             self.stale = true;
-            if matches!(cause, StoreError::Changed { .. }) {
-                self.fenced = Some(cause.clone());
+            let is_over = match cause {
+                // Among replicas each changes its own, and the next look shows it; the lead is another one's then.
+                StoreError::Changed { .. } | StoreError::Fenced { lease: LeaseName::Lead, .. } => !self.is_shared(),
+                StoreError::Fenced { lease: LeaseName::Replica(_), .. } => true,
+                StoreError::NotFound { .. }
+                | StoreError::Exists { .. }
+                | StoreError::Banned { .. }
+                | StoreError::Superseded { .. }
+                | StoreError::Denied { .. }
+                | StoreError::InUse { .. }
+                | StoreError::ClockBehind(_)
+                | StoreError::Unavailable(_) => false,
+            };
+            if is_over {
+                self.fence_off(cause.clone());
             }
         }
         error
     }
 
-    /// Does what is to be done, each thing by itself: one that fails is tried again later and does not hold up the others.
-    pub(super) async fn work(&mut self) -> Result<(), CommandError> {
-        while let Some(effect) = self.effects.next(self.parts.clock.boottime()) {
-            match self.carry_out(effect).await {
-                Ok(event) => {
-                    self.effects.done(effect);
-                    if let Some(event) = event {
-                        self.happen(event, Actor::System).await?;
-                    }
-                }
-                Err(error) => {
-                    let (now, random) = (self.parts.clock.boottime(), self.random());
-                    if self.effects.failed(effect, error.clone(), now, random) {
-                        tracing::error!(?effect, %error, "an authority stands where it should not: this is tried again");
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, String> {
-        let (now, state) = (self.now(), Arc::clone(self.journal.state()));
-        let told = |error: &dyn std::fmt::Display| error.to_string();
-        match effect {
-            Effect::Make { name, parent } => {
-                // What was dropped meanwhile is not made.
-                if state.get(name).is_none_or(|authority| authority.slot != Slot::Making) {
-                    return Ok(None);
-                }
-                let now = self.parts.issuance_clock.issue_at().map_err(|fault| told(&fault))?;
-                let parent = parent.and_then(|parent| state.get(parent));
-                let material = self.make(&state, name, parent, now).await.map_err(|error| told(&error))?;
-                Ok(Some(Event::Made { name, material }))
-            }
-            Effect::Publish => {
-                let plugged_in = self.parts.plugged_in.as_ref().map(|_| self.parts.outlets.authority.borrow().roots().to_vec());
-                let (store, steps) = (&*self.parts.store, &self.parts.steps);
-                let bundle = bundle_of(&state, plugged_in.as_deref(), &self.parts.trust_domain, (store, steps), now);
-                let bundle = bundle.await.map_err(|error| told(&error))?;
-                let sequence = bundle.sequence();
-                self.parts.outlets.cover(&state).await;
-                self.parts.outlets.publish(&self.parts.steps, bundle).await;
-                Ok(Some(Event::Published { sequence }))
-            }
-            Effect::Sign => self.sign(&state, now).await.map(|()| None),
-            Effect::Destroy(name) => {
-                if name.kind == AuthorityKind::Issuer {
-                    self.parts.outlets.finish(&state, name).await?;
-                }
-                self.parts.materials.destroy(name).await.map_err(|error| told(&error))?;
-                Ok(Some(Event::Destroyed(name)))
-            }
-        }
-    }
-
-    async fn make(
-        &self,
-        state: &Lifecycle,
-        name: AuthorityName,
-        parent: Option<&Authority>,
-        now: Timestamp,
-    ) -> Result<Material, MaterialError> {
-        let materials = &self.parts.materials;
-        match (name.kind, parent, state.active(AuthorityKind::Root)) {
-            (AuthorityKind::Issuer, Some(root), _) => materials.make_issuer(name, root, now).await,
-            (AuthorityKind::Root, _, Some(active)) => {
-                let example = certificate_of(active)?.public_key().algorithm();
-                materials.make_root(name, example, now).await
-            }
-            (AuthorityKind::Jwt, ..) => materials.make_jwt(name, now).await,
-            (AuthorityKind::Issuer, None, _) | (AuthorityKind::Root, _, None) => {
-                Err(MaterialError::Journal { name, cause: "nothing signs it".to_owned() })
-            }
-        }
-    }
-
-    async fn sign(&mut self, state: &Lifecycle, now: Timestamp) -> Result<(), String> {
-        if let Some(jwt) = state.active(AuthorityKind::Jwt) {
-            let key = self.parts.materials.jwt_key(jwt.name).map_err(|error| error.to_string())?;
-            let key = key.ok_or_else(|| format!("the file of {} is not there", jwt.name))?;
-            self.parts.outlets.sign_tokens_with(&self.parts.steps, state, key).await;
-        }
-        if self.parts.plugged_in.is_some() {
-            return Ok(());
-        }
-        let Some(issuer) = state.active(AuthorityKind::Issuer) else { return Ok(()) };
-        let has_ended = issuer.has_ended(now) || state.active(AuthorityKind::Root).is_some_and(|root| root.has_ended(now));
-        let authority = self.parts.materials.issuer(issuer.name, now).map_err(|error| error.to_string())?;
-        let signing = self.parts.outlets.sign_with(&self.parts.steps, state, authority).await;
-        // What has ended signs nothing, not even for the CA itself: its successor will.
-        if has_ended { Ok(()) } else { signing }
+    /// This process must not go on.
+    pub(super) fn fence_off(&mut self, why: StoreError) {
+        self.fenced = Some(why);
     }
 
     /// Takes over what was made elsewhere since.
     async fn take_up_newer(&mut self, tick: u64, now: Timestamp) -> Result<(), CommandError> {
         if self.parts.plugged_in.is_some() {
-            return self.take_up_plugged_in(now).await;
+            return self.take_up_plugged_in(tick, now).await;
         }
         // A set that does not verify is read at times only: its key may be under a passphrase, which takes long.
         if self.take_up_fault.is_some() && tick < self.take_up_at {
@@ -372,41 +307,16 @@ impl Driver {
         Ok(())
     }
 
-    async fn take_up_plugged_in(&mut self, now: Timestamp) -> Result<(), CommandError> {
-        let Some(plugged_in) = &mut self.parts.plugged_in else { return Ok(()) };
-        let newer = match plugged_in.keystore.newer(now) {
-            Ok(None) => return Ok(()),
-            Ok(Some(newer)) => newer,
-            Err(error) => {
-                self.not_taken_up(&error);
-                return Ok(());
-            }
-        };
-        let (state, roots) = (Arc::clone(self.journal.state()), newer.roots().to_vec());
-        let (store, steps) = (&*self.parts.store, &self.parts.steps);
-        let bundle = match bundle_of(&state, Some(&roots), &self.parts.trust_domain, (store, steps), now).await {
-            Ok(bundle) => bundle,
-            Err(error) => {
-                plugged_in.keystore.not_taken();
-                self.not_taken_up(&error);
-                return Ok(());
-            }
-        };
-        tracing::info!(issuer = newer.certificate().subject(), not_after = %newer.certificate().not_after(), "taking up a newer authority");
-        // The bundle first: nobody should meet a leaf whose root was not pushed yet.
-        self.parts.outlets.publish(&self.parts.steps, bundle).await;
-        match self.parts.outlets.sign_with(&self.parts.steps, &state, newer).await {
-            Ok(()) => self.take_up_fault = None,
-            Err(error) => self.not_taken_up(&error),
-        }
-        Ok(())
-    }
-
-    /// Reads the facts.
+    /// Reads the facts, and lays them open before anything is done by them: the prober judges by what whoever acts had seen. Nobody is woken for
+    /// it: who watches is told at the end of the turn.
     pub(super) async fn look(&mut self) -> Result<(), CommandError> {
         let state = Arc::clone(self.journal.state());
-        let facts = self.parts.facts.gather(&state, self.now()).await?;
-        self.facts = Arc::new(facts);
+        let facts = Arc::new(self.parts.facts.gather(&state, self.now()).await?);
+        self.facts = Arc::clone(&facts);
+        self.view.send_if_modified(|view| {
+            *view = Arc::new(RotationView { facts, ..RotationView::clone(view) });
+            false
+        });
         Ok(())
     }
 
@@ -423,35 +333,26 @@ impl Driver {
         self.take_up_fault = Some(error);
     }
 
-    fn show(&mut self) {
-        for standing in &mut self.standings {
-            standing.probes = self.parts.probes.of(standing.rotation.from.kind);
-        }
-        let faults = self
-            .effects
-            .faults()
-            .map(|(_, text)| text.to_owned())
-            .chain(self.fault.clone())
-            .chain(self.take_up_fault.clone())
-            .collect();
-        let view = RotationView {
-            lifecycle: Arc::clone(self.journal.state()),
-            rotations: self.standings.clone(),
-            facts: Arc::clone(&self.facts),
-            bundle_sequence: self.parts.outlets.bundle.borrow().sequence(),
-            plugged_in: self.parts.plugged_in.as_ref().map(|plugged_in| plugged_in.directory.clone()),
-            faults,
-            at: self.now(),
-        };
-        self.view.send_replace(Arc::new(view));
+    /// Why what came from elsewhere is not in use; `None`: it is.
+    pub(super) fn set_take_up_fault(&mut self, fault: Option<String>) {
+        self.take_up_fault = fault;
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now().into()
     }
+}
 
-    fn random(&self) -> u8 {
-        let [byte] = entropy::bytes(&*self.parts.entropy);
-        byte
+/// Waits until another replica moves an authority or asks for one; forever in a store that this process has to itself.
+async fn others_moved(changes: &mut broadcast::Receiver<Change>, is_shared: bool) {
+    if is_shared {
+        loop {
+            match changes.recv().await {
+                Ok(Change::Authorities | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Ok(Change::Entries(_) | Change::Node(_) | Change::Revocations | Change::Federations) => {}
+                Err(broadcast::error::RecvError::Closed) => break,
+            }
+        }
     }
+    std::future::pending().await
 }

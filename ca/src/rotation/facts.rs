@@ -10,6 +10,7 @@ use crate::attestation::may_return;
 use crate::authority::lifecycle::gate::{AgentFacts, Facts};
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle, Material};
 use crate::records::{NodeRecord, NodeState};
+use crate::replicas::Tenure;
 use crate::rpc::admin_sources::{Fleet, NodeConnection, NodeProgress};
 use crate::store::{Settled, Store, StoreError};
 
@@ -23,6 +24,8 @@ pub(crate) struct FactsOfFleet {
     pub(crate) reattest_window: Duration,
     /// How long a receiver of files may take to read them after they were written.
     pub(crate) propagation_hold: Duration,
+    /// Which other replicas live.
+    pub(crate) tenure: Tenure,
 }
 
 impl FactsOfFleet {
@@ -44,12 +47,15 @@ impl FactsOfFleet {
             }
         }
 
-        let issuers: Vec<_> = materials(lifecycle, AuthorityKind::Issuer)
+        // A root signs issuing CAs of other CAs, which count as what rests on it.
+        let signers = materials(lifecycle, AuthorityKind::Root).chain(materials(lifecycle, AuthorityKind::Issuer));
+        let issuers: Vec<_> = signers
             .filter(|(_, issuer)| issuer.not_after.is_none_or(|not_after| not_after >= now))
             .map(|(name, issuer)| (name, issuer.key))
             .collect();
         let by_key = self.store.leaves(issuers.iter().map(|(_, key)| *key).collect(), now).await?;
-        let leaves = issuers.into_iter().filter_map(|(name, key)| Some((name, *by_key.get(&key)?))).collect();
+        let leaves = issuers.into_iter().filter_map(|(name, key)| Some((name, *by_key.get(&key)?)));
+        let leaves = leaves.filter(|(name, leaves)| name.kind != AuthorityKind::Root || leaves.unexpired > 0).collect();
 
         let mut key_ids = BTreeMap::new();
         for (name, key) in materials(lifecycle, AuthorityKind::Jwt) {
@@ -57,13 +63,14 @@ impl FactsOfFleet {
         }
         let by_id = self.store.tokens_until(key_ids.values().cloned().collect()).await?;
         let tokens_until = key_ids.into_iter().filter_map(|(name, id)| Some((name, *by_id.get(&id)?))).collect();
-        Ok(Facts { agents, leaves, tokens_until, propagation_hold: self.propagation_hold })
+        Ok(Facts { agents, leaves, tokens_until, propagation_hold: self.propagation_hold, replicas: self.tenure.others() })
     }
 }
 
 /// Those of a kind that were made, revoked ones among them: what they signed may rest on their root.
 fn materials(lifecycle: &Lifecycle, kind: AuthorityKind) -> impl Iterator<Item = (AuthorityName, &Material)> {
-    lifecycle.of(kind).filter_map(|authority| Some((authority.name, authority.material.as_ref()?)))
+    let of_kind = lifecycle.everything().filter(move |authority| authority.name.kind == kind);
+    of_kind.filter_map(|authority| Some((authority.name, authority.material.as_ref()?)))
 }
 
 fn key_id(name: AuthorityName, key: &Material) -> Result<pki::KeyId, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use identity::ReplicaName;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Changed, CommandError, RotationView};
@@ -28,6 +29,8 @@ pub(crate) enum Request {
     Start(AuthorityKind, Pace, Accepted),
     /// Undo the sequence.
     Abort(AuthorityKind),
+    /// Have others renew what rests on a replica that is gone, then take it off the record.
+    RemoveReplica(ReplicaName),
 }
 
 /// A request with who asks.
@@ -114,6 +117,15 @@ impl RotationHandle {
     /// [`CommandError`].
     pub(crate) async fn abort(&self, kind: AuthorityKind, actor: Actor) -> Result<(), CommandError> {
         self.ask(Request::Abort(kind), actor).await.map(drop)
+    }
+
+    /// Takes a replica that is gone out: what rests on its authorities is renewed at once, and when nothing does they are revoked and the
+    /// replica is on record no more. Answers once it has begun.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub(crate) async fn remove_replica(&self, replica: ReplicaName, actor: Actor) -> Result<Changed, CommandError> {
+        self.ask(Request::RemoveReplica(replica), actor).await
     }
 
     async fn ask(&self, request: Request, actor: Actor) -> Result<Changed, CommandError> {

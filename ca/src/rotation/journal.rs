@@ -8,12 +8,14 @@ use super::CommandError;
 use super::steps::{Step, Steps};
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::{AuthorityName, Effect, Event, Lifecycle, Transition, apply};
+use crate::replicas::Tenure;
 use crate::store::{Actor, Store, StoreError};
 
 /// The stored lifecycle, and the only hand that changes it.
 pub(crate) struct Journal {
     store: Arc<dyn Store>,
     steps: Steps,
+    tenure: Tenure,
     state: Arc<Lifecycle>,
 }
 
@@ -22,9 +24,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) async fn open(store: Arc<dyn Store>, steps: Steps) -> Result<Self, StoreError> {
+    pub(crate) async fn open(store: Arc<dyn Store>, steps: Steps, tenure: Tenure) -> Result<Self, StoreError> {
         let state = Arc::new(store.lifecycle().await?);
-        Ok(Self { store, steps, state })
+        Ok(Self { store, steps, tenure, state })
     }
 
     /// What is stored.
@@ -37,7 +39,11 @@ impl Journal {
     /// # Errors
     /// [`StoreError`].
     pub(crate) async fn reload(&mut self) -> Result<(), StoreError> {
-        self.state = Arc::new(self.store.lifecycle().await?);
+        let stored = self.store.lifecycle().await?;
+        // Whoever compares by the pointer sees no news where there is none.
+        if stored != *self.state {
+            self.state = Arc::new(stored);
+        }
         Ok(())
     }
 
@@ -63,7 +69,7 @@ impl Journal {
         let Transition { state, effects } = apply(&self.state, event, now)?;
         if state != *self.state {
             let (before, after) = (Arc::clone(&self.state), Arc::new(state));
-            let stored = self.store.store_lifecycle(before, Arc::clone(&after), accepted, actor, now);
+            let stored = self.store.store_lifecycle(self.tenure.fence(), before, Arc::clone(&after), accepted, actor, now);
             self.steps.run(Step::StoreLifecycle, stored).await?;
             self.state = after;
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use identity::TrustDomain;
 use pki::{
-    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, KeyError, KeyProtection, PrivateKey, PublicKeyAlgorithm,
-    ReplicaByte, RsaSize, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp, certificates_to_pem,
+    AuthorityRole, AuthoritySpec, Certificate, KeyAlgorithm, PublicKey, PublicKeyAlgorithm, ReplicaByte, RsaSize,
+    SERIAL_RANDOM_BYTES, SerialNumber, Signer, Timestamp, certificates_to_pem,
 };
 use runtime::entropy::{self, Entropy};
 use runtime::private_files::{DirLock, Overwrite, PrivateFileError, ensure_private_dir, sync_dir, write_private, write_public};
@@ -17,10 +17,12 @@ use zeroize::Zeroizing;
 
 use super::places::{ROOT_CERT, place_name};
 use super::steps::{Step, Steps};
-use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, PrivatePem, SigningAuthority};
-use crate::issuance::{IssuanceError, LedgerError, Verification, lint_authority, sign};
+use crate::authority::{AuthorityError, AuthorityFile, AuthorityFiles, SigningAuthority};
+use crate::issuance::{IssuanceError, Ledger, LedgerError, Verification, lint_authority, sign};
 use crate::keystore::{CA_CERT, CA_KEY, CERT_CHAIN};
-use crate::store::{IssuanceStore, StoreError};
+use crate::replicas::FencedLedger;
+use crate::signing_keys::{NewKey, SigningKeyError, SigningKeys};
+use crate::store::{Fence, Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A root lives 10 years.
@@ -34,9 +36,9 @@ const UNFINISHED: &str = ".new";
 /// Why no authority was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
-    /// Its key could not be made.
-    #[error("no key could be made: {0}")]
-    Generate(KeyError),
+    /// Its key could not be made, or not be read again.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
     /// Its certificate could not be made.
     #[error(transparent)]
     Issuance(#[from] IssuanceError),
@@ -82,9 +84,11 @@ impl From<LedgerError> for MakeError {
 pub(crate) struct Maker<'a> {
     pub(crate) trust_domain: &'a TrustDomain,
     pub(crate) replica: ReplicaByte,
-    pub(crate) store: &'a dyn IssuanceStore,
+    pub(crate) store: &'a dyn Store,
     pub(crate) entropy: &'a dyn Entropy,
     pub(crate) steps: &'a Steps,
+    /// What this process holds; `None` offline.
+    pub(crate) fence: Option<Fence>,
     /// Who asked, as the ledger has it.
     pub(crate) caller: &'static str,
     pub(crate) now: Timestamp,
@@ -95,15 +99,15 @@ impl Maker<'_> {
     pub(crate) async fn certificate(
         &self,
         role: AuthorityRole,
-        key: &PrivateKey,
+        key: &PublicKey,
         issuer: Option<&Certificate>,
-        issuer_key: &PrivateKey,
+        issuer_key: &dyn Signer,
     ) -> Result<Certificate, MakeError> {
         let random = entropy::bytes::<SERIAL_RANDOM_BYTES>(self.entropy);
         let spec = AuthoritySpec {
             role,
             trust_domain: self.trust_domain,
-            public_key: key.public_key(),
+            public_key: key,
             lifetime: match role {
                 AuthorityRole::Root => ROOT_LIFETIME,
                 AuthorityRole::Issuer => ISSUER_LIFETIME,
@@ -112,41 +116,43 @@ impl Maker<'_> {
             now: self.now,
         };
         let linted = lint_authority(&spec, issuer, self.caller)?;
-        let recorded = self.steps.run(Step::RecordCertificate, self.store.record(linted)).await?;
-        let signed = self.steps.run(Step::SignCertificate, async { sign(recorded, issuer_key, Verification::Always) });
+        let ledger = FencedLedger { store: self.store, fence: self.fence.clone() };
+        let recorded = self.steps.run(Step::RecordCertificate, ledger.record(linted)).await?;
+        let signed = self.steps.run(Step::SignCertificate, sign(recorded, issuer_key, Verification::Always));
         let certificate = signed.await?;
         let (serial, der) = (certificate.serial().clone(), certificate.der().to_vec());
         self.steps.run(Step::RecordSigned, self.store.record_result(serial, der, self.now)).await?;
         Ok(certificate)
     }
 
-    /// Writes an issuing CA as a generation, after it was verified as a start will.
+    /// Writes an issuing CA as a generation, after it was verified as a start will. `intermediates`: what stands between it and the root.
     pub(crate) async fn write_generation(
         &self,
         generations: &Path,
         number: u32,
-        (issuer, key): (&Certificate, &PrivateKey),
+        (issuer, key): (&Certificate, &NewKey),
+        intermediates: &[Certificate],
         root: &Certificate,
-        protection: &KeyProtection,
+        keys: &SigningKeys,
     ) -> Result<PathBuf, MakeError> {
         let (issuer, root) = (certificates_to_pem([issuer]), certificates_to_pem([root]));
-        let key = key.to_protected_pem(protection, &entropy::bytes(self.entropy));
+        let chain = certificates_to_pem(intermediates);
+        let text = keys.text_of(key, self.entropy)?;
         let place = generations.join(place_name(number));
         let file = |name: &str, pem: &str| AuthorityFile { path: place.join(name), content: Some(pem.as_bytes().to_vec()) };
         let files = AuthorityFiles {
             certificate: file(CA_CERT, &issuer),
-            key: AuthorityFile { path: place.join(CA_KEY), content: Some(PrivatePem(Zeroizing::new(key.as_bytes().to_vec()))) },
-            chain: Some(file(CERT_CHAIN, "")),
+            key: AuthorityFile { path: place.join(CA_KEY), content: Some(key.content(&text)) },
+            chain: Some(file(CERT_CHAIN, &chain)),
             roots: file(ROOT_CERT, &root),
-            protection: protection.clone(),
+            protection: keys.protection()?,
         };
-        drop(SigningAuthority::verify(files, self.trust_domain, self.now)?);
+        drop(SigningAuthority::verify(files, self.trust_domain, self.now).await?);
         let files = [
-            NewFile { step: Step::WriteKey, name: CA_KEY, content: NewContent::Private(key) },
+            NewFile { step: Step::WriteKey, name: CA_KEY, content: NewContent::Private(text) },
             NewFile { step: Step::WriteCertificate, name: CA_CERT, content: NewContent::Public(issuer) },
             NewFile { step: Step::WriteRoot, name: ROOT_CERT, content: NewContent::Public(root) },
-            // Nothing stands between the issuing CA and the root.
-            NewFile { step: Step::WriteChain, name: CERT_CHAIN, content: NewContent::Public(String::new()) },
+            NewFile { step: Step::WriteChain, name: CERT_CHAIN, content: NewContent::Public(chain) },
         ];
         write_place(self.steps, generations, number, &files).await
     }

@@ -9,40 +9,52 @@ mod commands;
 mod driver;
 mod effects;
 mod facts;
+mod follow;
+mod forgotten;
 mod handle;
 mod journal;
 pub(crate) mod maker;
 mod materials;
+mod materials_replica;
+mod materials_upstream;
 mod outlets;
 pub(crate) mod places;
+mod plugged_in;
 mod prober;
 mod publication;
+mod removal;
+mod replicas;
 mod sequence;
 pub(crate) mod steps;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pki::Timestamp;
+use identity::ReplicaName;
+use pki::{Certificate, Timestamp};
 
 use crate::authority::lifecycle::gate::{Facts, Waiting};
 use crate::authority::lifecycle::rotation::{NoWayBack, Outcome, Phase, Rotation};
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle, Refusal};
 use crate::store::StoreError;
+use crate::upstream::metrics::UpstreamKind;
 
 pub use adoption::AdoptionError;
-pub(crate) use adoption::{open_issuer, open_jwt};
-pub(crate) use driver::{Driver, DriverParts, PluggedIn};
+pub(crate) use adoption::{join_others, open_issuer, open_jwt};
+pub(crate) use driver::{Driver, DriverParts};
 pub(crate) use facts::FactsOfFleet;
+pub(crate) use forgotten::enrol;
 pub(crate) use handle::RotationHandle;
 #[cfg(test)]
 pub(crate) use handle::{Command, Request};
 pub(crate) use journal::Journal;
 pub use materials::MaterialError;
-pub(crate) use materials::{Materials, certificate_of, read_jwt_key};
+pub(crate) use materials::{KEY_LABEL_PREFIX, Materials, certificate_of, key_label};
 pub(crate) use outlets::{ListSlot, Outlets, ServingSlot};
+pub(crate) use plugged_in::PluggedIn;
 pub(crate) use prober::{ProbeCounts, Prober};
-pub(crate) use publication::bundle_of;
+pub(crate) use publication::{PublicationError, bundle_of};
 
 /// What is known of authorities and their rotations at one moment. Read it by [`RotationHandle::view`].
 #[derive(Clone, Debug)]
@@ -57,10 +69,41 @@ pub(crate) struct RotationView {
     pub(crate) bundle_sequence: u64,
     /// The directory that root and issuing CA come from, when somebody else fills it.
     pub(crate) plugged_in: Option<PathBuf>,
+    /// Where the key of each authority in force lies, in words.
+    pub(crate) key_places: Arc<BTreeMap<AuthorityName, String>>,
+    /// Who signs its issuing CAs, where that is not a root of its own.
+    pub(crate) upstream: Option<UpstreamStanding>,
+    /// What signs now: the issuing CA, then each certificate above it up to the root.
+    pub(crate) path: Arc<[Certificate]>,
     /// What does not go as it should: what was decided and is not done yet, what lies on disk and is not used.
     pub(crate) faults: Vec<String>,
+    /// All on record; empty for a CA that has its store to itself.
+    pub(crate) replicas: Arc<[ReplicaStanding]>,
     /// When this was so.
     pub(crate) at: Timestamp,
+}
+
+/// A replica on record, as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicaStanding {
+    /// Its name.
+    pub(crate) name: ReplicaName,
+    /// Where its agents connect.
+    pub(crate) address: String,
+    /// The first byte of the serials that it makes.
+    pub(crate) serial_byte: u8,
+    /// When it was heard last, by its own clock.
+    pub(crate) seen_at: Timestamp,
+    /// Whether it is the one that says so.
+    pub(crate) is_this: bool,
+    /// Whether somebody is behind it.
+    pub(crate) lives: bool,
+    /// Whether it leads.
+    pub(crate) leads: bool,
+    /// Whether it is being taken out.
+    pub(crate) is_leaving: bool,
+    /// For what, when it is.
+    pub(crate) waits: Vec<Waiting>,
 }
 
 impl RotationView {
@@ -68,6 +111,17 @@ impl RotationView {
     pub(crate) fn rotation(&self, kind: AuthorityKind) -> Option<&RotationStanding> {
         self.rotations.iter().find(|standing| standing.rotation.from.kind == kind)
     }
+}
+
+/// Where an issuing CA comes from that no root of this CA's own signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UpstreamStanding {
+    /// From whom.
+    pub(crate) kind: UpstreamKind,
+    /// When it was reached last.
+    pub(crate) reached_at: Option<Timestamp>,
+    /// Why what came from there is not used, or nothing comes.
+    pub(crate) fault: Option<String>,
 }
 
 /// Where a rotation stands.
@@ -144,6 +198,23 @@ pub(crate) enum CommandError {
     /// None of this kind is under way.
     #[error("no rotation of the {0} is under way; `signet authority show` tells what is")]
     NoRotation(AuthorityKind),
+    /// Another replica moves what all share.
+    #[error("the replica {leader} leads rotations of the root: give the command there ({address})")]
+    AnotherLeads {
+        /// Which.
+        leader: ReplicaName,
+        /// Where its agents connect.
+        address: String,
+    },
+    /// It is to be taken out, and is not gone.
+    #[error("the replica {0} lives: stop it first. One that was killed or is cut off is known to be gone after some seconds")]
+    ReplicaLives(ReplicaName),
+    /// None of this name.
+    #[error("there is no replica {0}; `signet replica list` tells which there are")]
+    NoReplica(ReplicaName),
+    /// Nobody does at the moment.
+    #[error("no replica leads at the moment; one takes the lead within seconds")]
+    NobodyLeads,
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),

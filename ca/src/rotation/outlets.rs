@@ -3,12 +3,13 @@
 use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
-use pki::{Certificate, JwtKey, TrustBundle};
+use pki::{Certificate, TrustBundle};
 use tokio::sync::watch;
 
 use super::steps::{Step, Steps};
 use crate::authority::SigningAuthority;
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle};
+use crate::signing_keys::JwtSigningKey;
 
 /// The CA's serving certificate.
 pub(crate) trait ServingSlot: Send + Sync {
@@ -31,7 +32,7 @@ pub(crate) trait ListSlot: Send + Sync {
 /// Where changes go.
 pub(crate) struct Outlets {
     pub(crate) authority: watch::Sender<Arc<SigningAuthority>>,
-    pub(crate) jwt: watch::Sender<Arc<JwtKey>>,
+    pub(crate) jwt: watch::Sender<Arc<JwtSigningKey>>,
     pub(crate) bundle: watch::Sender<Arc<TrustBundle>>,
     pub(crate) serving: Arc<dyn ServingSlot>,
     pub(crate) lists: Arc<dyn ListSlot>,
@@ -44,7 +45,7 @@ pub(crate) enum Retiring {
     /// An issuing CA; the one that signed before a take-over that failed has no name.
     Issuer(Option<AuthorityName>, Weak<SigningAuthority>),
     /// A JWT key.
-    Jwt(Option<AuthorityName>, Weak<JwtKey>),
+    Jwt(Option<AuthorityName>, Weak<JwtSigningKey>),
 }
 
 impl Retiring {
@@ -122,7 +123,7 @@ impl Outlets {
     }
 
     /// Lets this JWT key sign from now on.
-    pub(crate) async fn sign_tokens_with(&mut self, steps: &Steps, state: &Lifecycle, key: JwtKey) {
+    pub(crate) async fn sign_tokens_with(&mut self, steps: &Steps, state: &Lifecycle, key: JwtSigningKey) {
         if self.jwt.borrow().key_id() == key.key_id() {
             return;
         }

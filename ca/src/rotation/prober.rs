@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::{Probes, RotationView};
 use crate::authority::lifecycle::AuthorityKind;
+use crate::authority::lifecycle::gate::Facts;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// A handshake that takes longer has failed: agents wait no longer.
@@ -72,13 +73,14 @@ impl Prober {
             self.keep(&mut kept);
             let probing = async {
                 let kinds = self.kinds();
-                if let Some(bundle) = self.furthest_behind(&kept).filter(|_| !kinds.is_empty()) {
-                    let outcome = self.probe(bundle).await;
-                    if let Err(why) = &outcome {
-                        tracing::warn!(why, "a client of this CA was failed during a rotation");
-                    }
-                    kinds.into_iter().for_each(|kind| self.counts.count(kind, &outcome));
+                if kinds.is_empty() {
+                    return;
                 }
+                let Some(outcome) = self.probe_as_the_furthest_behind(&kept).await else { return };
+                if let Err(why) = &outcome {
+                    tracing::warn!(why, "a client of this CA was failed during a rotation");
+                }
+                kinds.into_iter().for_each(|kind| self.counts.count(kind, &outcome));
             };
             tokio::select! {
                 // Whichever is first: a probe that is cut off at the end is not counted.
@@ -113,11 +115,23 @@ impl Prober {
 
     /// The bundle of the agent that is furthest behind, as far as it is known; the newest when there is no agent.
     fn furthest_behind(&self, kept: &BTreeMap<u64, Arc<TrustBundle>>) -> Option<Arc<TrustBundle>> {
-        let facts = Arc::clone(&self.view.borrow().facts);
-        let acknowledged = facts.agents.iter().map(|agent| agent.acknowledged).filter(|sequence| *sequence > 0);
-        let sequence = acknowledged.min().unwrap_or(u64::MAX);
+        let sequence = in_use(&self.view.borrow().facts).unwrap_or(u64::MAX);
         let up_to = kept.range(..=sequence).next_back().or_else(|| kept.first_key_value());
         up_to.map(|(_, bundle)| Arc::clone(bundle))
+    }
+
+    /// What a client sees that has the bundle of the agent that is furthest behind. A failure by a bundle that every agent had left by then,
+    /// because the gate opened between the choice and the handshake, is nobody's: the facts that open a gate are shown before it opens.
+    pub(super) async fn probe_as_the_furthest_behind(
+        &self,
+        kept: &BTreeMap<u64, Arc<TrustBundle>>,
+    ) -> Option<Result<(), String>> {
+        let bundle = self.furthest_behind(kept)?;
+        let used = bundle.sequence();
+        let outcome = self.probe(bundle).await;
+        let newest = self.bundle.borrow().sequence();
+        let is_left = in_use(&self.view.borrow().facts).unwrap_or(newest) > used;
+        if outcome.is_err() && is_left { None } else { Some(outcome) }
     }
 
     async fn probe(&self, bundle: Arc<TrustBundle>) -> Result<(), String> {
@@ -133,6 +147,11 @@ impl Prober {
             Err(_) => Err(format!("no handshake within {DEADLINE:?}")),
         }
     }
+}
+
+/// The oldest bundle that an agent has, as far as it is known; `None` when there is no agent.
+fn in_use(facts: &Facts) -> Option<u64> {
+    facts.agents.iter().map(|agent| agent.acknowledged).filter(|sequence| *sequence > 0).min()
 }
 
 /// Where a client on this machine reaches what listens there.

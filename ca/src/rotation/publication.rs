@@ -1,6 +1,7 @@
 //! The trust bundle of a lifecycle.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use identity::TrustDomain;
 use pki::{Certificate, JwtAuthority, Sha256Digest, Timestamp, TrustBundle};
@@ -37,20 +38,21 @@ struct Content {
 /// # Errors
 /// [`PublicationError`].
 pub(crate) async fn bundle_of(
-    lifecycle: &Lifecycle,
+    lifecycle: &Arc<Lifecycle>,
     plugged_in: Option<&[Certificate]>,
     trust_domain: &TrustDomain,
     (store, steps): (&dyn Store, &Steps),
     now: Timestamp,
 ) -> Result<TrustBundle, PublicationError> {
-    let Content { roots, jwt_authorities, tainted } = content_of(lifecycle, plugged_in)?;
+    let Content { roots, jwt_authorities, tainted } = content_of(lifecycle, plugged_in, now)?;
     let content = bundle_content(&roots, &jwt_authorities, &tainted);
-    let sequence = steps.run(Step::NumberBundle, store.bundle_sequence(trust_domain.clone(), content, now)).await?;
+    let numbered = store.bundle_sequence(trust_domain.clone(), content, Arc::clone(lifecycle), now);
+    let sequence = steps.run(Step::NumberBundle, numbered).await?;
     let bundle = TrustBundle::new(trust_domain.clone(), roots, sequence)?.with_jwt_authorities(jwt_authorities)?;
     Ok(bundle.with_tainted_keys(tainted))
 }
 
-fn content_of(lifecycle: &Lifecycle, plugged_in: Option<&[Certificate]>) -> Result<Content, MaterialError> {
+fn content_of(lifecycle: &Lifecycle, plugged_in: Option<&[Certificate]>, now: Timestamp) -> Result<Content, MaterialError> {
     let roots = match plugged_in {
         Some(roots) => roots.to_vec(),
         None => lifecycle.in_bundle(AuthorityKind::Root).map(certificate_of).collect::<Result<_, _>>()?,
@@ -58,6 +60,8 @@ fn content_of(lifecycle: &Lifecycle, plugged_in: Option<&[Certificate]>) -> Resu
     let jwt_authorities = lifecycle.in_bundle(AuthorityKind::Jwt).map(jwt_authority_of).collect::<Result<_, _>>()?;
     // Roots that an operator had before theirs were plugged in vouch for nothing here.
     let tainted = lifecycle.tainted().filter(|authority| plugged_in.is_none() || authority.name.kind == AuthorityKind::Jwt);
+    // Nothing rests on what has ended, and a receiver takes so many tainted keys and no more.
+    let tainted = tainted.filter(|authority| !authority.has_ended(now));
     let tainted = tainted.filter_map(|authority| authority.material.as_ref()).map(|material| material.key).collect();
     Ok(Content { roots, jwt_authorities, tainted })
 }

@@ -17,7 +17,7 @@ use crate::store::Actor;
 const MOST_EVENTS: usize = 16;
 
 /// How long what an operator undid is not begun again by the calendar.
-const PUT_OFF: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const PUT_OFF: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Driver {
     /// Whether facts are needed at once.
@@ -40,9 +40,15 @@ impl Driver {
         for kind in due {
             let is_put_off = self.put_off.iter().any(|(put_off, _)| *put_off == kind);
             let is_pressing = kind == AuthorityKind::Issuer && is_urgent;
-            let is_foreign = is_plugged_in && kind != AuthorityKind::Jwt;
-            if is_foreign || (is_put_off && !is_pressing) || (kind == AuthorityKind::Issuer && !self.is_issuer_worth_making(now))
-            {
+            // Whoever has the key of a root replaces it, and this CA follows.
+            let is_followed = kind == AuthorityKind::Root && self.parts.materials.upstream().is_some();
+            let is_foreign = is_followed || (is_plugged_in && kind != AuthorityKind::Jwt);
+            // What all replicas share is replaced by the one that leads.
+            let is_led_by_another = kind == AuthorityKind::Root && self.is_shared() && !self.leads();
+            if is_foreign || is_led_by_another || (is_put_off && !is_pressing) {
+                continue;
+            }
+            if kind == AuthorityKind::Issuer && !self.is_issuer_worth_making(now).await {
                 continue;
             }
             match self.under_way(kind).map(|standing| standing.rotation.from) {
@@ -79,17 +85,18 @@ impl Driver {
     }
 
     /// Whether a new issuing CA can be made and would live longer than the one there is.
-    fn is_issuer_worth_making(&self, now: Timestamp) -> bool {
+    async fn is_issuer_worth_making(&self, now: Timestamp) -> bool {
         let state = self.journal.state();
         let (Some(root), Some(issuer)) = (state.active(AuthorityKind::Root), state.active(AuthorityKind::Issuer)) else {
             return false;
         };
         let end = issuer.material.as_ref().and_then(|material| material.not_after);
         let is_longer = Materials::issuer_end(root, now).is_ok_and(|new_end| end.is_none_or(|end| end < new_end));
-        is_longer && !root.has_ended(now) && self.check_can_make(AuthorityKind::Issuer).is_ok()
+        is_longer && !root.has_ended(now) && self.check_can_make(AuthorityKind::Issuer).await.is_ok()
     }
 
-    /// Issuing CAs under the root that signs whose successors were made elsewhere, or at once: no rotation takes them out.
+    /// Issuing CAs under the root that signs whose successors were made elsewhere, or at once, and JWT keys that a start lost: no rotation takes
+    /// them out.
     fn left_behind(&self) -> Vec<AuthorityName> {
         if self.parts.plugged_in.is_some() {
             return Vec::new();
@@ -97,15 +104,22 @@ impl Driver {
         let state = self.journal.state();
         let root = state.active(AuthorityKind::Root).map(|root| root.name);
         let old = state.of(AuthorityKind::Issuer).filter(|issuer| issuer.slot == Slot::Old && issuer.parent == root);
+        let old = old.chain(state.of(AuthorityKind::Jwt).filter(|jwt| jwt.slot == Slot::Old && self.is_without_key(jwt.name)));
         let has_rotation = |name: AuthorityName| self.under_way(name.kind).is_some_and(|standing| standing.rotation.from == name);
         old.map(|issuer| issuer.name).filter(|name| !has_rotation(*name)).collect()
     }
 
+    /// Whether its key was in the memory of a process that has ended.
+    fn is_without_key(&self, name: AuthorityName) -> bool {
+        // What cannot be read stays: whoever needs the key says why.
+        self.parts.materials.is_forgotten(name).unwrap_or(false)
+    }
+
     async fn take_out_left_behind(&mut self) -> Result<(), CommandError> {
-        if self.under_way(AuthorityKind::Issuer).is_some() {
-            return Ok(());
-        }
         for name in self.left_behind() {
+            if self.under_way(name.kind).is_some() {
+                continue;
+            }
             let gate = revocation(self.journal.state(), name, &self.facts, self.now(), &Accepted::default());
             let event = Event::Revoke { name, gate: gate.clone() };
             if gate == Gate::Open && !self.is_held_up(&event) {
@@ -135,6 +149,7 @@ impl Driver {
         let Some(rotation) = self.under_way(kind).map(|standing| standing.rotation.clone()) else { return Ok(false) };
         let next = rotation.next(&state, &self.facts, now);
         let leaves = self.leaves_of(rotation.from);
+        let is_led_by_another = kind == AuthorityKind::Root && self.is_shared() && !self.leads();
         let Some(standing) = self.standings.iter_mut().find(|standing| standing.rotation.from.kind == kind) else {
             return Ok(false);
         };
@@ -145,6 +160,12 @@ impl Driver {
                 standing.waits = waits;
                 Ok(false)
             }
+            Next::Apply(phase, _) if is_led_by_another => {
+                standing.enter(phase, &state, now);
+                standing.waits = Vec::new();
+                Ok(false)
+            }
+            Next::Done(_) if is_led_by_another => Ok(false),
             Next::Apply(phase, event) => {
                 standing.enter(phase, &state, now);
                 standing.waits = Vec::new();
@@ -166,7 +187,7 @@ impl Driver {
 
     async fn finish(&mut self, kind: AuthorityKind, outcome: Outcome) -> Result<(), CommandError> {
         let now = self.now();
-        let ended = self.parts.store.end_rotation(kind, outcome, Actor::System, now);
+        let ended = self.parts.store.end_rotation(self.parts.tenure.fence(), kind, outcome, Actor::System, now);
         let ended = self.parts.steps.run(Step::EndRotation, ended).await;
         ended.map_err(|error| self.noted(error.into()))?;
         if outcome == Outcome::RolledBack {

@@ -15,6 +15,8 @@ pub enum Step {
     StoreRotation,
     /// A rotation is over, and its goal forgotten.
     EndRotation,
+    /// A key is made: in memory, or for good in a token.
+    MakeKey,
     /// The intent to sign a CA certificate is recorded.
     RecordCertificate,
     /// A CA certificate is signed.
@@ -27,13 +29,13 @@ pub enum Step {
     ClearUnfinished,
     /// The directory is made in which a place is written before it has its name.
     MakeUnfinished,
-    /// A private key is written.
+    /// A private key is written, or the public half of one in a token.
     WriteKey,
     /// A CA certificate is written.
     WriteCertificate,
     /// The root above it is written.
     WriteRoot,
-    /// The certificates between are written: none.
+    /// The certificates between are written.
     WriteChain,
     /// The directory is synced.
     SyncUnfinished,
@@ -53,17 +55,32 @@ pub enum Step {
     SwitchJwtKey,
     /// The CA's own serving certificate is replaced by one under the issuing CA that signs.
     RenewServing,
-    /// A private key is removed.
+    /// Whoever has the key of the root is asked to sign an issuing CA, or is not asked any more.
+    AskReplica,
+    /// This process alone signs what another replica asked for.
+    ClaimRequest,
+    /// The other replica is given what was signed.
+    AnswerRequest,
+    /// A replica that is gone is fenced off.
+    RetireReplica,
+    /// It is on record no more.
+    ForgetReplica,
+    /// A private key is destroyed.
     DestroyKey,
     /// Its removal is synced.
     SyncDestroyed,
 }
 
 impl Step {
-    /// All, in the order in which a rotation comes to them first.
-    pub const ALL: [Self; 24] = [
+    /// Those that only replicas take which share a store.
+    pub const AMONG_REPLICAS: [Self; 5] =
+        [Self::AskReplica, Self::ClaimRequest, Self::AnswerRequest, Self::RetireReplica, Self::ForgetReplica];
+
+    /// All that a CA takes which has its store to itself, in the order in which a rotation comes to them first.
+    pub const ALL: [Self; 25] = [
         Self::StoreRotation,
         Self::StoreLifecycle,
+        Self::MakeKey,
         Self::RecordCertificate,
         Self::SignCertificate,
         Self::RecordSigned,

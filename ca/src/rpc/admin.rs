@@ -18,7 +18,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Request, Response, Status};
 
 use crate::audit::Actor;
-use crate::records::{Entry, EntryId, JoinToken, NodeRecord, NodeState, TokenRecord};
+use crate::records::{Entry, EntryId, JoinToken, NodeRecord, NodeState, TokenId, TokenRecord};
 use crate::revocation::Published;
 use crate::rpc::admin_audit;
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
@@ -77,7 +77,7 @@ impl AdminService {
         let now = self.now();
         let token = JoinToken::from_random(entropy::bytes(self.entropy.as_ref()));
         let record = TokenRecord { hash: token.hash(), node: node.clone(), expires_at: now.plus(asked) };
-        let expires_at = record.expires_at;
+        let (expires_at, id) = (record.expires_at, record.id());
         self.store.create_token(record, actor, now).await?;
         let CaStatus { root_fingerprint, address, .. } = self.status.status();
         Ok(v1::CreateTokenResponse {
@@ -87,6 +87,7 @@ impl AdminService {
             ca_fingerprint: data_encoding::HEXLOWER.encode(&root_fingerprint),
             ca_address: address,
             trust_domain: self.limits.trust_domain.to_string(),
+            id: id.to_string(),
         })
     }
 
@@ -188,6 +189,21 @@ impl v1::admin_server::Admin for AdminService {
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenResponse>, Status> {
         let actor = operator(request.extensions())?;
         Ok(Response::new(self.mint_token(request.into_inner(), actor).await?))
+    }
+
+    async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
+        operator(request.extensions())?;
+        let v1::ListTokensRequest {} = request.into_inner();
+        let tokens = self.store.open_tokens(self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::ListTokensResponse { tokens: tokens.iter().map(wire::token).collect() }))
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let actor = operator(request.extensions())?;
+        let v1::RevokeTokenRequest { id } = request.into_inner();
+        let id: TokenId = id.parse().map_err(AdminError::TokenId)?;
+        let token = self.store.revoke_token(id, actor, self.now()).await.map_err(AdminError::Store)?;
+        Ok(Response::new(v1::RevokeTokenResponse { token: Some(wire::token(&token)) }))
     }
 
     async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {

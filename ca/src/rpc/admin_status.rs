@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::entry_plan::PlanError;
-use crate::records::EntryIdError;
+use crate::federation::{BundleRefusal, FederationFault};
+use crate::records::{EntryIdError, TokenIdError};
 use crate::rpc::entry_wire::EntryFault;
 use crate::rpc::status::ERROR_DOMAIN;
 use crate::store::{ApplyError, RevokeError, StoreError};
@@ -63,6 +64,18 @@ pub(crate) enum AdminError {
     /// It is not revoked.
     #[error(transparent)]
     Revoke(RevokeError),
+    /// The name of a join token cannot be one.
+    #[error("{0}; `signet token list` shows the ids")]
+    TokenId(#[from] TokenIdError),
+    /// What is said of a relationship with another trust domain.
+    #[error("the relationship is refused: {0}")]
+    Federation(FederationFault),
+    /// The bundle to begin with.
+    #[error("the bundle to begin with is refused: {0}")]
+    ForeignBundle(BundleRefusal),
+    /// One more would be too many.
+    #[error("there are {max} relationships with other trust domains, and no more are kept; `signet federation remove` ends one")]
+    TooManyFederations { max: usize },
     /// The token would live too long.
     #[error("a join token of {} s is refused: it may live at most {} s; make it when it is needed", .asked.as_secs(), .max.as_secs())]
     TokenTtl { asked: Duration, max: Duration },
@@ -122,6 +135,20 @@ impl From<AdminError> for Status {
             AdminError::Revoke(RevokeError::NotAWorkload { .. } | RevokeError::Store(_)) => {
                 (Code::InvalidArgument, "REVOCATION_INVALID", text)
             }
+            AdminError::TokenId(_) => (Code::InvalidArgument, "TOKEN_ID_INVALID", text),
+            AdminError::Federation(_) => (Code::InvalidArgument, "FEDERATION_INVALID", text),
+            AdminError::ForeignBundle(_) => (Code::InvalidArgument, "BUNDLE_INVALID", text),
+            AdminError::TooManyFederations { .. } => (Code::FailedPrecondition, "TOO_MANY_FEDERATIONS", text),
+            AdminError::Store(StoreError::NotFound { what: "federation", name }) => {
+                let message =
+                    format!("there is no relationship with {name}; `signet federation list` shows those that there are");
+                (Code::NotFound, "FEDERATION_NOT_FOUND", message)
+            }
+            AdminError::Store(StoreError::Exists { what: "federation", name }) => {
+                let message =
+                    format!("there is a relationship with {name} already; `signet federation remove {name}` ends it first");
+                (Code::AlreadyExists, "ALREADY_EXISTS", message)
+            }
             AdminError::Checkpoint(_) => (Code::InvalidArgument, "CHECKPOINT_INVALID", text),
             AdminError::ScopeChanged => (Code::Aborted, "ENTRIES_CHANGED", text),
             AdminError::TokenTtl { .. } => (Code::InvalidArgument, "TTL_ABOVE_MAX", text),
@@ -135,6 +162,10 @@ impl From<AdminError> for Status {
             }
             AdminError::Store(StoreError::NotFound { what: "node alias", .. }) => {
                 (Code::NotFound, "NODE_ALIAS_NOT_FOUND", format!("{text}; `signet node alias list` shows those that do"))
+            }
+            AdminError::Store(StoreError::NotFound { what: "join token", name }) => {
+                let message = format!("no join token {name} may be redeemed; `signet token list` shows those that may");
+                (Code::NotFound, "TOKEN_NOT_FOUND", message)
             }
             AdminError::Store(StoreError::NotFound { what: "checkpoint of another history", .. }) => (
                 Code::FailedPrecondition,
@@ -164,6 +195,7 @@ impl From<AdminError> for Status {
                 "NODE_ALIAS_IN_USE",
                 format!("{text}; delete those first, or with it by `--with-entries`"),
             ),
+            AdminError::Store(StoreError::Fenced { .. }) => (Code::Aborted, "NOT_LEADING", text),
             AdminError::Store(StoreError::Superseded { .. }) => (Code::Aborted, "SUPERSEDED", text),
             AdminError::Store(StoreError::Unavailable(cause)) => {
                 // What the database said stays here.

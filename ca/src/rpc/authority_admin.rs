@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt, unfold};
+use identity::ReplicaName;
 use pki::Timestamp;
 use proto::v1;
 use runtime::clock::Clock;
@@ -97,6 +98,13 @@ impl v1::authority_admin_server::AuthorityAdmin for AuthorityAdminService {
         let actor = operator(request.extensions())?;
         let v1::RevokeAuthorityRequest { name, accepted } = request.into_inner();
         self.change(self.rotation.revoke(named(&name)?, wire::accepted(accepted)?, actor).await)
+    }
+
+    async fn remove_replica(&self, request: Request<v1::RemoveReplicaRequest>) -> Answer<v1::AuthorityChange> {
+        let actor = operator(request.extensions())?;
+        let v1::RemoveReplicaRequest { name } = request.into_inner();
+        let replica = ReplicaName::parse(&name).map_err(AuthorityAdminError::Replica)?;
+        self.change(self.rotation.remove_replica(replica, actor).await)
     }
 
     type StartRotationStream = Reports;

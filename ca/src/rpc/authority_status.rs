@@ -39,6 +39,9 @@ pub(crate) enum AuthorityAdminError {
         /// How many may be.
         max: usize,
     },
+    /// The name of a replica cannot be one.
+    #[error("the replica is refused: {0}")]
+    Replica(identity::NodeNameError),
     /// It was not carried out.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -57,6 +60,7 @@ impl From<AuthorityAdminError> for Status {
             AuthorityAdminError::Node(_) | AuthorityAdminError::TooManyNodes { .. } => {
                 (Code::InvalidArgument, "NODE_NAME_INVALID", text)
             }
+            AuthorityAdminError::Replica(_) => (Code::InvalidArgument, "REPLICA_NAME_INVALID", text),
             AuthorityAdminError::NothingToWatch(_) => (Code::NotFound, "NO_ROTATION", text),
             AuthorityAdminError::Command(error) => return command(error, text),
         };
@@ -76,7 +80,12 @@ fn command(error: CommandError, text: String) -> Status {
             let message = format!("{text}; look at them anew (`signet authority show`), then decide again");
             (Code::Aborted, "AUTHORITIES_CHANGED", message)
         }
+        CommandError::Store(StoreError::Fenced { .. }) => (Code::Aborted, "NOT_LEADING", text),
         CommandError::Store(error) => return AdminError::Store(error).into(),
+        CommandError::AnotherLeads { .. } => (Code::FailedPrecondition, "NOT_LEADING", text),
+        CommandError::ReplicaLives(_) => (Code::FailedPrecondition, "REPLICA_LIVES", text),
+        CommandError::NoReplica(_) => (Code::NotFound, "REPLICA_NOT_FOUND", text),
+        CommandError::NobodyLeads => (Code::Unavailable, "NOT_LEADING", text),
         CommandError::Failed(_) => (Code::Internal, "AUTHORITY_STEP_FAILED", text),
         CommandError::Closing => (Code::Unavailable, "CLOSING", text),
     };
@@ -121,7 +130,8 @@ fn way_on(refusal: &Refusal) -> String {
     let mut options = Vec::new();
     for waiting in waits {
         match waiting {
-            Waiting::Publication => return String::new(),
+            // They follow by themselves, or are gone soon and not waited for.
+            Waiting::Publication | Waiting::Replicas(_) => return String::new(),
             Waiting::Agents { behind: given_up, .. }
             | Waiting::Streams { nodes: given_up, .. }
             | Waiting::Svids { nodes: given_up, .. } => nodes.extend(given_up),

@@ -12,8 +12,8 @@ use crate::authority::lifecycle::outlook::Outlook;
 use crate::authority::lifecycle::plan::{Plan, Step};
 use crate::authority::lifecycle::rotation::{Outcome, Phase, Rotation};
 use crate::authority::lifecycle::schedule::Policy;
-use crate::authority::lifecycle::{Authority, AuthorityKind, AuthorityName, Lifecycle, Refusal};
-use crate::rotation::{Probes, RotationStanding, RotationView};
+use crate::authority::lifecycle::{Authority, AuthorityKind, AuthorityName, Foreign, Lifecycle, Refusal};
+use crate::rotation::{Probes, ReplicaStanding, RotationStanding, RotationView, UpstreamStanding};
 use crate::rpc::authority_status::AuthorityAdminError;
 use crate::rpc::wire::timestamp;
 
@@ -57,8 +57,22 @@ pub(crate) fn accepted(losses: Option<v1::AcceptedLosses>) -> Result<Accepted, A
 
 /// What there is, with what comes next.
 pub(crate) fn authorities(view: &RotationView, revoked: bool, automatic: Option<Policy>, now: Timestamp) -> v1::Authorities {
-    let RotationView { lifecycle, rotations: _, facts: _, bundle_sequence, plugged_in, faults, at } = view;
-    let shown = lifecycle.authorities().filter(|authority| revoked || authority.is_in_force()).map(|authority| authority.name);
+    let RotationView {
+        lifecycle,
+        rotations: _,
+        facts: _,
+        bundle_sequence,
+        plugged_in,
+        upstream,
+        path: _,
+        key_places: _,
+        faults,
+        replicas,
+        at,
+    } = view;
+    let mut shown: Vec<_> =
+        lifecycle.everything().filter(|authority| revoked || authority.is_in_force()).map(|authority| authority.name).collect();
+    shown.sort_unstable();
     v1::Authorities {
         authorities: these(view, shown, automatic, now),
         bundle_sequence: *bundle_sequence,
@@ -66,6 +80,24 @@ pub(crate) fn authorities(view: &RotationView, revoked: bool, automatic: Option<
         rotations: under_way(view).map(|one| report(view, one, now)).collect(),
         faults: faults.clone(),
         at: Some(timestamp(*at)),
+        upstream: upstream.as_ref().map(upstream_message),
+        levels: levels(view, automatic, now),
+        replicas: replicas.iter().map(replica).collect(),
+    }
+}
+
+fn replica(standing: &ReplicaStanding) -> v1::Replica {
+    let ReplicaStanding { name, address, serial_byte, seen_at, is_this, lives, leads, is_leaving, waits } = standing;
+    v1::Replica {
+        name: name.to_string(),
+        address: address.clone(),
+        serial_byte: u32::from(*serial_byte),
+        seen_at: Some(timestamp(*seen_at)),
+        this: *is_this,
+        lives: *lives,
+        leads: *leads,
+        leaving: *is_leaving,
+        waiting: waits.iter().map(wait).collect(),
     }
 }
 
@@ -78,13 +110,83 @@ pub(crate) fn these(
 ) -> Vec<v1::Authority> {
     let rotations: Vec<Rotation> = under_way(view).map(|standing| standing.rotation.clone()).collect();
     let outlook = Outlook { state: &view.lifecycle, rotations: &rotations, facts: &view.facts, automatic, now };
-    let told = |authority: &Authority| authority_message(authority, outlook.next_action(authority), &view.lifecycle, &view.facts);
-    names.into_iter().filter_map(|name| view.lifecycle.get(name)).map(told).collect()
+    let told = |authority: &Authority| {
+        let mut message = authority_message(authority, outlook.next_action(authority), &view.lifecycle, &view.facts);
+        message.key_place = view.key_places.get(&authority.name).cloned().unwrap_or_default();
+        message
+    };
+    let of_another = |foreign: &Foreign| {
+        let Foreign { replica, authority } = foreign;
+        let next_action = format!("is the replica {replica}'s own, which replaces it");
+        let message = authority_message(authority, next_action, &view.lifecycle, &view.facts);
+        v1::Authority { replica: replica.to_string(), ..message }
+    };
+    let find = |name: AuthorityName| {
+        let other = || view.lifecycle.others().find(|foreign| foreign.authority.name == name).map(of_another);
+        view.lifecycle.get(name).map(told).or_else(other)
+    };
+    names.into_iter().filter_map(find).collect()
 }
 
 /// Rotations that have not ended.
 pub(crate) fn under_way(view: &RotationView) -> impl Iterator<Item = &RotationStanding> {
     view.rotations.iter().filter(|standing| standing.is_under_way())
+}
+
+fn upstream_message(standing: &UpstreamStanding) -> v1::UpstreamStanding {
+    let UpstreamStanding { kind, reached_at, fault } = standing;
+    v1::UpstreamStanding {
+        kind: kind.as_str().to_owned(),
+        reached_at: reached_at.map(timestamp),
+        fault: fault.clone().unwrap_or_default(),
+    }
+}
+
+/// Every level of what signs now, the root first.
+fn levels(view: &RotationView, automatic: Option<Policy>, now: Timestamp) -> Vec<v1::AuthorityLevel> {
+    let rotations: Vec<Rotation> = under_way(view).map(|standing| standing.rotation.clone()).collect();
+    let outlook = Outlook { state: &view.lifecycle, rotations: &rotations, facts: &view.facts, automatic, now };
+    let last = view.path.len().saturating_sub(1);
+    let certificates = view.path.iter().enumerate().rev().map(|(place, certificate)| {
+        let level = match place {
+            _ if place == last => "root",
+            0 => "issuer",
+            _ => "intermediate",
+        };
+        let key = certificate.public_key().fingerprint();
+        let is_it = |authority: &&Authority| authority.material.as_ref().is_some_and(|material| material.key == key);
+        let of_lifecycle = if view.plugged_in.is_some() { None } else { view.lifecycle.authorities().find(is_it) };
+        let next_action = match (of_lifecycle, &view.plugged_in, level) {
+            (Some(authority), _, "root") if view.upstream.is_some() => {
+                format!("is replaced by upstream, and this CA follows: {}", outlook.next_action(authority))
+            }
+            (Some(authority), _, _) => outlook.next_action(authority),
+            (None, Some(directory), _) => format!(
+                "is replaced by whoever fills {}; half of its life is over at {}",
+                directory.display(),
+                certificate.not_before().plus(certificate.not_after().since(certificate.not_before()) / 2)
+            ),
+            (None, None, _) => "is replaced by upstream, and comes with the next issuing CA".to_owned(),
+        };
+        v1::AuthorityLevel {
+            level: level.to_owned(),
+            name: of_lifecycle.map(|authority| authority.name.to_string()).unwrap_or_default(),
+            subject: certificate.subject(),
+            serial: certificate.serial().to_string(),
+            fingerprint: hex(&certificate.fingerprint()),
+            not_before: Some(timestamp(certificate.not_before())),
+            not_after: Some(timestamp(certificate.not_after())),
+            next_action,
+        }
+    });
+    let jwt = view.lifecycle.active(AuthorityKind::Jwt).map(|jwt| v1::AuthorityLevel {
+        level: "jwt".to_owned(),
+        name: jwt.name.to_string(),
+        not_before: jwt.material.as_ref().map(|material| timestamp(material.not_before)),
+        next_action: outlook.next_action(jwt),
+        ..v1::AuthorityLevel::default()
+    });
+    certificates.chain(jwt).collect()
 }
 
 fn authority_message(authority: &Authority, next_action: String, state: &Lifecycle, facts: &Facts) -> v1::Authority {
@@ -207,6 +309,9 @@ fn outcome_text(outcome: Outcome) -> &'static str {
 fn wait(waiting: &Waiting) -> v1::RotationWait {
     let (kind, left, nodes, until) = match waiting {
         Waiting::Publication => ("publication", 1, Vec::new(), None),
+        Waiting::Replicas(behind) => {
+            ("replicas", count_long(behind.len()), behind.iter().map(ToString::to_string).collect(), None)
+        }
         Waiting::Agents { sequence: _, behind, absent: _, of: _ } => ("agents", count_long(behind.len()), names(behind), None),
         Waiting::Streams { nodes, behind } => ("streams", *behind, names(nodes), None),
         Waiting::Files { nodes, behind } => ("files", *behind, names(nodes), None),

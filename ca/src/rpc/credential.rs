@@ -1,9 +1,10 @@
 //! Certificates, JWT-SVIDs and bundles as messages.
 
 use identity::TrustDomain;
-use pki::{JwtSvid, RevocationList, RevocationSet, TrustBundle};
+use pki::{JwksContent, JwtSvid, RevocationList, RevocationSet, TrustBundle};
 use proto::v1;
 
+use crate::federation::ForeignBundles;
 use crate::issuing::IssuedSvid;
 
 /// An issued certificate: leaf first, intermediates, no root.
@@ -35,6 +36,15 @@ pub(crate) fn revocation(trust_domain: &TrustDomain, set: &RevocationSet) -> v1:
         complete: set.says_complete(),
         complete_for_leaves: set.says_complete_for_leaves(),
     }
+}
+
+/// Bundles of other trust domains, all authorities of each.
+pub(crate) fn foreign_bundles(bundles: &ForeignBundles) -> v1::ForeignBundles {
+    let bundle = |bundle: &TrustBundle| v1::ForeignBundle {
+        trust_domain: bundle.trust_domain().to_string(),
+        document: bundle.to_jwks(JwksContent::All).into_bytes(),
+    };
+    v1::ForeignBundles { bundles: bundles.values().map(|foreign| bundle(foreign)).collect() }
 }
 
 /// A trust bundle with its sequence.

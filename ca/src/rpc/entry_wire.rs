@@ -1,10 +1,12 @@
 //! Between entries and aliases as messages and as domain values. Every message is taken apart whole, so that a new field does not go
 //! unseen.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use identity::{
     AliasName, DnsName, DnsNameError, NodeName, NodeNameError, Selector, SelectorError, SpiffeId, SpiffeIdError, TrustDomain,
+    TrustDomainError,
 };
 use pki::Timestamp;
 use proto::v1;
@@ -17,6 +19,9 @@ const MAX_SELECTORS: usize = 64;
 
 /// DNS names of one entry: each makes every certificate and handshake longer.
 const MAX_DNS_NAMES: usize = 32;
+
+/// Other trust domains of one entry: each bundle goes to every holder.
+const MAX_FOREIGN: usize = 16;
 
 /// Below this a certificate would be due for renewal before it is delivered.
 const MIN_TTL: Duration = Duration::from_secs(2);
@@ -97,6 +102,18 @@ pub enum EntryFault {
         /// How many.
         found: usize,
     },
+    /// The name of another trust domain is malformed.
+    #[error("a trust domain to federate with is malformed: {0}")]
+    Foreign(#[from] TrustDomainError),
+    /// It is the CA's own.
+    #[error("{0} is this CA's own trust domain, whose bundle every workload has; name another one to federate with")]
+    OwnTrustDomain(TrustDomain),
+    /// Too many trust domains.
+    #[error("there are {found} trust domains to federate with, at most {MAX_FOREIGN} are allowed")]
+    TooManyForeign {
+        /// How many.
+        found: usize,
+    },
     /// The TTL is too short to be of use.
     #[error("the TTL of {} s is too short, at least {} s are needed", .asked.as_secs(), MIN_TTL.as_secs())]
     TtlTooShort {
@@ -130,8 +147,17 @@ pub fn new_entry(request: v1::CreateEntryRequest, limits: &EntryLimits, now: Tim
 /// # Errors
 /// All faults found.
 pub(crate) fn wanted_entry(request: v1::CreateEntryRequest, limits: &EntryLimits) -> Result<NewEntry, Vec<EntryFault>> {
-    let v1::CreateEntryRequest { spiffe_id, selectors, parent_node, ttl_seconds, dns_names, hint, expires_at, parent_alias } =
-        request;
+    let v1::CreateEntryRequest {
+        spiffe_id,
+        selectors,
+        parent_node,
+        ttl_seconds,
+        dns_names,
+        hint,
+        expires_at,
+        parent_alias,
+        federates_with,
+    } = request;
     let mut faults = Vec::new();
     let spiffe_id = kept(workload_id(&spiffe_id, &limits.trust_domain), &mut faults);
     let parent = kept(parent(&parent_node, &parent_alias), &mut faults);
@@ -140,9 +166,10 @@ pub(crate) fn wanted_entry(request: v1::CreateEntryRequest, limits: &EntryLimits
     let ttl = kept(leaf_ttl(ttl_seconds, limits.max_ttl), &mut faults);
     let hint = kept(Hint::parse(&hint), &mut faults);
     let expires_at = kept(expires_at.as_ref().map(end_of).transpose(), &mut faults);
+    let federates_with = read_foreign(&federates_with, &limits.trust_domain, &mut faults);
     match (spiffe_id, parent, ttl, hint, expires_at) {
         (Some(spiffe_id), Some(parent), Some(ttl), Some(hint), Some(expires_at)) if faults.is_empty() => {
-            Ok(NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at })
+            Ok(NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at, federates_with })
         }
         _ => Err(faults),
     }
@@ -163,8 +190,17 @@ pub struct Update {
 /// # Errors
 /// All faults found.
 pub fn update(request: v1::UpdateEntryRequest, limits: &EntryLimits, now: Timestamp) -> Result<Update, Vec<EntryFault>> {
-    let v1::UpdateEntryRequest { id, expected_revision, selectors, ttl_seconds, dns_names, hint, expires_at, never_expires } =
-        request;
+    let v1::UpdateEntryRequest {
+        id,
+        expected_revision,
+        selectors,
+        ttl_seconds,
+        dns_names,
+        hint,
+        expires_at,
+        never_expires,
+        federates_with,
+    } = request;
     let mut faults = Vec::new();
     let selectors = selectors.map(|v1::TextList { texts }| read_selectors(&texts, &mut faults));
     let dns_names = dns_names.map(|v1::TextList { texts }| read_dns_names(&texts, &mut faults));
@@ -178,9 +214,10 @@ pub fn update(request: v1::UpdateEntryRequest, limits: &EntryLimits, now: Timest
         Some(end) => kept(later(&end, now), &mut faults).map(Some),
         None => never_expires.then_some(None),
     };
+    let federates_with = federates_with.map(|v1::TextList { texts }| read_foreign(&texts, &limits.trust_domain, &mut faults));
     if faults.is_empty() {
         let expected_revision = (expected_revision != 0).then_some(expected_revision);
-        Ok(Update { id, expected_revision, edit: EntryEdit { selectors, ttl, dns_names, hint, expires_at } })
+        Ok(Update { id, expected_revision, edit: EntryEdit { selectors, ttl, dns_names, hint, expires_at, federates_with } })
     } else {
         Err(faults)
     }
@@ -233,6 +270,18 @@ fn read_dns_names(texts: &[String], faults: &mut Vec<EntryFault>) -> Vec<DnsName
     texts.iter().take(MAX_DNS_NAMES).filter_map(|text| kept(DnsName::parse(text), faults)).collect()
 }
 
+/// Other trust domains than the own one, whose bundle every holder has.
+fn read_foreign(texts: &[String], ours: &TrustDomain, faults: &mut Vec<EntryFault>) -> BTreeSet<TrustDomain> {
+    if texts.len() > MAX_FOREIGN {
+        faults.push(EntryFault::TooManyForeign { found: texts.len() });
+    }
+    let foreign = |text: &String| match TrustDomain::parse(text)? {
+        own if own == *ours => Err(EntryFault::OwnTrustDomain(own)),
+        other => Ok(other),
+    };
+    texts.iter().take(MAX_FOREIGN).filter_map(|text| kept(foreign(text), faults)).collect()
+}
+
 /// Zero on the wire is "the CA's default".
 fn leaf_ttl(seconds: u32, max: Duration) -> Result<Option<Duration>, EntryFault> {
     let asked = Duration::from_secs(seconds.into());
@@ -269,7 +318,7 @@ pub(crate) fn entry(entry: &Entry) -> v1::Entry {
 /// An entry that has no id yet.
 #[must_use]
 pub fn described(spec: &NewEntry) -> v1::Entry {
-    let NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at } = spec;
+    let NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at, federates_with } = spec;
     let (parent_node, parent_alias) = match parent {
         Parent::Node(node) => (node.to_string(), String::new()),
         Parent::Alias(alias) => (String::new(), alias.to_string()),
@@ -288,6 +337,7 @@ pub fn described(spec: &NewEntry) -> v1::Entry {
         parent_alias,
         revision: 0,
         revoked: false,
+        federates_with: federates_with.iter().map(ToString::to_string).collect(),
     }
 }
 

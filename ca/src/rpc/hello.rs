@@ -8,14 +8,26 @@ use proto::v1;
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Features of protocol 1 that this CA understands. A peer may require these and no others.
-const FEATURES: [&str; 8] =
-    ["join-token", "attest-certificate", "reattest", "batch-issue", "jwt-svid", AUDIT_CHECKPOINTS, "bundle-progress", REVOCATION];
+const FEATURES: [&str; 9] = [
+    "join-token",
+    "attest-certificate",
+    "reattest",
+    "batch-issue",
+    "jwt-svid",
+    AUDIT_CHECKPOINTS,
+    "bundle-progress",
+    REVOCATION,
+    FEDERATION,
+];
 
 /// The feature of agents that keep checkpoints of the audit chain.
 pub(crate) const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
 
 /// The feature of agents that take revocation lists.
 pub(crate) const REVOCATION: &str = "revocation";
+
+/// The feature of agents that take bundles of other trust domains.
+pub(crate) const FEDERATION: &str = "federation";
 
 /// Most features that a peer may name, of each sort; before authentication everything is counted.
 const MAX_FEATURES: usize = 64;

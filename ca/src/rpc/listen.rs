@@ -11,8 +11,11 @@ use proto::istio::istio_certificate_service_server::IstioCertificateServiceServe
 use proto::v1;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::authority_admin_server::AuthorityAdminServer;
+use proto::v1::backup_server::BackupServer;
+use proto::v1::federation_admin_server::FederationAdminServer;
 use proto::v1::node_attestation_server::NodeAttestationServer;
 use proto::v1::node_server::NodeServer;
+use proto::v1::upstream_server::UpstreamServer;
 use runtime::shutdown::Shutdown;
 use runtime::unix_socket::BoundSocket;
 use tokio::net::{TcpListener, UnixStream};
@@ -25,12 +28,15 @@ use crate::metrics::{ConnectionOutcome, Metrics};
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{AttestService, SharedAttestService};
 use crate::rpc::authority_admin::AuthorityAdminService;
+use crate::rpc::backup::BackupService;
 use crate::rpc::connection::{Connection, ConnectionBounds, ConnectionLimits};
+use crate::rpc::federation_admin::FederationAdminService;
 use crate::rpc::intake::OpenToAll;
 use crate::rpc::istio::{IstioService, SharedIstioService};
 use crate::rpc::message_limit::{Explained, MessageLimit};
 use crate::rpc::node::{NodeService, SharedNodeService};
 use crate::rpc::only_agents::OnlyAgents;
+use crate::rpc::upstream::{SharedUpstreamService, UpstreamService};
 
 /// Handshakes that compute at once.
 const COMPUTING_HANDSHAKES: usize = 64;
@@ -49,6 +55,8 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// Largest question about health or descriptors.
 const MAX_QUESTION_BYTES: usize = 4 * 1024;
+/// Largest question of another CA: a request of the largest size, and what else is in it.
+const MAX_UPSTREAM_MESSAGE_BYTES: usize = pki::MAX_CSR_BYTES + 1024;
 /// Largest answer: a full update of a node with thousands of entries, or a batch of 500 RSA chains.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Largest message of an operator's program: a document of entries.
@@ -57,11 +65,16 @@ const MAX_ADMIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Largest question about authorities: the names of all nodes that an operator gives up.
 const MAX_AUTHORITY_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Largest question about federation: a bundle to begin with.
+const MAX_FEDERATION_MESSAGE_BYTES: usize = crate::federation::MAX_DOCUMENT_BYTES + 8 * 1024;
+
 /// What agents may call.
 pub(crate) struct AgentServices {
     pub(crate) attest: Arc<AttestService>,
     pub(crate) node: Arc<NodeService>,
     pub(crate) istio: IstioServices,
+    /// For other CAs; `None` where the configuration names none.
+    pub(crate) upstream: Option<Arc<UpstreamService>>,
     pub(crate) health: HealthServer<HealthService>,
     pub(crate) limits: LimitsConfig,
 }
@@ -77,6 +90,8 @@ pub(crate) struct IstioServices {
 pub(crate) struct OperatorServices {
     pub(crate) admin: AdminService,
     pub(crate) authorities: AuthorityAdminService,
+    pub(crate) federations: FederationAdminService,
+    pub(crate) backup: BackupService,
     pub(crate) limits: LimitsConfig,
 }
 
@@ -100,7 +115,7 @@ pub(crate) async fn agents(
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> Result<(), ListenError> {
-    let AgentServices { attest, node, istio, health, limits } = services;
+    let AgentServices { attest, node, istio, upstream, health, limits } = services;
     let LimitsConfig { attestation_bytes, sync_message_bytes, create_certificate_bytes, .. } = limits;
     let message_limit = |key, bytes| MessageLimit { key, bytes, metrics: metrics.limits.clone() };
     let reflection = tonic_reflection::server::Builder::configure()
@@ -140,9 +155,14 @@ pub(crate) async fn agents(
         let service = IstioCaServiceServer::new(service).max_decoding_message_size(message_bytes);
         OpenToAll { service: Explained { service, limit }, message_bytes }
     });
+    let upstream = upstream.map(|service| {
+        let service = UpstreamServer::new(SharedUpstreamService(service)).max_decoding_message_size(MAX_UPSTREAM_MESSAGE_BYTES);
+        OpenToAll { service, message_bytes: MAX_UPSTREAM_MESSAGE_BYTES }
+    });
     bounded(&limits)
         .add_service(attest)
         .add_service(node)
+        .add_optional_service(upstream)
         .add_optional_service(create_certificate)
         .add_optional_service(handle_csr)
         .add_service(health)
@@ -157,9 +177,11 @@ pub(crate) async fn agents(
 /// # Errors
 /// [`ListenError`].
 pub(crate) async fn operators(socket: BoundSocket, services: OperatorServices, shutdown: Shutdown) -> Result<(), ListenError> {
-    let OperatorServices { admin, authorities, limits } = services;
+    let OperatorServices { admin, authorities, federations, backup, limits } = services;
     let admin = AdminServer::new(admin).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
     let authorities = AuthorityAdminServer::new(authorities).max_decoding_message_size(MAX_AUTHORITY_MESSAGE_BYTES);
+    let backup = BackupServer::new(backup).max_decoding_message_size(MAX_QUESTION_BYTES);
+    let federations = FederationAdminServer::new(federations).max_decoding_message_size(MAX_FEDERATION_MESSAGE_BYTES);
     let incoming = stream::unfold(socket, |socket| async move {
         let accepted: io::Result<UnixStream> = socket.accept().await;
         Some((accepted, socket))
@@ -167,6 +189,8 @@ pub(crate) async fn operators(socket: BoundSocket, services: OperatorServices, s
     bounded(&limits)
         .add_service(admin)
         .add_service(authorities)
+        .add_service(federations)
+        .add_service(backup)
         .serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await })
         .await?;
     Ok(())

@@ -37,15 +37,19 @@ impl ErrorReason {
             | Self::NotRenewable
             | Self::LineEnded
             | Self::NoLongerGranted
-            | Self::IdentityRevoked => Code::PermissionDenied,
+            | Self::IdentityRevoked
+            | Self::NotDownstream => Code::PermissionDenied,
             Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
             Self::CsrInvalid | Self::AudienceInvalid | Self::TtlAboveMax | Self::TtlTooShort | Self::RequestInvalid => {
                 Code::InvalidArgument
             }
             Self::EntryNotFound => Code::NotFound,
-            Self::StoreUnavailable | Self::ClockUntrusted | Self::NotReady | Self::KeysUnavailable | Self::Overloaded => {
-                Code::Unavailable
-            }
+            Self::StoreUnavailable
+            | Self::ClockUntrusted
+            | Self::NotReady
+            | Self::KeysUnavailable
+            | Self::ReviewUnavailable
+            | Self::Overloaded => Code::Unavailable,
             Self::RateExceeded => Code::ResourceExhausted,
         }
     }
@@ -109,7 +113,7 @@ impl Told for StoreError {
             Self::Denied { .. } => Some(ErrorReason::IdentityRevoked),
             Self::ClockBehind(_) => Some(ErrorReason::ClockUntrusted),
             Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
-            Self::Exists { .. } | Self::Changed { .. } | Self::InUse { .. } => None,
+            Self::Exists { .. } | Self::Changed { .. } | Self::Fenced { .. } | Self::InUse { .. } => None,
         }
     }
 }
@@ -126,6 +130,7 @@ impl Told for LedgerError {
             | StoreError::Banned { .. }
             | StoreError::Superseded { .. }
             | StoreError::Changed { .. }
+            | StoreError::Fenced { .. }
             | StoreError::InUse { .. } => ErrorReason::StoreUnavailable,
         })
     }

@@ -16,6 +16,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::checkpoints::{CheckpointDesk, Kept};
 use crate::error_reason::ErrorReason;
+use crate::federation::ForeignBundles;
 use crate::issuing::IssuingError;
 use crate::records::{Entry, EntryId};
 use crate::revocation::{Published, RevocationSource, StoredRevocations};
@@ -44,6 +45,7 @@ pub(crate) struct SyncParts {
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) revocation: StoredRevocations,
     pub(crate) lists: watch::Receiver<Arc<Published>>,
+    pub(crate) foreign: watch::Receiver<Arc<ForeignBundles>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) message_limit: MessageLimit,
 }
@@ -64,6 +66,8 @@ struct Live {
     bundle: watch::Receiver<Arc<TrustBundle>>,
     /// `None` for an agent that takes no revocation lists.
     lists: Option<watch::Receiver<Arc<Published>>>,
+    /// `None` for an agent that takes no bundles of other trust domains.
+    foreign: Option<watch::Receiver<Arc<ForeignBundles>>>,
     /// Entries that the agent was told of, and the bundle; `None` before the first update.
     sent: Option<Sent>,
     view: View,
@@ -89,6 +93,8 @@ struct Sent {
     bundle_sequence: u64,
     /// Of the revocation lists; `None` before the first.
     lists_sequence: Option<u64>,
+    /// Of other trust domains: those that its entries federate with.
+    foreign: ForeignBundles,
 }
 
 /// What woke a live stream.
@@ -118,23 +124,37 @@ impl SyncStream {
 
     /// The next message to the agent; `None` after the end. An error is the last message.
     pub(crate) async fn next_message(&mut self) -> Option<Result<v1::SyncResponse, Status>> {
+        let hub = Arc::clone(&self.shared.hub);
         let outcome = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Greeting => {
                 self.phase = Phase::AwaitHello;
                 let hello = hello::ours(self.shared.credentials.now());
                 return Some(Ok(v1::SyncResponse { message: Some(Message::Hello(hello)) }));
             }
-            Phase::AwaitHello => match self.await_hello().await {
-                Ok(live) => self.live(Box::new(live)).await,
-                Err(status) => Err(status),
-            },
-            Phase::Live(live) => self.live(live).await,
             Phase::Over => return None,
+            // Whatever the stream waits for: a store that is cut off may leave a question open for long. What it was about to say is lost with it.
+            phase @ (Phase::AwaitHello | Phase::Live(_)) => tokio::select! {
+                () = hub.until_cut_off() => Err(ErrorReason::StoreUnavailable
+                    .status("this replica is cut off from the database: connect to another one")),
+                outcome = self.go_on(phase) => outcome,
+            },
         };
+        drop(hub);
         if let Err(status) = &outcome {
             tracing::info!(node = %self.node, code = ?status.code(), why = status.message(), "sync stream ended by the CA");
         }
         outcome.map(|message| message.map(|message| v1::SyncResponse { message: Some(message) })).transpose()
+    }
+
+    async fn go_on(&mut self, phase: Phase) -> Result<Option<Message>, Status> {
+        match phase {
+            Phase::AwaitHello => {
+                let live = self.await_hello().await?;
+                self.live(Box::new(live)).await
+            }
+            Phase::Live(live) => self.live(live).await,
+            Phase::Greeting | Phase::Over => Ok(None),
+        }
     }
 
     async fn await_hello(&mut self) -> Result<Live, Status> {
@@ -149,6 +169,7 @@ impl SyncStream {
         let credentials = &self.shared.credentials;
         let knows = |feature| theirs.as_ref().is_some_and(|theirs| theirs.features.iter().any(|known| known == feature));
         let (knows_checkpoints, knows_revocation) = (knows(hello::AUDIT_CHECKPOINTS), knows(hello::REVOCATION));
+        let knows_federation = knows(hello::FEDERATION);
         let kept = theirs.as_ref().and_then(|theirs| theirs.audit_checkpoint.clone());
         hello::check(theirs, credentials.trust_domain(), credentials.now()).map_err(|error| told(&error))?;
         self.shared.callers.check(&self.info).await?;
@@ -157,6 +178,7 @@ impl SyncStream {
             open: self.shared.hub.open(self.node.clone()),
             bundle: credentials.bundle_changes(),
             lists: knows_revocation.then(|| self.shared.lists.clone()),
+            foreign: knows_federation.then(|| self.shared.foreign.clone()),
             sent: None,
             view: View::Stale,
             heard: Heard::new(Arc::clone(&self.shared.store), self.node.clone()),
@@ -179,11 +201,12 @@ impl SyncStream {
                 let wake = live.open.seen();
                 let bundle = Arc::clone(&live.bundle.borrow_and_update());
                 let lists = live.lists.as_mut().map(|lists| Arc::clone(&lists.borrow_and_update()));
+                let foreign = live.foreign.as_mut().map(|foreign| Arc::clone(&foreign.borrow_and_update()));
                 if wake.replaced {
                     return Err(Status::aborted("another sync stream of this node took over"));
                 }
                 self.shared.callers.check(&self.info).await?;
-                if let Some(update) = self.update(&mut live, &bundle, lists.as_deref()).await? {
+                if let Some(update) = self.update(&mut live, &bundle, lists.as_deref(), foreign.as_deref()).await? {
                     self.phase = Phase::Live(live);
                     return Ok(Some(Message::Update(update)));
                 }
@@ -193,14 +216,15 @@ impl SyncStream {
                 return Ok(Some(Message::Checkpoints(checkpoints)));
             }
             let event = {
-                let Live { open, bundle, lists, checkpoints, .. } = &mut *live;
+                let Live { open, bundle, lists, foreign, checkpoints, .. } = &mut *live;
                 // Whichever arm wins, the others lose nothing: messages stay in the transport, wakes stay marked.
                 tokio::select! {
                     () = self.shared.shutdown.fired() => Event::Shutdown,
                     message = self.inbound.message() => Event::Inbound(Box::new(message)),
                     () = open.woken() => Event::News,
                     changed = bundle.changed() => if changed.is_ok() { Event::News } else { Event::Shutdown },
-                    () = lists_changed(lists) => Event::News,
+                    () = value_changed(lists) => Event::News,
+                    () = value_changed(foreign) => Event::News,
                     () = checkpoint_made(checkpoints) => Event::Checkpoint,
                     () = tokio::time::sleep(RECHECK_PERIOD) => Event::Recheck,
                 }
@@ -239,6 +263,7 @@ impl SyncStream {
         live: &mut Live,
         bundle: &TrustBundle,
         lists: Option<&Published>,
+        foreign: Option<&ForeignBundles>,
     ) -> Result<Option<v1::SyncUpdate>, Status> {
         let held = self.shared.store.node_entries(self.node.clone()).await.map_err(|error| told(&IssuingError::Store(error)))?;
         let in_force: Vec<_> = held.in_force(self.shared.credentials.now()).collect();
@@ -262,7 +287,9 @@ impl SyncStream {
         let known_lists = known.and_then(|sent| sent.lists_sequence);
         // Lists that were made for another bundle do not verify under this one: they come anew for it.
         let new_lists = lists.filter(|lists| lists.is_for(bundle) && Some(lists.set.sequence()) != known_lists);
-        if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle && new_lists.is_none() {
+        let foreign_now = foreign.map(|foreign| wanted_of(foreign, &in_force)).unwrap_or_default();
+        let new_foreign = foreign.is_some() && known.is_none_or(|sent| sent.foreign != foreign_now);
+        if known.is_some() && upserted.is_empty() && removed.is_empty() && !new_bundle && new_lists.is_none() && !new_foreign {
             live.view = View::Fresh;
             return Ok(None);
         }
@@ -273,18 +300,25 @@ impl SyncStream {
         };
         live.view = View::Fresh;
         let lists_sequence = new_lists.map(|lists| lists.set.sequence()).or(known_lists);
-        live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence(), lists_sequence });
+        let foreign_bundles = new_foreign.then(|| credential::foreign_bundles(&foreign_now));
+        live.sent = Some(Sent { entries: now_there, bundle_sequence: bundle.sequence(), lists_sequence, foreign: foreign_now });
         let revocation = new_lists.map(|lists| credential::revocation(bundle.trust_domain(), &lists.set));
         let bundle = new_bundle.then(|| credential::bundle(bundle));
-        Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation }))
+        Ok(Some(v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation, foreign_bundles }))
     }
 }
 
-async fn lists_changed(lists: &mut Option<watch::Receiver<Arc<Published>>>) {
-    match lists {
-        Some(lists) => {
-            // Whoever makes lists ends with the CA.
-            if lists.changed().await.is_err() {
+/// The foreign bundles that these entries federate with, as far as there are any: an agent gets no other.
+fn wanted_of(foreign: &ForeignBundles, in_force: &[&Entry]) -> ForeignBundles {
+    let wanted = in_force.iter().flat_map(|entry| &entry.spec.federates_with);
+    wanted.filter_map(|name| Some((name.clone(), Arc::clone(foreign.get(name)?)))).collect()
+}
+
+async fn value_changed<T>(value: &mut Option<watch::Receiver<Arc<T>>>) {
+    match value {
+        Some(value) => {
+            // Whoever makes them ends with the CA.
+            if value.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }

@@ -6,9 +6,15 @@ use pki::Timestamp;
 use proto::v1;
 
 use crate::audit::AuditRecord;
-use crate::records::{NodeRecord, NodeState};
+use crate::records::{NodeRecord, NodeState, OpenToken};
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, NodeConnection, Progress};
 use crate::rpc::checkpoint_wire;
+
+pub(crate) fn token(open: &OpenToken) -> v1::JoinTokenRecord {
+    let OpenToken { token, used } = open;
+    let (id, node, expires_at) = (token.id().to_string(), token.node.to_string(), Some(timestamp(token.expires_at)));
+    v1::JoinTokenRecord { id, node, expires_at, used: *used }
+}
 
 /// `acknowledged` is what is kept of a node that is not connected.
 pub(crate) fn node(

@@ -4,15 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use pkcs11::TokenError;
 use runtime::admin_http::AdminBindError;
 use runtime::private_files::PrivateFileError;
 use runtime::tasks::TaskFailure;
 use runtime::unix_socket::SocketError;
 
+use crate::federation::EndpointError;
 use crate::issuance_clock::ClockFault;
 use crate::keystore::KeystoreError;
 use crate::oidc::OidcStartError;
 use crate::provisioning::ProvisioningRootsError;
+use crate::replicas::TenureError;
 use crate::rotation::AdoptionError;
 use crate::store::{OpenError, StoreError};
 
@@ -28,6 +31,9 @@ pub enum StartError {
         /// As configured.
         directory: PathBuf,
     },
+    /// The token in which keys lie.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The authority.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -46,6 +52,9 @@ pub enum StartError {
     /// What was issued before cannot be read.
     #[error(transparent)]
     Record(#[from] StoreError),
+    /// Which replica this is.
+    #[error(transparent)]
+    Replica(#[from] TenureError),
     /// The trust bundle.
     #[error("the trust bundle cannot be made: {0}")]
     Bundle(String),
@@ -66,6 +75,9 @@ pub enum StartError {
         /// What the system said.
         cause: io::Error,
     },
+    /// The bundle endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// The admin socket.
     #[error(transparent)]
     AdminSocket(#[from] SocketError),

@@ -6,6 +6,7 @@ use runtime::shutdown::Shutdown;
 
 use super::{Ground, Parts};
 use crate::attestation::Attestation;
+use crate::backup::Backups;
 use crate::config::{IstioConfig, LimitsConfig};
 use crate::csr_limit::CsrLimit;
 use crate::istio::{CallerParts, IstioCallers};
@@ -15,8 +16,10 @@ use crate::revocation::StoredRevocations;
 use crate::rpc::admin::AdminService;
 use crate::rpc::attest::{AttestLimits, AttestService};
 use crate::rpc::authority_admin::AuthorityAdminService;
+use crate::rpc::backup::BackupService;
 use crate::rpc::callers::Callers;
 use crate::rpc::entry_wire::EntryLimits;
+use crate::rpc::federation_admin::FederationAdminService;
 use crate::rpc::istio::IstioService;
 use crate::rpc::listen::{IstioServices, OperatorServices};
 use crate::rpc::message_limit::MessageLimit;
@@ -45,7 +48,7 @@ impl Parts {
     }
 
     pub(super) fn node_service(&self, shutdown: &Shutdown) -> NodeService {
-        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning } = &self.ground;
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, tenure: _, provisioning } = &self.ground;
         let sessions = Sessions::new(Arc::clone(store), config.trust_domain.clone(), Arc::clone(clock));
         let callers = Callers { sessions: Arc::new(sessions), metrics: self.metrics.clone() };
         NodeService {
@@ -69,6 +72,7 @@ impl Parts {
                 checkpoints: Arc::clone(&self.checkpoints),
                 revocation: StoredRevocations(store.revoked()),
                 lists: self.lists.clone(),
+                foreign: self.federation.bundles.clone(),
                 shutdown: shutdown.clone(),
                 message_limit: MessageLimit {
                     key: "sync_message_bytes",
@@ -86,12 +90,13 @@ impl Parts {
     }
 
     pub(super) fn istio_services(&self) -> IstioServices {
-        let Ground { config, clock, entropy: _, issuance_clock: _, store, provisioning: _ } = &self.ground;
+        let Ground { config, clock, entropy: _, issuance_clock: _, store, tenure: _, provisioning: _ } = &self.ground;
         let IstioConfig { create_certificate, handle_csr, max_renewal_age, rate_per_minute, rate_burst } = config.istio;
         let callers = IstioCallers::new(CallerParts {
             credentials: self.credentials.clone(),
             store: Arc::clone(store),
             judge: Arc::clone(&self.judge),
+            reviewer: self.reviewer.clone(),
             revocation: Arc::new(StoredRevocations(store.revoked())),
             clock: Arc::clone(clock),
             max_renewal_age,
@@ -113,7 +118,7 @@ impl Parts {
     }
 
     pub(super) fn operator_services(&self, shutdown: &Shutdown) -> OperatorServices {
-        let Ground { config, clock, entropy, issuance_clock: _, store, provisioning: _ } = &self.ground;
+        let Ground { config, clock, entropy, issuance_clock: _, store, tenure: _, provisioning: _ } = &self.ground;
         let admin = AdminService {
             store: Arc::clone(store),
             fleet: self.hub.clone(),
@@ -131,7 +136,23 @@ impl Parts {
             clock: Arc::clone(clock),
             shutdown: shutdown.clone(),
         };
-        OperatorServices { admin, authorities, limits: config.limits }
+        let federations = FederationAdminService {
+            trust_domain: config.trust_domain.clone(),
+            store: Arc::clone(store),
+            views: self.federation.clone(),
+            own: self.bundle.clone(),
+            clock: Arc::clone(clock),
+        };
+        let backup = BackupService(Arc::new(Backups {
+            config: config.clone(),
+            keys: self.keys.clone(),
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            metrics: self.metrics.backup.clone(),
+            turn: Arc::default(),
+        }));
+        OperatorServices { admin, authorities, federations, backup, limits: config.limits }
     }
 }
 

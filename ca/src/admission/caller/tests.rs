@@ -215,6 +215,7 @@ async fn what_an_agent_got_and_what_is_signets_own_is_never_renewed() {
             ttl: None,
             dns_names: Vec::new(),
             hint: Hint::default(),
+            federates_with: std::collections::BTreeSet::new(),
             expires_at: None,
         },
         created_at: now(),

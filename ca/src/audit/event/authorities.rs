@@ -5,6 +5,7 @@ use pki::{Sha256Digest, Timestamp};
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Rotation};
 use crate::authority::lifecycle::{AuthorityName, Slot};
+use crate::upstream::metrics::UpstreamKind;
 
 /// What happened to an authority, or to the rotation of a kind. Keys are named by the SHA-256 of their SubjectPublicKeyInfo; `None`
 /// before there is one.
@@ -60,6 +61,24 @@ pub enum AuthorityAction {
         /// What was accepted.
         accepted: Accepted,
     },
+    /// An issuing CA that came from elsewhere signs from now on.
+    UpstreamTaken {
+        /// Where it came from.
+        upstream: UpstreamKind,
+        /// Its key.
+        key: Sha256Digest,
+        /// The roots that came with it: SHA-256 of their DER.
+        roots: Vec<Sha256Digest>,
+        /// Its last second.
+        not_after: Timestamp,
+    },
+    /// What came from elsewhere is not used.
+    UpstreamRefused {
+        /// Where it came from.
+        upstream: UpstreamKind,
+        /// Why, with the way out.
+        why: String,
+    },
     /// A rotation was begun.
     RotationStarted(Rotation),
     /// A rotation that is under way is to go on otherwise: it is undone, or more is accepted to be lost.
@@ -83,6 +102,8 @@ impl AuthorityAction {
             Self::TaintPublished { .. } => "authority_taint_published",
             Self::KeyDestroyed { .. } => "authority_key_destroyed",
             Self::LossesAccepted { .. } => "authority_losses_accepted",
+            Self::UpstreamTaken { .. } => "upstream_authority_taken",
+            Self::UpstreamRefused { .. } => "upstream_authority_refused",
             Self::RotationStarted(_) => "rotation_started",
             Self::RotationChanged(_) => "rotation_changed",
             Self::RotationEnded { .. } => "rotation_ended",

@@ -7,16 +7,15 @@ use pki::Sha256Digest;
 use serde::Serialize;
 
 use super::{
-    Action, Actor, AuditEvent, AuthorityAction, CertificateRefusal, NodeKeyChange, RevocationAction, TokenRefusal, TokenUse,
+    Action, Actor, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal, FederationAction, NodeKeyChange, ReplicaAction,
+    RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
 };
 use crate::authority::lifecycle::AuthorityName;
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
-use crate::records::{Entry, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
+use crate::federation::Federation;
+use crate::records::{Entry, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
 use crate::revocation::{ListIntent, Revocation, Target};
-
-/// How many bytes of a token's hash name it in the log.
-const TOKEN_NAME_BYTES: usize = 8;
 
 /// A value in a body.
 #[derive(Serialize)]
@@ -58,7 +57,7 @@ impl Action {
             Self::EntryCreated(entry) | Self::EntryDeleted(entry) | Self::EntryExpired(entry) => describe_entry(entry, body),
             Self::EntryUpdated { before, after } => {
                 body.text("entry", after.id.as_str());
-                for (key, entry) in [("before", before), ("after", after)] {
+                for (key, entry) in [("before", &**before), ("after", after)] {
                     let mut object = Body::new();
                     describe_entry(entry, &mut object);
                     body.insert(key, Field::Object(object));
@@ -76,6 +75,11 @@ impl Action {
             Self::TokenCreated(token) => {
                 describe_token(token, body);
                 body.text("expires_at", token.expires_at);
+            }
+            Self::TokenRevoked(OpenToken { token, used }) => {
+                describe_token(token, body);
+                body.text("expires_at", token.expires_at);
+                body.text("standing", if *used { "used" } else { "open" });
             }
             Self::TokenRedeemed { token, node_key, used, change } => {
                 describe_token(token, body);
@@ -167,6 +171,11 @@ impl Action {
                 body.text("head", HEXLOWER.encode(head));
                 body.text("made_at", made_at);
             }
+            Self::UnknownCertificateShown { serial, subject, not_after } => {
+                body.text("serial", serial);
+                body.text("subject", subject);
+                body.text("not_after", not_after);
+            }
             Self::ClockAccepted { latest } => body.text("latest_issuance", latest),
             Self::ForkAcknowledged { checkpoints } => body.list("checkpoints", checkpoints),
             Self::BundlePublished { trust_domain, sequence, content } => {
@@ -176,6 +185,28 @@ impl Action {
             }
             Self::Authority(action) => describe_authority(action, body),
             Self::Revocation(action) => describe_revocation(action, body),
+            Self::Federation(action) => describe_federation(action, body),
+            Self::Replica(ReplicaAction::Registered { replica, serial_byte, address, epoch }) => {
+                body.text("replica", replica);
+                body.number("serial_byte", u64::from(*serial_byte));
+                body.text("address", address);
+                body.number("epoch", *epoch);
+            }
+            Self::Replica(ReplicaAction::Removed { replica }) => body.text("replica", replica),
+            Self::Replica(ReplicaAction::LeadTaken { replica, epoch } | ReplicaAction::Retired { replica, epoch }) => {
+                body.text("replica", replica);
+                body.number("epoch", *epoch);
+            }
+            Self::Backup(BackupAction::Started) => {}
+            Self::Backup(BackupAction::Restored(from)) => {
+                let RestoredFrom { made_at, events, head, events_lost } = from;
+                body.text("backup_made_at", made_at);
+                body.number("backup_events", *events);
+                body.text("backup_head", HEXLOWER.encode(head));
+                if let Some(lost) = events_lost {
+                    body.number("events_lost_at_least", *lost);
+                }
+            }
         }
     }
 }
@@ -209,6 +240,16 @@ fn describe_authority(action: &AuthorityAction, body: &mut Body) {
         AuthorityAction::LossesAccepted { name, accepted } => {
             of(name, &None);
             describe_accepted(accepted, body);
+        }
+        AuthorityAction::UpstreamTaken { upstream, key, roots, not_after } => {
+            body.text("upstream", upstream.as_str());
+            body.text("key", HEXLOWER.encode(key));
+            body.list("roots", roots.iter().map(|root| HEXLOWER.encode(root)));
+            body.text("not_after", not_after);
+        }
+        AuthorityAction::UpstreamRefused { upstream, why } => {
+            body.text("upstream", upstream.as_str());
+            body.text("why", why);
         }
         AuthorityAction::RotationStarted(rotation) | AuthorityAction::RotationChanged(rotation) => {
             let Rotation { from, started_at, pace, aborting, accepted } = rotation;
@@ -283,6 +324,24 @@ fn describe_revocation(action: &RevocationAction, body: &mut Body) {
     }
 }
 
+fn describe_federation(action: &FederationAction, body: &mut Body) {
+    match action {
+        FederationAction::Added(federation) | FederationAction::Removed(federation) => {
+            let Federation { trust_domain, endpoint, created_at: _ } = federation;
+            body.text("trust_domain", trust_domain);
+            body.text("endpoint_url", endpoint.url.as_str());
+            if let Some(id) = endpoint.spiffe_id() {
+                body.text("endpoint_spiffe_id", id);
+            }
+        }
+        FederationAction::BundleTaken { trust_domain, sequence, content } => {
+            body.text("trust_domain", trust_domain);
+            body.number("sequence", *sequence);
+            body.text("content_sha256", HEXLOWER.encode(content));
+        }
+    }
+}
+
 fn describe_entry(entry: &Entry, body: &mut Body) {
     body.text("entry", entry.id.as_str());
     body.text("spiffe_id", &entry.spec.spiffe_id);
@@ -297,6 +356,9 @@ fn describe_entry(entry: &Entry, body: &mut Body) {
     }
     if !entry.spec.hint.as_str().is_empty() {
         body.text("hint", entry.spec.hint.as_str());
+    }
+    if !entry.spec.federates_with.is_empty() {
+        body.list("federates_with", &entry.spec.federates_with);
     }
     if let Some(end) = entry.spec.expires_at {
         body.text("expires_at", end);
@@ -334,7 +396,7 @@ fn describe_certificate(certificate: &ProvisioningCertificate, body: &mut Body) 
 }
 
 fn describe_token(token: &TokenRecord, body: &mut Body) {
-    body.text("token", HEXLOWER.encode(token.hash.split_at(TOKEN_NAME_BYTES).0));
+    body.text("token", token.id());
     body.text("node", &token.node);
 }
 

@@ -1,5 +1,7 @@
 //! What happens to authorities, what must be done about it, and what is refused.
 
+use identity::ReplicaName;
+
 use super::gate::{Gate, Waiting};
 use super::slots::{AuthorityKind, AuthorityName, Material, Slot};
 
@@ -49,6 +51,16 @@ pub enum Event {
     },
     /// Its private key is gone from the disk.
     Destroyed(AuthorityName),
+    /// A replica that is gone shall not be counted on any more: what rests on its authorities is renewed at once, by others, and what nothing
+    /// rests on is dropped.
+    TaintReplica(ReplicaName),
+    /// Its authorities are taken out.
+    RevokeReplica {
+        /// Whose.
+        replica: ReplicaName,
+        /// What [`super::gate::removal`] says.
+        gate: Gate,
+    },
 }
 
 /// What must be done about a state. Each may be done again.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use identity::NodeName;
+use identity::{NodeName, ReplicaName};
 use pki::Timestamp;
 
 use super::{Authority, AuthorityKind, AuthorityName, Lifecycle, Slot};
@@ -25,6 +25,8 @@ pub struct Facts {
     pub tokens_until: BTreeMap<AuthorityName, Timestamp>,
     /// How long a receiver of files may take to read them after they were written.
     pub propagation_hold: Duration,
+    /// Other replicas that live.
+    pub replicas: BTreeSet<ReplicaName>,
 }
 
 /// What is known of one agent.
@@ -73,6 +75,8 @@ pub enum Gate {
 pub enum Waiting {
     /// The bundle of this state has not gone out.
     Publication,
+    /// Replicas that live, and have no issuing CA that could sign under the new root, or sign under the old one still.
+    Replicas(BTreeSet<ReplicaName>),
     /// Agents that have not acknowledged the sequence.
     Agents {
         /// The sequence that each must have.
@@ -147,8 +151,33 @@ pub fn activation(state: &Lifecycle, name: AuthorityName, facts: &Facts, now: Ti
     }
     match authority.published_in {
         None => Gate::Waits(vec![Waiting::Publication]),
-        Some(sequence) => Gate::of(receivers(sequence, facts, now, accepted)),
+        Some(sequence) => {
+            let ready = |issuer: &Authority| {
+                matches!(issuer.slot, Slot::Prepared | Slot::Active) && issuer.parent == Some(name) && !issuer.has_ended(now)
+            };
+            let mut waits = replicas(state, facts, |own| own.iter().any(|issuer| ready(issuer)));
+            waits.extend(receivers(sequence, facts, now, accepted));
+            Gate::of(waits)
+        }
     }
+}
+
+/// Replicas that live and sign under this root still, although another one signs: they follow by themselves.
+#[must_use]
+pub fn still_under(state: &Lifecycle, root: AuthorityName, facts: &Facts) -> Vec<Waiting> {
+    let signs_under = |issuer: &Authority| issuer.slot == Slot::Active && issuer.parent == Some(root);
+    replicas(state, facts, |own| !own.iter().any(|issuer| signs_under(issuer)))
+}
+
+/// Replicas that live and whose issuing CAs are not so.
+fn replicas(state: &Lifecycle, facts: &Facts, is_so: impl Fn(&[&Authority]) -> bool) -> Vec<Waiting> {
+    let is_behind = |replica: &&ReplicaName| {
+        let own = state.others().filter(|foreign| foreign.replica == **replica).map(|foreign| &foreign.authority);
+        let own: Vec<_> = own.filter(|authority| authority.name.kind == AuthorityKind::Issuer).collect();
+        !is_so(&own)
+    };
+    let behind: BTreeSet<_> = facts.replicas.iter().filter(is_behind).cloned().collect();
+    if behind.is_empty() { Vec::new() } else { vec![Waiting::Replicas(behind)] }
 }
 
 /// Whether an old authority may go: nobody rests on it any more.
@@ -165,6 +194,7 @@ pub fn revocation(state: &Lifecycle, name: AuthorityName, facts: &Facts, now: Ti
             waits.extend(until.filter(|_| !accepted.tokens).map(|until| Waiting::Tokens { until: *until }));
         }
         AuthorityKind::Root | AuthorityKind::Issuer => {
+            waits.extend(still_under(state, name, facts));
             waits.extend(leaves(resting_on(state, name, facts), authority, accepted));
         }
     }
@@ -184,11 +214,33 @@ pub fn revocation(state: &Lifecycle, name: AuthorityName, facts: &Facts, now: Ti
     Gate::of(waits)
 }
 
-/// Certificates that rest on an authority: those that it signed, of a root those of its issuing CAs.
+/// Whether the authorities of a replica that is gone may be taken out: nothing good rests on them any more.
+#[must_use]
+pub fn removal(state: &Lifecycle, replica: &ReplicaName, facts: &Facts, now: Timestamp) -> Gate {
+    let of_it = state.others().filter(|foreign| foreign.replica == *replica).map(|foreign| &foreign.authority);
+    let mut waits = Vec::new();
+    for authority in of_it.filter(|authority| authority.slot == Slot::Old) {
+        match authority.name.kind {
+            AuthorityKind::Jwt => {
+                let until = facts.tokens_until.get(&authority.name).filter(|until| **until >= now);
+                waits.extend(until.map(|until| Waiting::Tokens { until: *until }));
+            }
+            AuthorityKind::Root | AuthorityKind::Issuer => {
+                waits.extend(leaves(resting_on(state, authority.name, facts), authority, &Accepted::default()));
+            }
+        }
+        if authority.tainted_at.is_some() && authority.taint_published_in.is_none() {
+            waits.push(Waiting::Publication);
+        }
+    }
+    Gate::of(waits)
+}
+
+/// Certificates that rest on an authority: those that it signed, of a root also those of its issuing CAs.
 #[must_use]
 pub fn resting_on(state: &Lifecycle, name: AuthorityName, facts: &Facts) -> Leaves {
     let signers: Vec<AuthorityName> = match name.kind {
-        AuthorityKind::Root => state.under(name).map(|issuer| issuer.name).collect(),
+        AuthorityKind::Root => state.all_under(name).map(|issuer| issuer.name).chain([name]).collect(),
         AuthorityKind::Issuer | AuthorityKind::Jwt => vec![name],
     };
     let mut all = Leaves::default();
@@ -219,6 +271,12 @@ impl Leaves {
 fn leaves(all: Leaves, authority: &Authority, accepted: &Accepted) -> Option<Waiting> {
     let left = all.awaited(authority);
     (left > accepted.leaves).then_some(Waiting::Leaves { left, last_end: all.last_end })
+}
+
+/// Whether everybody has the bundle of this sequence, and what their agents made of it.
+#[must_use]
+pub fn distribution(sequence: u64, facts: &Facts, now: Timestamp) -> Gate {
+    Gate::of(receivers(sequence, facts, now, &Accepted::default()))
 }
 
 /// That everybody has the bundle of this sequence, and what their agents made of it.
@@ -284,6 +342,10 @@ impl fmt::Display for Names<'_> {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Replicas(behind) => {
+                let names: Vec<_> = behind.iter().map(ReplicaName::as_str).collect();
+                write!(f, "replicas have no issuing CA under the new root that signs yet: {}", names.join(", "))
+            }
             Self::Publication => f.write_str("the bundle has not gone out yet"),
             Self::Agents { sequence, behind, absent, of } => {
                 write!(f, "{} of {of} agents have not acknowledged bundle {sequence}: {}", behind.len(), Names(behind))?;

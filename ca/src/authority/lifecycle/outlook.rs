@@ -81,6 +81,9 @@ impl Outlook<'_> {
         };
         let why = match name.kind {
             AuthorityKind::Root => "a third of its life is left then",
+            AuthorityKind::Issuer if policy.is_issuer_foreign => {
+                "upstream is asked for the next one when two fifths of its life are over"
+            }
             AuthorityKind::Issuer => "half of its life is over then",
             AuthorityKind::Jwt => "it has signed for [rotation] jwt_key_life then",
         };

@@ -159,6 +159,8 @@ impl Scene {
             | Event::Published { .. }
             | Event::Activate { .. }
             | Event::Taint(_)
+            | Event::TaintReplica(_)
+            | Event::RevokeReplica { .. }
             | Event::Destroyed(_) => None,
         }
     }
@@ -223,7 +225,12 @@ impl Scene {
                 };
                 Some(format!("{bundle}private keys are destroyed: {}", list(&gone)))
             }
-            Event::Adopt(_) | Event::Made { .. } | Event::Published { .. } | Event::Destroyed(_) => None,
+            Event::Adopt(_)
+            | Event::Made { .. }
+            | Event::Published { .. }
+            | Event::TaintReplica(_)
+            | Event::RevokeReplica { .. }
+            | Event::Destroyed(_) => None,
         }
     }
 

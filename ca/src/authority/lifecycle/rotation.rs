@@ -3,7 +3,7 @@
 
 use pki::Timestamp;
 
-use super::gate::{Accepted, Facts, Gate, Waiting, activation, revocation};
+use super::gate::{Accepted, Facts, Gate, Waiting, activation, revocation, still_under};
 use super::{Authority, AuthorityKind, AuthorityName, Event, Lifecycle, Slot};
 
 /// The goal of a rotation. At most one of each kind is under way.
@@ -75,6 +75,9 @@ pub enum NoWayBack {
     /// Another root was activated since.
     #[error("{0} stands under {1}, which does not sign any more: undo the rotation of {1} first, if it is still under way")]
     OtherRoot(AuthorityName, AuthorityName),
+    /// Nothing under the old root can sign.
+    #[error("no issuing CA under {0} can sign any more: there is nothing to go back to. Let the rotation run to its end")]
+    NoIssuer(AuthorityName),
     /// The old one is gone.
     #[error(
         "{0} is revoked and its key is destroyed: there is nothing to go back to. Start another one if the successor must go"
@@ -117,11 +120,11 @@ impl Rotation {
         state.of(self.from.kind).filter(newer).last()
     }
 
-    /// Whether it can be undone.
+    /// Whether it can be undone at `now`.
     ///
     /// # Errors
     /// [`NoWayBack`].
-    pub fn check_way_back(&self, state: &Lifecycle) -> Result<(), NoWayBack> {
+    pub fn check_way_back(&self, state: &Lifecycle, now: Timestamp) -> Result<(), NoWayBack> {
         match state.get(self.from) {
             Some(Authority { slot: Slot::Old, tainted_at: Some(_), .. }) => Err(NoWayBack::Tainted(self.from)),
             Some(Authority { slot: Slot::Revoked, .. }) | None => Err(NoWayBack::Revoked(self.from)),
@@ -130,6 +133,11 @@ impl Rotation {
             {
                 Err(NoWayBack::OtherRoot(self.from, *root))
             }
+            Some(Authority { slot: Slot::Old, .. })
+                if self.from.kind == AuthorityKind::Root && state.signer_under(self.from, now).is_none() =>
+            {
+                Err(NoWayBack::NoIssuer(self.from))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -137,7 +145,7 @@ impl Rotation {
     /// What comes next, by the facts of now.
     #[must_use]
     pub fn next(&self, state: &Lifecycle, facts: &Facts, now: Timestamp) -> Next {
-        if self.aborting && self.check_way_back(state).is_ok() {
+        if self.aborting && self.check_way_back(state, now).is_ok() {
             return self.next_back(state, facts, now);
         }
         let Some(old) = state.get(self.from) else { return Next::Done(Outcome::Completed) };
@@ -171,6 +179,11 @@ impl Rotation {
     }
 
     fn towards_revocation(&self, state: &Lifecycle, old: &Authority, facts: &Facts, now: Timestamp) -> Next {
+        // What is told to be renewed must be renewed under another root everywhere.
+        let following = still_under(state, old.name, facts);
+        if !following.is_empty() {
+            return Next::Wait(Phase::Replace, following);
+        }
         if self.pace == Pace::Taint && old.tainted_at.is_none() {
             return Next::Apply(Phase::Replace, Event::Taint(old.name));
         }

@@ -2,6 +2,7 @@
 
 mod gates;
 mod model;
+mod replicas;
 mod rotations;
 mod single;
 

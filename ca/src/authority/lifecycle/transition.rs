@@ -1,5 +1,6 @@
 //! The one function that changes a lifecycle.
 
+use identity::ReplicaName;
 use pki::Timestamp;
 
 use super::gate::Gate;
@@ -30,6 +31,8 @@ pub fn apply(state: &Lifecycle, event: Event, now: Timestamp) -> Result<Transiti
         Event::Taint(name) => next.taint(name)?,
         Event::Revoke { name, gate } => next.revoke(name, gate)?,
         Event::Destroyed(name) => next.destroyed(name)?,
+        Event::TaintReplica(replica) => next.taint_replica(&replica),
+        Event::RevokeReplica { replica, gate } => next.revoke_replica(&replica, gate)?,
     }
     Ok(Transition { state: next.state, effects: next.effects })
 }
@@ -150,7 +153,8 @@ impl Next {
 
     fn published(&mut self, sequence: u64) {
         let tainted: Vec<_> = self.state.tainted().map(|authority| authority.name).collect();
-        for authority in self.state.authorities.values_mut() {
+        let others = self.state.others.values_mut().map(|foreign| &mut foreign.authority);
+        for authority in self.state.authorities.values_mut().chain(others) {
             if authority.is_in_bundle() {
                 authority.published_in.get_or_insert(sequence);
             }
@@ -179,7 +183,7 @@ impl Next {
             return Err(Refusal::Ended(name));
         }
         let signer = match name.kind {
-            AuthorityKind::Root => Some(self.signer_under(name)?),
+            AuthorityKind::Root => Some(self.state.signer_under(name, self.now).ok_or(Refusal::NoIssuer(name))?.name),
             AuthorityKind::Issuer => {
                 self.require_active_parent(name)?;
                 None
@@ -197,8 +201,8 @@ impl Next {
         if let Some(signer) = signer {
             self.retire_active(AuthorityKind::Issuer);
             self.change(signer, Slot::Active, |_| ());
-            self.drop_stranded();
         }
+        self.drop_stranded();
         self.effects.push(Effect::Sign);
         Ok(())
     }
@@ -223,9 +227,9 @@ impl Next {
         }
         let now = self.now;
         let mut tainted = vec![name];
-        tainted.extend(self.state.under(name).filter(|issuer| issuer.slot == Slot::Old).map(|issuer| issuer.name));
+        tainted.extend(self.state.all_under(name).filter(|issuer| issuer.slot == Slot::Old).map(|issuer| issuer.name));
         for name in tainted {
-            if let Some(authority) = self.state.authorities.get_mut(&name) {
+            if let Some(authority) = self.anyones(name) {
                 authority.tainted_at.get_or_insert(now);
             }
         }
@@ -251,15 +255,62 @@ impl Next {
         let was_in_bundle = authority.is_in_bundle();
         let was_told_tainted = authority.tainted_at.is_some();
         let mut gone = vec![name];
-        gone.extend(self.state.under(name).filter(|issuer| issuer.is_in_force()).map(|issuer| issuer.name));
+        // Of every replica: under a root that is in no bundle nothing is good.
+        gone.extend(self.state.all_under(name).filter(|issuer| issuer.is_in_force()).map(|issuer| issuer.name));
         for name in &gone {
             self.change(*name, Slot::Revoked, |_| ());
         }
         if was_in_bundle || was_told_tainted {
             self.effects.push(Effect::Publish);
         }
-        self.effects.extend(gone.into_iter().map(Effect::Destroy));
+        // Whose it is destroys the key of another.
+        let own = gone.into_iter().filter(|name| self.state.get(*name).is_some());
+        self.effects.extend(own.map(Effect::Destroy));
         Ok(())
+    }
+
+    fn taint_replica(&mut self, replica: &ReplicaName) {
+        let now = self.now;
+        let mut is_news = false;
+        for (name, slot, is_tainted) in self.of_replica(replica) {
+            match slot {
+                Slot::Active => self.change(name, Slot::Old, |authority| authority.tainted_at = Some(now)),
+                Slot::Old if !is_tainted => {
+                    if let Some(authority) = self.anyones(name) {
+                        authority.tainted_at = Some(now);
+                    }
+                }
+                Slot::Making | Slot::Prepared => self.change(name, Slot::Revoked, |_| ()),
+                Slot::Old | Slot::Revoked => continue,
+            }
+            is_news = true;
+        }
+        if is_news {
+            self.effects.push(Effect::Publish);
+        }
+    }
+
+    fn revoke_replica(&mut self, replica: &ReplicaName, gate: Gate) -> Result<(), Refusal> {
+        let left: Vec<_> = self.of_replica(replica).into_iter().filter(|(_, slot, _)| *slot != Slot::Revoked).collect();
+        let Some((first, ..)) = left.first().copied() else { return Ok(()) };
+        if let Some((name, slot, _)) = left.iter().copied().find(|(_, slot, _)| *slot != Slot::Old) {
+            let way_out = format!("it may sign; `signet replica remove {replica}` has what rests on it renewed first");
+            return Err(Refusal::Slot { name, slot, way_out });
+        }
+        if let Gate::Waits(waits) = gate {
+            return Err(Refusal::Gate { name: first, waits });
+        }
+        for (name, ..) in left {
+            self.change(name, Slot::Revoked, |_| ());
+        }
+        self.effects.push(Effect::Publish);
+        Ok(())
+    }
+
+    /// What a replica has, with its slot and whether it is tainted.
+    fn of_replica(&self, replica: &ReplicaName) -> Vec<(AuthorityName, Slot, bool)> {
+        let of_it = self.state.others.values().filter(|foreign| foreign.replica == *replica).map(|foreign| &foreign.authority);
+        of_it.map(|authority| (authority.name, authority.slot, authority.tainted_at.is_some())).collect()
     }
 
     fn destroyed(&mut self, name: AuthorityName) -> Result<(), Refusal> {
@@ -270,16 +321,6 @@ impl Next {
             authority.destroyed = true;
         }
         Ok(())
-    }
-
-    /// The issuing CA that signs when this root is activated: the prepared one, or, when the root was active before, the newest
-    /// that can still sign.
-    fn signer_under(&self, root: AuthorityName) -> Result<AuthorityName, Refusal> {
-        let can_sign = |issuer: &&Authority| {
-            let made = matches!(issuer.slot, Slot::Prepared | Slot::Old) && issuer.tainted_at.is_none();
-            made && !issuer.has_ended(self.now)
-        };
-        self.state.under(root).filter(can_sign).last().map(|issuer| issuer.name).ok_or(Refusal::NoIssuer(root))
     }
 
     fn require_active_parent(&self, name: AuthorityName) -> Result<(), Refusal> {
@@ -333,10 +374,16 @@ impl Next {
     }
 
     fn change(&mut self, name: AuthorityName, slot: Slot, also: impl FnOnce(&mut Authority)) {
-        if let Some(authority) = self.state.authorities.get_mut(&name) {
-            (authority.slot, authority.since) = (slot, self.now);
+        let now = self.now;
+        if let Some(authority) = self.anyones(name) {
+            (authority.slot, authority.since) = (slot, now);
             also(authority);
         }
+    }
+
+    fn anyones(&mut self, name: AuthorityName) -> Option<&mut Authority> {
+        let others = &mut self.state.others;
+        self.state.authorities.get_mut(&name).or_else(|| others.get_mut(&name).map(|foreign| &mut foreign.authority))
     }
 
     fn find(&self, name: AuthorityName) -> Result<&Authority, Refusal> {

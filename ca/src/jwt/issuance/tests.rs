@@ -50,6 +50,7 @@ fn admitted_until(ttl: Option<Duration>, expires_at: Option<Timestamp>) -> Admit
             ttl,
             dns_names: Vec::new(),
             hint: Hint::default(),
+            federates_with: BTreeSet::new(),
             expires_at,
         },
         created_at: now(),
@@ -76,6 +77,7 @@ async fn what_is_answered_is_what_was_recorded_and_validates() {
         subject: svid.id().clone(),
         audiences: audiences(),
         key_id: key.key_id().clone(),
+        key: key.authority().public_key().fingerprint(),
         expires_at: now().plus(FIVE_MINUTES),
         signing_input: pki::sha256(input.as_bytes()),
         caller: "spiffe://example.org/signet/agent/n1".to_owned(),
@@ -119,9 +121,9 @@ async fn a_token_outlives_neither_the_configured_life_nor_that_of_the_entrys_cer
 
 #[tokio::test]
 async fn another_key_does_not_sign_what_was_recorded() {
-    let prepared = prepare(admitted(None), &audiences(), FIVE_MINUTES, &key(), now()).unwrap();
+    let prepared = prepare(admitted(None), &audiences(), FIVE_MINUTES, key().authority(), now()).unwrap();
     let recorded = Book::default().record_jwt(prepared).await.unwrap();
-    let refused = sign(recorded, &key());
+    let refused = sign(recorded, &key()).await;
     assert!(matches!(refused, Err(JwtIssuanceError::Signing { cause: JwtMintError::WrongKey { .. }, .. })), "{refused:?}");
 }
 
@@ -130,7 +132,7 @@ fn a_token_does_not_outlive_the_entry() {
     let ends = |seconds| {
         let end = now().plus(Duration::from_secs(seconds));
         let admitted = admitted_until(None, Some(end));
-        let prepared = prepare(admitted, &audiences(), Duration::from_secs(300), &key(), now()).unwrap();
+        let prepared = prepare(admitted, &audiences(), Duration::from_secs(300), key().authority(), now()).unwrap();
         prepared.intent.expires_at.since(now()).as_secs()
     };
     assert_eq!([ends(301), ends(300), ends(60), ends(1)], [300, 300, 60, 2]);

@@ -12,6 +12,7 @@ use crate::authority::lifecycle::{Adopted, Event, apply};
 use crate::issuance::{Intent, Ledger};
 use crate::jwt::issuance::{JwtIntent, JwtLedger};
 use crate::records::{AgentSvidRecord, EntryId, Reason, SvidGrounds, TokenRecord};
+use crate::replicas::Tenure;
 use crate::rpc::admin_sources::Progress;
 use crate::store::{Actor, AuthorityStore, NodeStore, SqliteStore, TokenStore};
 
@@ -52,6 +53,7 @@ impl Fixture {
         let store = Arc::new(SqliteStore::open(&directory.path().join("store.db")).unwrap());
         let fleet = Arc::new(FakeFleet::default());
         let facts = FactsOfFleet {
+            tenure: Tenure::fixed("ca-1"),
             store: Arc::<SqliteStore>::clone(&store),
             fleet: Arc::<FakeFleet>::clone(&fleet),
             reattest_window: WINDOW,
@@ -194,6 +196,7 @@ async fn leaves_and_tokens_are_told_by_the_name_of_who_signed_them() {
         subject,
         audiences: AudienceSet::parse(&["db"]).unwrap(),
         key_id: jwt.key_id().clone(),
+        key: [4; 32],
         expires_at: at(70),
         signing_input: [5; 32],
         caller: "n1".to_owned(),

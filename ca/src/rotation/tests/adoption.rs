@@ -60,8 +60,10 @@ async fn a_jwt_key_that_was_taken_away_is_followed_by_another_and_vouches_for_no
 
 async fn refusal(bed: &Bed) -> AdoptionError {
     let (store, steps) = (bed.store(), Steps::logged());
-    let mut journal = Journal::open(Arc::clone(&store), steps.clone()).await.unwrap();
-    let materials = Materials::new(&bed.config, store, Arc::new(SystemEntropy), steps);
+    let tenure = bed.tenure(&store).await;
+    let mut journal = Journal::open(Arc::clone(&store), steps.clone(), tenure.clone()).await.unwrap();
+    let keys = SigningKeys::open(&bed.config).await.unwrap();
+    let materials = Materials::new(&bed.config, keys, store, Arc::new(SystemEntropy), steps, tenure);
     match open_issuer(&mut journal, &materials, bed.now()).await {
         Err(error) => error,
         Ok(_) => open_jwt(&mut journal, &materials, bed.now()).await.unwrap_err(),

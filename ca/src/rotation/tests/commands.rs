@@ -5,7 +5,7 @@ use crate::authority::lifecycle::Event;
 use crate::authority::lifecycle::gate::Waiting;
 use identity::NodeName;
 
-fn agent(node: &str, acknowledged: u64) -> AgentFacts {
+pub(super) fn agent(node: &str, acknowledged: u64) -> AgentFacts {
     AgentFacts {
         node: NodeName::parse(node).unwrap(),
         connected: true,
@@ -126,7 +126,7 @@ async fn whoever_finds_the_authorities_changed_does_nothing_and_ends() {
         assert!(jwt.is_some());
         // Another process, which decides something.
         let other = bed.store();
-        let mut journal = Journal::open(other, Steps::logged()).await.unwrap();
+        let mut journal = Journal::open(other, Steps::logged(), running.tenure.clone()).await.unwrap();
         journal.happen(Event::Prepare(AuthorityKind::Jwt), OPERATOR, bed.now()).await.unwrap();
         let refused = running.handle.prepare(AuthorityKind::Root, OPERATOR).await.err();
         assert!(matches!(refused, Some(CommandError::Store(StoreError::Changed { .. }))), "{refused:?}");
@@ -134,6 +134,26 @@ async fn whoever_finds_the_authorities_changed_does_nothing_and_ends() {
     let (ended, ()) = tokio::join!(driver, script);
     assert!(matches!(ended, Err(DriverError::Fenced(_))), "{ended:?}");
     assert!(!bed.config.state_dir.join("roots").exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn whoever_lost_its_lease_stores_nothing_makes_nothing_and_ends() {
+    let bed = Bed::new("[rotation]\nautomatic = false\n").await;
+    let (running, driver) = bed.start(Arc::new(LoggedSteps)).await;
+    let script = async {
+        running.until(|view| view.lifecycle.get(name("jwt-1")).is_some_and(|jwt| jwt.published_in.is_some())).await;
+        let (store, held) = (bed.store(), running.tenure.fence());
+        // Another process of this replica, which has done nothing yet: the authorities are as they were.
+        let taken = bed.tenure(&store).await.fence();
+        assert!(taken.epoch > held.epoch && taken.lead > held.lead, "{taken:?} after {held:?}");
+        let before = store.lifecycle().await.unwrap();
+        let refused = running.handle.start(AuthorityKind::Jwt, Pace::Taint, Accepted::default(), OPERATOR).await.err();
+        assert!(matches!(refused, Some(CommandError::Store(StoreError::Fenced { .. }))), "{refused:?}");
+        assert_eq!((store.lifecycle().await.unwrap(), store.rotations().await.unwrap()), (before, vec![]));
+    };
+    let (ended, ()) = tokio::join!(driver, script);
+    assert!(matches!(ended, Err(DriverError::Fenced(StoreError::Fenced { .. }))), "{ended:?}");
+    assert!(!bed.config.state_dir.join("jwt-keys").exists(), "nothing was made");
 }
 
 #[tokio::test]

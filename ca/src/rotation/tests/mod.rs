@@ -3,7 +3,11 @@
 mod adoption;
 mod commands;
 mod interruption;
+mod memory_keys;
+mod plugged_in;
+mod probing;
 mod schedule;
+mod upstream;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +17,7 @@ use futures_util::future::{self, BoxFuture};
 use pki::{Certificate, KeyAlgorithm, Timestamp};
 use runtime::clock::{Clock, TestClock};
 use runtime::entropy::{Entropy, SystemEntropy};
+use runtime::private_files::ensure_private_dir;
 use runtime::shutdown::{self, ShutdownTrigger};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -27,7 +32,12 @@ use crate::authority::lifecycle::{Authority, Slot};
 use crate::config::CaConfig;
 use crate::init::{InitOptions, init};
 use crate::issuance_clock::IssuanceClock;
-use crate::store::{Actor, SqliteStore, Store};
+use crate::keystore::Keystore;
+use crate::replicas::Tenure;
+use crate::signing_keys::SigningKeys;
+use crate::store::{Actor, Registration, SqliteStore, Store};
+use crate::upstream::desk::UpstreamDesk;
+use crate::upstream::metrics::UpstreamMetrics;
 
 pub(super) const OPERATOR: Actor = Actor::Operator { uid: 7 };
 
@@ -36,7 +46,7 @@ pub(super) fn start_time() -> Timestamp {
     Timestamp::from_unix_seconds(1_795_172_400)
 }
 
-/// A state directory as `signet ca init` leaves it.
+/// A state directory as `signet ca init` leaves it; an empty one where somebody else signs the issuing CAs.
 pub(super) struct Bed {
     _directory: TempDir,
     pub(super) config: CaConfig,
@@ -44,6 +54,8 @@ pub(super) struct Bed {
     pub(super) agents: Arc<Mutex<Vec<AgentFacts>>>,
     /// Authorities whose revocation lists cannot be signed.
     pub(super) unsigned: Arc<Mutex<Vec<AuthorityName>>>,
+    /// Who signs issuing CAs, where the CA has no key of its root.
+    pub(super) upstream: Option<Arc<UpstreamDesk>>,
 }
 
 /// What the test says, with what the ledger says.
@@ -89,9 +101,10 @@ impl ListSlot for AllSigned {
 pub(super) struct Running {
     pub(super) handle: RotationHandle,
     pub(super) authority: watch::Receiver<Arc<SigningAuthority>>,
-    pub(super) jwt: watch::Receiver<Arc<pki::JwtKey>>,
+    pub(super) jwt: watch::Receiver<Arc<crate::signing_keys::JwtSigningKey>>,
     pub(super) bundle: watch::Receiver<Arc<pki::TrustBundle>>,
     pub(super) trigger: ShutdownTrigger,
+    pub(super) tenure: Tenure,
 }
 
 impl Bed {
@@ -105,9 +118,29 @@ impl Bed {
         );
         let config = CaConfig::parse("ca.toml", &text).unwrap();
         let clock = TestClock::at(SystemTime::from(start_time()));
-        let options = InitOptions { algorithm: KeyAlgorithm::EcdsaP256, root_key_out: None };
-        init(&config, options, &*clock, &SystemEntropy).await.unwrap();
-        Self { _directory: directory, config, clock, agents: Arc::default(), unsigned: Arc::default() }
+        if config.upstream.is_none() && config.plugged_authority.is_none() {
+            let options = InitOptions { algorithm: KeyAlgorithm::EcdsaP256, root_key_out: None };
+            init(&config, options, &*clock, &SystemEntropy).await.unwrap();
+        } else {
+            ensure_private_dir(&config.state_dir).unwrap();
+        }
+        Self { _directory: directory, config, clock, agents: Arc::default(), unsigned: Arc::default(), upstream: None }
+    }
+
+    /// The journal and the material of this directory, as a start opens them.
+    pub(super) async fn open(&self, steps: &Steps) -> (Arc<dyn Store>, Journal, Materials) {
+        let (store, journal, materials, _) = self.open_with_tenure(steps).await;
+        (store, journal, materials)
+    }
+
+    async fn open_with_tenure(&self, steps: &Steps) -> (Arc<dyn Store>, Journal, Materials, Tenure) {
+        let store = self.store();
+        let tenure = self.tenure(&store).await;
+        let journal = Journal::open(Arc::clone(&store), steps.clone(), tenure.clone()).await.unwrap();
+        let keys = SigningKeys::open(&self.config).await.unwrap();
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let materials = Materials::new(&self.config, keys, Arc::clone(&store), entropy, steps.clone(), tenure.clone());
+        (store, journal, materials.with_upstream(self.upstream.clone()), tenure)
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
@@ -118,20 +151,42 @@ impl Bed {
         self.clock.now().into()
     }
 
+    /// Of a process that begins now.
+    pub(super) async fn tenure(&self, store: &Arc<dyn Store>) -> Tenure {
+        let registration = Registration {
+            replica: self.config.replica.clone(),
+            serial_byte: self.config.replica_byte,
+            address: "ca:8443".to_owned(),
+            instance: [1; 32],
+        };
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        Tenure::begin(store, registration, &clock).await.unwrap().0
+    }
+
     /// Starts as a CA does; the driver works while its future is polled.
     pub(super) async fn start(
         &self,
         seam: Arc<dyn StepSeam>,
     ) -> (Running, impl Future<Output = Result<(), DriverError>> + use<>) {
-        let (store, steps) = (self.store(), Steps::new(seam));
+        let steps = Steps::new(seam);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let mut journal = Journal::open(Arc::clone(&store), steps.clone()).await.unwrap();
-        let materials = Materials::new(&self.config, Arc::clone(&store), Arc::clone(&entropy), steps.clone());
-        let authority = open_issuer(&mut journal, &materials, self.now()).await.unwrap();
+        let (store, mut journal, materials, tenure) = self.open_with_tenure(&steps).await;
+        enrol(&mut journal, &materials, self.now()).await.unwrap();
+        let (authority, plugged_in) = match &self.config.plugged_authority {
+            None => (open_issuer(&mut journal, &materials, self.now()).await.unwrap(), None),
+            Some(directory) => {
+                let keys = SigningKeys::open(&self.config).await.unwrap();
+                let (keystore, authority) = Keystore::open(directory, &self.config, keys, self.now()).await.unwrap();
+                let plugged_in = PluggedIn::new(directory, keystore, &authority);
+                (authority, Some(plugged_in))
+            }
+        };
         let jwt = open_jwt(&mut journal, &materials, self.now()).await.unwrap();
         let trust_domain = self.config.trust_domain.clone();
-        let bundle = bundle_of(journal.state(), None, &trust_domain, (&*store, &steps), self.now()).await.unwrap();
-        let (view, views) = watch::channel(Arc::new(Driver::first_view(journal.state(), bundle.sequence(), None, self.now())));
+        let roots = plugged_in.as_ref().map(|_| authority.roots());
+        let bundle = bundle_of(journal.state(), roots, &trust_domain, (&*store, &steps), self.now()).await.unwrap();
+        let (view, views) =
+            watch::channel(Arc::new(Driver::first_view(journal.state(), &materials, bundle.sequence(), None, self.now())));
         let (authority, authorities) = watch::channel(Arc::new(authority));
         let (jwt, jwts) = watch::channel(Arc::new(jwt));
         let (bundle, bundles) = watch::channel(Arc::new(bundle));
@@ -144,10 +199,11 @@ impl Bed {
             trust_domain,
             profile: self.config.leaf.clone(),
             config: self.config.rotation,
-            plugged_in: None,
+            plugged_in,
             materials,
             store,
             steps,
+            tenure: tenure.clone(),
             facts: Box::new(Told { agents: Arc::clone(&self.agents) }),
             outlets: Outlets {
                 authority,
@@ -158,13 +214,14 @@ impl Bed {
                 retiring: Vec::new(),
             },
             probes: ProbeCounts::default(),
+            upstream: UpstreamMetrics::default(),
             clock: self.clock.clone(),
             issuance_clock,
             entropy,
         };
         let (trigger, shutdown) = shutdown::channel();
         let driver = Driver::new(parts, journal, commands, view);
-        (Running { handle, authority: authorities, jwt: jwts, bundle: bundles, trigger }, driver.run(shutdown))
+        (Running { handle, authority: authorities, jwt: jwts, bundle: bundles, trigger, tenure }, driver.run(shutdown))
     }
 
     /// Runs a script beside a driver, and ends the driver after it.

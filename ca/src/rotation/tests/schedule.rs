@@ -107,3 +107,25 @@ async fn a_jwt_key_is_replaced_when_it_has_signed_for_long_enough() {
     })
     .await;
 }
+
+/// Receivers take so many tainted keys and no more, and nothing rests on what has ended.
+#[tokio::test]
+async fn a_tainted_key_leaves_the_bundle_when_its_ca_has_ended() {
+    let bed = Bed::new("[rotation]\npropagation_hold = \"0s\"\n").await;
+    let first = bed
+        .with_driver(async |running| {
+            let first = running.authority.borrow().certificate().public_key().fingerprint();
+            running.handle.start(AuthorityKind::Issuer, Pace::Taint, Accepted::default(), OPERATOR).await.unwrap();
+            running.until(|view| slot(&view.lifecycle, "issuer-1") == Some(Slot::Revoked)).await;
+            first
+        })
+        .await;
+    let steps = Steps::logged();
+    let (store, journal, _materials) = bed.open(&steps).await;
+    let tainted_at = async |now| {
+        let bundle = bundle_of(journal.state(), None, &bed.config.trust_domain, (&*store, &steps), now).await.unwrap();
+        bundle.tainted_keys().contains(&first)
+    };
+    assert!(tainted_at(bed.now()).await, "leaves of it may be about");
+    assert!(!tainted_at(bed.now().plus(Duration::from_secs(31 * 86_400))).await);
+}

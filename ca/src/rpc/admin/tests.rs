@@ -210,6 +210,35 @@ async fn a_token_works_once_told_is_bound_in_time_and_is_nowhere_in_the_state() 
 }
 
 #[tokio::test]
+async fn a_token_is_listed_and_revoked_by_its_id_and_nothing_else_is_taken_for_one() {
+    use crate::store::{AuditReader as _, TokenStore as _};
+    let Fixture { service, store, clock, directory: _directory, .. } = fixture();
+    let made = service.create_token(from_us(token_request(0))).await.unwrap().into_inner();
+    let list = async || service.list_tokens(from_us(v1::ListTokensRequest {})).await.unwrap().into_inner().tokens;
+    let open = list().await;
+    let wanted = v1::JoinTokenRecord { id: made.id.clone(), node: "n1".to_owned(), expires_at: made.expires_at, used: false };
+    assert_eq!(open, std::slice::from_ref(&wanted));
+    let revoke = async |id: &str| service.revoke_token(from_us(v1::RevokeTokenRequest { id: id.to_owned() })).await;
+    for (id, why) in [
+        ("", "signet/TOKEN_ID_INVALID"),
+        (made.token.as_str(), "signet/TOKEN_ID_INVALID"),
+        (&"0".repeat(16), "signet/TOKEN_NOT_FOUND"),
+    ] {
+        assert_eq!(reason(&revoke(id).await.unwrap_err()), why, "{id}");
+    }
+    assert_eq!(revoke(&made.id).await.unwrap().into_inner().token, Some(wanted));
+    assert_eq!(list().await, []);
+    let hash = JoinToken::parse(&made.token).unwrap().hash();
+    let refused = store.redeem_token(hash, vec![1; 91], clock.now().into()).await;
+    assert!(matches!(refused, Err(RedeemError::Expired { .. })));
+    let events = store.audit_after(0, 99).await.unwrap();
+    let last = events.last().map(|event| (event.kind.as_str(), event.body.contains(&made.id)));
+    assert_eq!(last, Some(("token_refused", true)));
+    let uid = format!("\"uid\":{}", nix::unistd::geteuid());
+    assert!(events.iter().any(|event| event.kind == "token_revoked" && event.body.contains(&uid)));
+}
+
+#[tokio::test]
 async fn a_token_lives_a_day_at_most() {
     let Fixture { service, directory: _directory, .. } = fixture();
     let day = 24 * 60 * 60;

@@ -44,7 +44,11 @@ fn quiet() -> RotationView {
         facts: Arc::default(),
         bundle_sequence: 3,
         plugged_in: None,
+        upstream: None,
+        path: Arc::default(),
+        key_places: Arc::default(),
         faults: Vec::new(),
+        replicas: Arc::default(),
         at: at(1_000),
     }
 }

@@ -113,7 +113,11 @@ fn view() -> (RotationView, String) {
         facts: facts.into(),
         bundle_sequence: 9,
         plugged_in: None,
+        upstream: None,
+        path: std::sync::Arc::default(),
+        key_places: std::sync::Arc::default(),
         faults: Vec::new(),
+        replicas: std::sync::Arc::default(),
         at: at(2_000),
     };
     (view, key_id)

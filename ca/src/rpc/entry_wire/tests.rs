@@ -142,7 +142,7 @@ fn an_update_changes_what_it_names_and_is_refused_whole() {
     };
     let read = of(whole.clone()).unwrap();
     assert_eq!(read.expected_revision, Some(4));
-    let EntryEdit { selectors, ttl, dns_names, hint, expires_at } = read.edit;
+    let EntryEdit { selectors, ttl, dns_names, hint, expires_at, federates_with: _ } = read.edit;
     assert_eq!((selectors.map(|list| list.len()), ttl, dns_names), (Some(1), Some(None), Some(Vec::new())));
     assert_eq!((hint, expires_at), (Some(Hint::default()), Some(None)));
     let faults = |change| of(change).err().unwrap();

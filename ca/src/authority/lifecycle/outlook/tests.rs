@@ -37,7 +37,7 @@ fn with_second_root() -> Lifecycle {
     })
 }
 
-const DAILY: Policy = Policy { jwt_key_life: Duration::from_secs(86_400) };
+const DAILY: Policy = Policy { jwt_key_life: Duration::from_secs(86_400), is_issuer_foreign: false };
 
 fn told(state: &Lifecycle, rotations: &[Rotation], automatic: Option<Policy>, now: u64, name: &str) -> String {
     let outlook = Outlook { state, rotations, facts: &Facts::default(), automatic, now: at(now) };

@@ -48,6 +48,7 @@ fn two_agents() -> Facts {
         leaves: [(named("issuer-1"), leaves)].into(),
         tokens_until: [(named("jwt-1"), at(300))].into(),
         propagation_hold: Duration::from_secs(60),
+        replicas: BTreeSet::new(),
     }
 }
 

@@ -80,21 +80,35 @@ fn without_haste_nothing_is_tainted_and_leaves_are_waited_for() {
 fn there_is_no_way_back_from_a_taint_and_it_says_why() {
     let rotation = rotation("jwt-1");
     let state = prepared(&adopted(), AuthorityKind::Jwt, 2);
-    assert_eq!(rotation.check_way_back(&state), Ok(()));
+    assert_eq!(rotation.check_way_back(&state, now()), Ok(()));
     let state = did(&state, Event::Activate { name: name("jwt-2"), gate: gate::Gate::Open });
-    assert_eq!(rotation.check_way_back(&state), Ok(()));
+    assert_eq!(rotation.check_way_back(&state, now()), Ok(()));
     let state = did(&state, Event::Taint(name("jwt-1")));
-    assert_eq!(rotation.check_way_back(&state), Err(NoWayBack::Tainted(name("jwt-1"))));
+    assert_eq!(rotation.check_way_back(&state, now()), Err(NoWayBack::Tainted(name("jwt-1"))));
     let aborting = Rotation { aborting: true, ..rotation };
     assert!(!matches!(aborting.next(&state, &Facts::default(), now()), Next::Done(_)), "it goes on instead");
     let state = did(&state, Event::Revoke { name: name("jwt-1"), gate: gate::Gate::Open });
-    assert_eq!(aborting.check_way_back(&state), Err(NoWayBack::Revoked(name("jwt-1"))));
+    assert_eq!(aborting.check_way_back(&state, now()), Err(NoWayBack::Revoked(name("jwt-1"))));
+}
+
+/// A root whose issuing CAs have ended, or are given up, signs nothing: going back to it would leave the CA without.
+#[test]
+fn there_is_no_way_back_to_a_root_under_which_nothing_can_sign() {
+    let rotation = Rotation { aborting: true, ..rotation("root-1") };
+    let state = prepared(&adopted(), AuthorityKind::Root, 2);
+    let state = did(&state, Event::Activate { name: name("root-2"), gate: gate::Gate::Open });
+    assert_eq!(rotation.check_way_back(&state, now()), Ok(()));
+    assert!(matches!(rotation.next(&state, &Facts::default(), now()), Next::Apply(_, Event::Activate { .. })));
+    let state = did(&state, Event::Taint(name("issuer-1")));
+    assert_eq!(rotation.check_way_back(&state, now()), Err(NoWayBack::NoIssuer(name("root-1"))));
+    let next = rotation.next(&state, &Facts::default(), now());
+    assert!(matches!(next, Next::Apply(Phase::Replace, Event::Taint(_))), "it goes on instead: {next:?}");
 }
 
 #[test]
 fn each_kind_is_due_at_its_time_and_the_issuing_ca_first() {
     let state = adopted();
-    let policy = Policy { jwt_key_life: Duration::from_secs(600) };
+    let policy = Policy { jwt_key_life: Duration::from_secs(600), is_issuer_foreign: false };
     let at = |seconds| due(&state, policy, now().plus(Duration::from_secs(seconds))).collect::<Vec<_>>();
     // Root and issuing CA live 1,000 s here.
     assert_eq!(at(499), []);

@@ -1,0 +1,86 @@
+//! `[kubernetes]`: the cluster whose API server says whom the tokens of service accounts stand for.
+
+use ::kubernetes::ClusterConfig;
+use runtime::config::Section;
+
+/// The section, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// The name of the cluster in records. It decides nothing.
+    pub cluster: String,
+    /// One of them a token must be for. Not empty.
+    pub audiences: Vec<String>,
+    /// The API server, and what this process shows to it.
+    pub server: ClusterConfig,
+}
+
+/// Reads the section, where there is one. Faults go to the document.
+pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
+    if !root.has("kubernetes") {
+        return None;
+    }
+    let section = root.section("kubernetes");
+    let cluster = section.optional("cluster", cluster_name);
+    let audiences =
+        if section.has("audiences") { section.list("audiences", audience) } else { vec![DEFAULT_AUDIENCE.to_owned()] };
+    if audiences.is_empty() {
+        section.fault("audiences", "empty: a token that was made for another service must not be taken here");
+    }
+    if audiences.len() > MAX_AUDIENCES {
+        section.fault("audiences", format!("{}; at most {MAX_AUDIENCES} are read", audiences.len()));
+    }
+    let server = ClusterConfig::read(&section);
+    Some(KubernetesConfig { cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()), audiences, server: server? })
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let is_good = is_plain && (1..=MAX_CLUSTER_BYTES).contains(&text.len());
+    if is_good { Ok(text.to_owned()) } else { Err("expected 1 to 63 letters, digits, \"-\", \"_\" or \".\"".to_owned()) }
+}
+
+fn audience(text: &str) -> Result<String, String> {
+    let is_good = (1..=MAX_AUDIENCE_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_good { Ok(text.to_owned()) } else { Err(format!("expected 1 to {MAX_AUDIENCE_BYTES} bytes of text")) }
+}
+
+/// As Istio's clients call the cluster that they are in, unless they are told otherwise.
+const DEFAULT_CLUSTER: &str = "Kubernetes";
+/// As Istio's clients have their tokens made.
+const DEFAULT_AUDIENCE: &str = "istio-ca";
+const MAX_CLUSTER_BYTES: usize = 63;
+const MAX_AUDIENCES: usize = 16;
+const MAX_AUDIENCE_BYTES: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use crate::config::CaConfig;
+
+    const HEAD: &str = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nlisten = \"127.0.0.1:0\"\n";
+
+    #[test]
+    fn nobody_is_asked_without_the_section_and_in_a_cluster_it_needs_no_key() {
+        assert_eq!(CaConfig::parse("f", HEAD).unwrap().kubernetes, None);
+        let config = CaConfig::parse("f", &format!("{HEAD}[kubernetes]\n")).unwrap().kubernetes.unwrap();
+        assert_eq!((config.cluster.as_str(), config.audiences.as_slice()), ("Kubernetes", &["istio-ca".to_owned()][..]));
+        assert_eq!(config.server.api_server.as_str(), "https://kubernetes.default.svc");
+    }
+
+    #[test]
+    fn each_key_is_read_and_bounded() {
+        let read = |text: &str| CaConfig::parse("f", &format!("{HEAD}[kubernetes]\n{text}\n"));
+        let config = read("cluster = \"east-1\"\naudiences = [\"a\", \"b\"]").unwrap().kubernetes.unwrap();
+        assert_eq!((config.cluster.as_str(), config.audiences.len()), ("east-1", 2));
+        for (bad, key) in [
+            ("cluster = \"\"", "kubernetes.cluster"),
+            ("cluster = \"a b\"", "kubernetes.cluster"),
+            ("audiences = []", "kubernetes.audiences"),
+            ("audiences = [\"\"]", "kubernetes.audiences"),
+            ("api_server = \"http://a\"", "kubernetes.api_server"),
+            ("audience = \"a\"", "kubernetes.audience"),
+        ] {
+            let faults = read(bad).unwrap_err().to_string();
+            assert!(faults.contains(key), "{key} in {faults}");
+        }
+    }
+}
