@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use pki::Timestamp;
 use runtime::clock::Clock;
+use vault::{VaultClient, VaultError};
 
 use crate::ca_client::istio::read_roots;
 use crate::ca_client::{NodeFailure, read_bundle_file};
 use crate::certificate_directory::CertificateDirectory;
-use crate::config::{AgentConfig, FirstProof, FirstTrust, IstioConfig, Provider, TokenSource};
+use crate::config::{AgentConfig, FirstProof, FirstTrust, IstioConfig, Provider, TokenSource, VaultProviderConfig};
 use crate::key_file;
 use crate::state::{StateDir, StateError, StoredSvid};
 use crate::token::{Reach, TokenError};
@@ -47,6 +48,7 @@ pub fn check(config: &AgentConfig, clock: &Arc<dyn Clock>) -> Result<CheckReport
     match &config.provider {
         Provider::Signet { .. } => look_at_signet(config, now, &mut report, &mut faults),
         Provider::Istio(istio) => look_at_istio(config, istio, now, &mut report, &mut faults),
+        Provider::Vault(vault) => look_at_vault(config, vault, now, &mut report, &mut faults),
     }
     faults.extend(crate::files::faults(&config.files));
     faults.extend(config.svid_cache_secret.as_ref().and_then(|secret| crate::svid_cache::read_secret(secret).err()));
@@ -56,20 +58,44 @@ pub fn check(config: &AgentConfig, clock: &Arc<dyn Clock>) -> Result<CheckReport
 /// A credential that is not there yet does not keep the agent from starting: whoever projects it may come later.
 fn look_at_istio(config: &AgentConfig, istio: &IstioConfig, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) {
     report.configured_identities = Some(istio.identities.len());
-    if config.state_dir.exists()
-        && let Err(error) = StateDir::inspect(&config.state_dir)
-    {
-        faults.push(error.to_string());
-    }
+    faults.extend(state_fault(config));
     match read_roots(&istio.roots) {
         Ok(roots) => report.warnings.extend(roots.lapsed_at(now).iter().map(|lapse| format!("istio.roots: {lapse}"))),
         Err(why) => faults.push(format!("istio.roots: {why}")),
     }
     for identity in &istio.identities {
-        if let Err(error) = identity.credential.read(&identity.spiffe_id, now) {
-            report.warnings.push(format!("{} has nothing to show to the CA now: {error}", identity.spiffe_id));
+        let id = &identity.identity.spiffe_id;
+        if let Err(error) = identity.credential.read(id, now) {
+            report.warnings.push(format!("{id} has nothing to show to the CA now: {error}"));
         }
     }
+}
+
+/// As [`look_at_istio`].
+fn look_at_vault(
+    config: &AgentConfig,
+    vault: &VaultProviderConfig,
+    now: Timestamp,
+    report: &mut CheckReport,
+    faults: &mut Vec<String>,
+) {
+    report.configured_identities = Some(vault.identities.len());
+    faults.extend(state_fault(config));
+    match read_bundle_file(&vault.trust_bundle, &config.trust_domain) {
+        Ok(bundle) => report.warnings.extend(bundle.lapsed_at(now).iter().map(|lapse| format!("vault.trust_bundle: {lapse}"))),
+        Err(error) => faults.push(format!("vault.{error}")),
+    }
+    match VaultClient::check(&vault.server) {
+        Ok(()) => {}
+        Err(error @ VaultError::Credential { .. }) => report.warnings.push(format!("vault.auth: {error}")),
+        Err(error) => faults.push(format!("vault.{error}")),
+    }
+}
+
+/// Where the provider keeps nothing but its lock.
+fn state_fault(config: &AgentConfig) -> Option<String> {
+    let is_there = config.state_dir.exists();
+    is_there.then(|| StateDir::inspect(&config.state_dir).err()).flatten().map(|error| error.to_string())
 }
 
 fn look_at_signet(config: &AgentConfig, now: Timestamp, report: &mut CheckReport, faults: &mut Vec<String>) {

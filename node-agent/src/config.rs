@@ -2,9 +2,11 @@
 //!
 //! Owns which keys there are and their defaults. Every fault is told at once, and a key that nobody knows is a fault.
 
+mod configured;
 mod istio;
 mod limits;
 mod sds;
+mod vault;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,9 @@ use crate::svid_cache;
 use crate::workload::WorkloadLimits;
 
 pub use self::sds::SdsConfig;
+pub use self::vault::{VaultIdentity, VaultProviderConfig};
+pub use configured::ConfiguredIdentity;
+pub(crate) use configured::MAX_TTL;
 pub use istio::{IstioConfig, IstioIdentity};
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `agent check` and the start.
@@ -66,11 +71,15 @@ pub struct AgentConfig {
 pub enum Provider {
     /// A CA of Signet, to which the node attests.
     Signet {
-        /// Where it listens.
+        /// Where it listens; of several replicas, the first.
         ca_address: HostPort,
+        /// Where its other replicas listen.
+        other_addresses: Vec<HostPort>,
     },
     /// Any CA that speaks Istio's certificate API.
     Istio(IstioConfig),
+    /// The PKI secrets engine of Vault or OpenBao.
+    Vault(VaultProviderConfig),
 }
 
 /// What makes the CA trusted before the node has a bundle of its own.
@@ -167,6 +176,9 @@ impl AgentConfig {
             root.fault("admin_socket", "the same as api_socket: operators and workloads must not share a door");
         }
         let sds = SdsConfig::read(&root.section("sds"));
+        if sds.bearer_tokens && matches!(provider, Some(Provider::Vault(_))) {
+            root.section("sds").fault("bearer_tokens", "provider = \"vault\" has no door for a caller's own token");
+        }
         let limits = limits::read(&root.section("limits"));
         let svid_cache_secret = svid_cache::read_config(&root);
         let files = files::read(&root, trust_domain.as_ref());
@@ -201,19 +213,35 @@ impl AgentConfig {
     }
 }
 
-/// One of the providers, with what belongs to it. What belongs to the other is a fault: it would do nothing.
+/// What `provider` may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ProviderKind {
+    Signet,
+    Istio,
+    Vault,
+}
+
+/// One of the providers, with what belongs to it. What belongs to another is a fault: it would do nothing.
 fn read_provider(root: &Section<'_>, overrides: &AgentOverrides, trust_domain: Option<&TrustDomain>) -> Option<Provider> {
     let named = root.optional("provider", |text| match text {
-        "signet" | "istio" => Ok(text == "istio"),
-        _ => Err("expected \"signet\" or \"istio\""),
+        "signet" => Ok(ProviderKind::Signet),
+        "istio" => Ok(ProviderKind::Istio),
+        "vault" => Ok(ProviderKind::Vault),
+        _ => Err("expected \"signet\", \"istio\" or \"vault\""),
     });
-    if named != Some(true) {
-        if root.has("istio") {
-            root.fault("istio", "given without provider = \"istio\": it would do nothing");
+    let kind = named.unwrap_or(ProviderKind::Signet);
+    for (other, key) in [(ProviderKind::Istio, "istio"), (ProviderKind::Vault, "vault")] {
+        if kind != other && root.has(key) {
+            root.fault(key, format!("given without provider = \"{key}\": it would do nothing"));
         }
-        let ca_address = needed(root, "ca_address", overrides.ca_address.as_deref(), HostPort::from_str)?;
-        return Some(Provider::Signet { ca_address });
     }
+    let table = match kind {
+        ProviderKind::Signet => {
+            return read_signet(root, overrides);
+        }
+        ProviderKind::Istio => "istio",
+        ProviderKind::Vault => "vault",
+    };
     let AgentOverrides { ca_address, ca_fingerprint, trust_bundle, join_token_file, .. } = overrides;
     let flags = [
         ("ca_address", ca_address),
@@ -223,14 +251,42 @@ fn read_provider(root: &Section<'_>, overrides: &AgentOverrides, trust_domain: O
     ];
     for (key, flag) in flags {
         if flag.is_some() || root.has(key) {
-            root.fault(key, "belongs to provider = \"signet\": a CA of Istio is named, and trusted, in [istio]");
+            root.fault(key, format!("belongs to provider = \"signet\": another CA is named, and trusted, in [{table}]"));
         }
     }
     if root.has("attestation") {
-        root.fault("attestation", "belongs to provider = \"signet\": a node does not attest to a CA of Istio");
+        root.fault("attestation", "belongs to provider = \"signet\": a node does not attest to another CA");
     }
-    istio::read(&root.section("istio"), trust_domain).map(Provider::Istio)
+    let section = root.section(table);
+    match kind {
+        ProviderKind::Signet => None,
+        ProviderKind::Istio => istio::read(&section, trust_domain).map(Provider::Istio),
+        ProviderKind::Vault => vault::read(&section, trust_domain).map(Provider::Vault),
+    }
 }
+
+/// One address, or one for each replica. One by flag stands above either.
+fn read_signet(root: &Section<'_>, overrides: &AgentOverrides) -> Option<Provider> {
+    let mut several = root.list("ca_addresses", HostPort::from_str);
+    let flag = overrides.ca_address.as_deref();
+    if flag.is_none() && root.has("ca_addresses") {
+        if root.has("ca_address") {
+            root.fault("ca_addresses", "given together with ca_address: keep one of the two");
+            return None;
+        }
+        if several.is_empty() || several.len() > MOST_ADDRESSES {
+            root.fault("ca_addresses", format!("names {} replicas, and 1 to {MOST_ADDRESSES} are needed", several.len()));
+            return None;
+        }
+        let ca_address = several.remove(0);
+        return Some(Provider::Signet { ca_address, other_addresses: several });
+    }
+    let ca_address = needed(root, "ca_address", flag, HostPort::from_str)?;
+    Some(Provider::Signet { ca_address, other_addresses: Vec::new() })
+}
+
+/// More replicas than any CA has.
+const MOST_ADDRESSES: usize = 16;
 
 /// One of two ways to prove the node. A token by flag is for this very start, and stands above a configured certificate.
 fn read_first_proof(root: &Section<'_>, overrides: &AgentOverrides) -> Option<FirstProof> {
@@ -337,6 +393,30 @@ mod tests {
         assert_eq!(config.api_socket, Path::new(DEFAULT_API_SOCKET));
         assert_eq!(config.sds.validation_context, ::sds::ValidationContextKind::SpiffeValidator);
         assert_eq!((config.first_trust, config.first_proof, config.telemetry), (None, None, None));
+    }
+
+    #[test]
+    fn a_node_knows_one_address_or_one_for_each_replica() {
+        let several = LEAST.replace("ca_address = \"ca.example.org:8443\"", "ca_addresses = [\"a:1\", \"b:2\"]");
+        let Provider::Signet { ca_address, other_addresses } = AgentConfig::parse("agent.toml", &several).unwrap().provider
+        else {
+            panic!("another provider")
+        };
+        assert_eq!((ca_address.as_str(), other_addresses), ("a:1", vec!["b:2".parse().unwrap()]));
+        let many = format!("ca_addresses = [{}]", "\"a:1\",".repeat(17));
+        for bad in
+            ["ca_addresses = []", "ca_addresses = [\"a\"]", "ca_address = \"a:1\"\nca_addresses = [\"b:1\"]", many.as_str()]
+        {
+            let text = LEAST.replace("ca_address = \"ca.example.org:8443\"", bad);
+            let refused = AgentConfig::parse("agent.toml", &text).unwrap_err().to_string();
+            assert!(refused.contains("ca_addresses"), "{bad}: {refused}");
+        }
+        let flag = AgentOverrides { ca_address: Some("flag:1".into()), ..AgentOverrides::default() };
+        let file = Document::parse("agent.toml", &several).unwrap();
+        let Provider::Signet { ca_address, other_addresses } = AgentConfig::read(file, &flag).unwrap().provider else {
+            panic!("another provider")
+        };
+        assert_eq!((ca_address.as_str(), other_addresses.len()), ("flag:1", 0));
     }
 
     #[test]

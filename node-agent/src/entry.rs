@@ -67,6 +67,8 @@ pub struct Entry {
     pub alias: Option<AliasName>,
     /// Its identity is revoked: it grants nothing until an operator restores it.
     pub revoked: bool,
+    /// Other trust domains whose bundles its holders get as well, as far as the CA has them.
+    pub federates_with: BTreeSet<TrustDomain>,
     /// When the operator made it; entries are ordered by this, then by ID.
     pub created_at: Timestamp,
 }
@@ -109,6 +111,9 @@ pub enum EntryError {
     /// The parent's name, of a node or an alias, does not parse.
     #[error(transparent)]
     NodeName(#[from] identity::NodeNameError),
+    /// A trust domain to federate with does not parse.
+    #[error("a trust domain to federate with: {0}")]
+    FederatesWith(#[from] identity::TrustDomainError),
     /// The entry is another node's.
     #[error("the entry belongs to node {found}, this is {node}")]
     OtherNode {
@@ -138,6 +143,7 @@ impl Entry {
             expires_at,
             revision: _,
             revoked,
+            federates_with,
         } = entry;
         let id = EntryId::parse(&id)?;
         let spiffe_id = SpiffeId::parse(&spiffe_id)?;
@@ -162,7 +168,20 @@ impl Entry {
         }
         let expires_at = expires_at.map(|time| Timestamp::from_unix_seconds(u64::try_from(time.seconds).unwrap_or(0)));
         let alias = if parent_alias.is_empty() { None } else { Some(AliasName::parse(&parent_alias)?) };
-        Ok(Self { id, spiffe_id, selectors, dns_names, ttl_seconds, hint, expires_at, alias, revoked, created_at })
+        let federates_with = federates_with.iter().map(|text| TrustDomain::parse(text)).collect::<Result<BTreeSet<_>, _>>()?;
+        Ok(Self {
+            id,
+            spiffe_id,
+            selectors,
+            dns_names,
+            ttl_seconds,
+            hint,
+            expires_at,
+            alias,
+            revoked,
+            federates_with,
+            created_at,
+        })
     }
 
     /// The entry as the admin service shows it; `node` is `None` where the agent's own configuration made it.
@@ -181,6 +200,7 @@ impl Entry {
             parent_alias: self.alias.as_ref().map(ToString::to_string).unwrap_or_default(),
             revision: 0,
             revoked: self.revoked,
+            federates_with: self.federates_with.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -228,6 +248,7 @@ mod tests {
             parent_alias: "web".to_owned(),
             revision: 3,
             revoked: true,
+            federates_with: vec!["other.org".to_owned()],
         }
     }
 
@@ -263,6 +284,7 @@ mod tests {
         assert!(matches!(refused(|e| e.selectors.push("k8s:ns:a".into())), EntryError::Selector(_)));
         assert!(matches!(refused(|e| e.hint = "h".repeat(1025)), EntryError::Hint { found: 1025 }));
         assert!(matches!(refused(|e| e.dns_names.push("*".into())), EntryError::DnsName(_)));
+        assert!(matches!(refused(|e| e.federates_with.push("Other".into())), EntryError::FederatesWith(_)));
         assert!(matches!(refused(|e| e.parent_node = "n2".into()), EntryError::OtherNode { .. }));
         assert!(matches!(refused(|e| e.parent_node.clear()), EntryError::NodeName(_)));
         assert!(matches!(refused(|e| e.parent_alias.push('/')), EntryError::NodeName(_)));

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use runtime::telemetry;
+use vault::VaultMetrics;
 
 use crate::ca_client::NodeStatus;
 use crate::identities::schedule::Overdue;
@@ -58,6 +59,8 @@ pub(crate) enum Alarm {
     BundleRefused,
     /// Revocation lists that do not verify, or would go back.
     RevocationRefused,
+    /// A bundle of another trust domain from the CA was refused.
+    ForeignBundleRefused,
     /// A file of the state directory could not be written.
     StateNotStored,
     /// A checkpoint of the CA's audit chain that contradicts the one kept.
@@ -89,14 +92,21 @@ pub(crate) struct AgentMetrics {
     svids_tainted: Gauge,
     svids_cached: Gauge,
     alarms: Family<OneLabel, Counter>,
+    vault: VaultMetrics,
 }
 
 impl AgentMetrics {
+    /// Where calls to Vault or OpenBao are counted.
+    pub(crate) fn vault(&self) -> VaultMetrics {
+        self.vault.clone()
+    }
+
     /// Registers all of them below `agent`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         metrics.fill_labels();
         let registry = registry.sub_registry_with_prefix("agent");
+        metrics.vault.register(registry, "vault_calls");
         registry.register(
             "svid_expiry_timestamp_seconds",
             "Last second of the agent SVID, Unix time; 0 when there is none",
@@ -262,10 +272,11 @@ impl IssuanceOutcome {
 }
 
 impl Alarm {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::EntryRefused,
         Self::BundleRefused,
         Self::RevocationRefused,
+        Self::ForeignBundleRefused,
         Self::CheckpointRefused,
         Self::StateNotStored,
         Self::FileUnfit,
@@ -277,6 +288,7 @@ impl Alarm {
             Self::EntryRefused => "entry_refused",
             Self::BundleRefused => "bundle_refused",
             Self::RevocationRefused => "revocation_refused",
+            Self::ForeignBundleRefused => "foreign_bundle_refused",
             Self::CheckpointRefused => "checkpoint_refused",
             Self::StateNotStored => "state_not_stored",
             Self::FileUnfit => "file_unfit",

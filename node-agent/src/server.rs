@@ -18,11 +18,12 @@ use runtime::unix_socket::{BoundSocket, SocketError};
 use sds::{SdsMetrics, SdsService};
 use tokio::sync::watch;
 use tonic::service::Routes;
+use vault::VaultClient;
 
 use crate::admin::{AdminService, AdminSources};
 use crate::bearer::{BearerIdentities, BearerWorker};
 use crate::ca_client::view::NodeView;
-use crate::ca_client::{CaProvider, IstioProvider, NodeClient, NodeFailure, NodeSettings};
+use crate::ca_client::{CaAddresses, CaProvider, IstioProvider, NodeClient, NodeFailure, NodeSettings, VaultProvider};
 use crate::config::{AgentConfig, Provider, SdsConfig};
 use crate::file_secrets::FileSecretWorker;
 use crate::files::{FileBoard, FileKeeper};
@@ -146,12 +147,14 @@ impl Server {
         let workloads = WorkloadServer::bind(&config.api_socket, config.limits)?;
         let SdsConfig { validation_context, file_secrets, bearer_tokens } = config.sds;
         let file_secrets = file_secrets.map(|settings| FileSecretWorker::new(settings, Arc::clone(&clock), metrics.clone()));
-        let (bearer, bearer_worker) = if bearer_tokens {
-            let (ca, views, domain) = (provider.istio_ca(), provider.views(), config.trust_domain.clone());
-            let bearer = BearerIdentities::new(ca, domain, views, Arc::clone(&clock), Arc::clone(&entropy), metrics.clone());
-            (Some(bearer.0), Some(bearer.1))
-        } else {
-            (None, None)
+        let door = if bearer_tokens { provider.istio_ca() } else { None };
+        let (bearer, bearer_worker) = match door {
+            Some(ca) => {
+                let (views, domain) = (provider.views(), config.trust_domain.clone());
+                let bearer = BearerIdentities::new(ca, domain, views, Arc::clone(&clock), Arc::clone(&entropy), metrics.clone());
+                (Some(bearer.0), Some(bearer.1))
+            }
+            None => (None, None),
         };
         let in_use = bearer.as_ref().map(BearerIdentities::in_use);
         let source = Arc::new(SdsSource { secrets: Arc::clone(&secrets), files: file_secrets.clone(), bearer });
@@ -260,9 +263,10 @@ struct Common {
 fn provider(config: &AgentConfig, common: Common, state: StateDir) -> Result<Box<dyn CaProvider>, NodeFailure> {
     let Common { clock, entropy, readiness, metrics } = common;
     match &config.provider {
-        Provider::Signet { ca_address } => {
+        Provider::Signet { ca_address, other_addresses } => {
+            let [random] = runtime::entropy::bytes(&*entropy);
             let settings = NodeSettings {
-                ca_address: ca_address.clone(),
+                ca: CaAddresses::new(ca_address.clone(), other_addresses.clone(), random),
                 trust_domain: config.trust_domain.clone(),
                 pin: None,
                 first_proof: config.first_proof.clone(),
@@ -275,6 +279,10 @@ fn provider(config: &AgentConfig, common: Common, state: StateDir) -> Result<Box
         }
         Provider::Istio(istio) => {
             Ok(Box::new(IstioProvider::prepare(istio, &config.trust_domain, state, clock, readiness, metrics)?))
+        }
+        Provider::Vault(vault) => {
+            let client = VaultClient::new(vault.server.clone(), Arc::clone(&clock), entropy, metrics.vault());
+            Ok(Box::new(VaultProvider::prepare(vault, client, &config.trust_domain, state, clock, readiness, metrics)?))
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `audit-checkpoint.json` | the newest checkpoint of the CA's audit chain |
 //! | `audit-alarm.json` | a checkpoint that contradicted it; for an operator to take away |
 //! | `revocation.bin` | the newest revocation lists with their sequence |
+//! | `foreign.bin` | the newest bundles of other trust domains that entries of the node federate with |
 //! | `bundle.json` | the newest trust bundle with its sequence and its tainted keys, a SPIFFE JWKS document |
 //!
 //! Facts that must agree lie in one file, and each file is replaced whole, so that no crash leaves a key beside another key's
@@ -18,6 +19,7 @@
 
 mod checkpoint;
 mod entries;
+mod foreign;
 mod revocation;
 
 use std::path::{Path, PathBuf};

@@ -35,6 +35,8 @@ pub(crate) struct CaIssuer {
     pub(super) channel: watch::Receiver<Option<Channel>>,
     /// Where a refusal that concerns the node itself is told.
     pub(super) refusals: mpsc::Sender<CallFault>,
+    /// Whether the CA has other addresses: one that cannot serve now is left for another.
+    pub(super) has_others: bool,
     /// Whom an entry names, and what answers are checked under.
     pub(super) view: watch::Receiver<Arc<NodeView>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -42,11 +44,16 @@ pub(crate) struct CaIssuer {
 
 impl SvidIssuer for CaIssuer {
     fn issue(&self, batch: Vec<IssueItem>) -> BoxFuture<'static, Result<Vec<IssueAnswer>, CallFault>> {
-        let (channel, refusals) = (self.channel.borrow().clone(), self.refusals.clone());
+        let (channel, refusals, has_others) = (self.channel.borrow().clone(), self.refusals.clone(), self.has_others);
         Box::pin(async move {
             let answer = issue_on(live(channel)?, batch).await;
-            if let Err(fault) = &answer {
-                report(fault, &refusals);
+            let fault = match &answer {
+                Err(fault) => Some(fault),
+                // As when its store is cut off: it answers, and for no identity.
+                Ok(items) => items.first().and_then(|item| item.as_ref().err()).filter(|_| items.iter().all(Result::is_err)),
+            };
+            if let Some(fault) = fault {
+                report(fault, has_others, &refusals);
             }
             answer
         })
@@ -55,7 +62,7 @@ impl SvidIssuer for CaIssuer {
 
 impl JwtIssuer for CaIssuer {
     fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
-        let Self { channel, refusals, view, clock } = self.clone();
+        let Self { channel, refusals, has_others, view, clock } = self.clone();
         Box::pin(async move {
             let known = view.borrow().entries.get(&entry).cloned();
             let Some(known) = known else {
@@ -68,7 +75,7 @@ impl JwtIssuer for CaIssuer {
                 audiences: audiences.iter().map(ToString::to_string).collect(),
             };
             let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_TOKEN_ANSWER_BYTES);
-            let answer = call(client.issue_jwt_svid(request)).await.inspect_err(|fault| report(fault, &refusals))?;
+            let answer = call(client.issue_jwt_svid(request)).await.inspect_err(|fault| report(fault, has_others, &refusals))?;
             // The bundle of now: a key that was new to the CA when it signed may have come meanwhile.
             let bundle = view.borrow().bundle.clone();
             let bundle = bundle.ok_or_else(|| CallFault::Answer("no trust bundle is held to check it against".to_owned()))?;
@@ -82,11 +89,12 @@ fn live(channel: Option<Channel>) -> Result<Channel, CallFault> {
     channel.ok_or_else(|| CallFault::Unavailable("no connection to the CA".to_owned()))
 }
 
-/// A refusal of the node itself is for the task that keeps its standing.
-fn report(fault: &CallFault, refusals: &mpsc::Sender<CallFault>) {
-    if matches!(fault.refusal(), Some(RefusalReason::MustReattest | RefusalReason::Banned | RefusalReason::NotAnAgent))
-        && refusals.try_send(fault.clone()).is_err()
-    {
+/// A refusal of the node itself is for the task that keeps its standing, and so is a replica that cannot serve while others might.
+fn report(fault: &CallFault, has_others: bool, refusals: &mpsc::Sender<CallFault>) {
+    let is_of_the_node =
+        matches!(fault.refusal(), Some(RefusalReason::MustReattest | RefusalReason::Banned | RefusalReason::NotAnAgent));
+    let is_away = has_others && matches!(fault, CallFault::Unavailable(_) | CallFault::Deadline(_));
+    if (is_of_the_node || is_away) && refusals.try_send(fault.clone()).is_err() {
         // Full or closed: the node has been told, or is ending.
         tracing::debug!("the refusal was already reported");
     }

@@ -30,7 +30,7 @@ impl NodeClient {
             (None, Some(pin)) => connection::tls_under_pin(pin, &self.settings.trust_domain, &clock),
             (None, None) => return Err(NodeFailure::NoTrust),
         };
-        let connection = match CaConnection::open(&self.settings.ca_address, &tls).await {
+        let connection = match CaConnection::open(self.settings.ca.current(), &tls).await {
             Ok(connection) => connection,
             Err(fault) => {
                 if let Some(failure) = pin_mismatch(&fault) {
@@ -38,7 +38,7 @@ impl NodeClient {
                 }
                 self.settings.metrics.attestation(method, AttestationOutcome::Unavailable);
                 self.trouble(&fault.to_string());
-                self.failed(Failure::Away);
+                self.away();
                 return Ok(());
             }
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{HostPort, NodeName, SystemIdentity, TrustDomain};
+use identity::{NodeName, SystemIdentity, TrustDomain};
 use pki::checkpoint::SignedCheckpoint;
 use pki::{PrivateKey, RevocationSet, Sha256Digest, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::{Clock, Tick, Ticker};
@@ -18,6 +18,7 @@ use runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
+use super::addresses::CaAddresses;
 use super::checkpoints::RefusedCheckpoint;
 use super::connection::{self, CaConnection};
 use super::fault::CallFault;
@@ -25,7 +26,7 @@ use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
 use super::progress::ProgressTeller;
 use super::trust::warn_of_lapses;
-use super::view::{EntryKnowledge, NodeView};
+use super::view::{EntryKnowledge, ForeignBundles, NodeView};
 use crate::config::{FirstProof, FirstTrust};
 use crate::entry::{Entry, EntryId};
 use crate::metrics::{AgentMetrics, AttestationMethod};
@@ -37,7 +38,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// What the node needs from outside.
 pub(crate) struct NodeSettings {
-    pub(crate) ca_address: HostPort,
+    pub(crate) ca: CaAddresses,
     pub(crate) trust_domain: TrustDomain,
     /// The pin, when that is how the CA is first trusted.
     pub(crate) pin: Option<Sha256Digest>,
@@ -91,6 +92,9 @@ pub enum NodeFailure {
     /// The roots of a CA of Istio cannot be used.
     #[error("istio.roots: {0}")]
     IstioRoots(String),
+    /// What the configuration names for Vault cannot be used.
+    #[error("vault.{0}")]
+    Vault(::vault::VaultError),
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -115,6 +119,7 @@ impl NodeFailure {
             | Self::NoTrust
             | Self::TrustBundle { .. }
             | Self::IstioRoots(_)
+            | Self::Vault(_)
             | Self::State(_)
             | Self::Timer(_) => None,
         }
@@ -200,6 +205,7 @@ impl NodeClient {
             warn_of_lapses(bundle, settings.clock.now().into());
         }
         let revocation = bundle.as_ref().and_then(|bundle| stored_revocation(&state, &settings.trust_domain, bundle));
+        let foreign = Arc::new(stored_foreign(&state, &settings.trust_domain));
         let node = svid.as_deref().and_then(node_of);
         let entries = node.as_ref().and_then(|node| stored_entries(&state, &settings.trust_domain, node));
         let knowledge = if entries.is_some() { EntryKnowledge::Stored } else { EntryKnowledge::None };
@@ -219,7 +225,14 @@ impl NodeClient {
             token: None,
             token_tried: None,
             certificate_tried: None,
-            view: watch::Sender::new(Arc::new(NodeView { node, knowledge, entries, bundle: bundle.map(Arc::new), revocation })),
+            view: watch::Sender::new(Arc::new(NodeView {
+                node,
+                knowledge,
+                entries,
+                bundle: bundle.map(Arc::new),
+                revocation,
+                foreign,
+            })),
             channel: watch::Sender::new(None),
             status: watch::Sender::new(status),
             refusals,
@@ -254,6 +267,7 @@ impl NodeClient {
         CaIssuer {
             channel: self.channel.subscribe(),
             refusals: self.refusals_in.clone(),
+            has_others: self.settings.ca.has_others(),
             view: self.view.subscribe(),
             clock: Arc::clone(&self.settings.clock),
         }
@@ -303,12 +317,12 @@ impl NodeClient {
             return Ok(());
         };
         let tls = connection::tls_under_bundle(bundle, Some(svid), &self.settings.clock);
-        match CaConnection::open(&self.settings.ca_address, &tls).await {
+        match CaConnection::open(self.settings.ca.current(), &tls).await {
             Ok(connection) => self.serve(connection).await,
             Err(fault) => {
                 self.channel.send_replace(None);
                 self.trouble(&fault.to_string());
-                self.failed(Failure::Away);
+                self.away();
             }
         }
         Ok(())
@@ -327,6 +341,14 @@ impl NodeClient {
         byte
     }
 
+    /// The CA does not serve at the address in use. Another one is tried at once; when none does, there is a pause.
+    pub(super) fn away(&mut self) {
+        let boot = self.boot();
+        if self.settings.ca.failed(boot) {
+            self.failed(Failure::Away);
+        }
+    }
+
     pub(super) fn failed(&mut self, failure: Failure) {
         let (boot, random) = (self.boot(), self.random());
         self.lifecycle.failed(failure, boot, random);
@@ -340,7 +362,7 @@ impl NodeClient {
             changed
         });
         if changed {
-            tracing::warn!(ca = %self.settings.ca_address, trouble = what, "the node is not in step with the CA");
+            tracing::warn!(ca = %self.settings.ca, trouble = what, "the node is not in step with the CA");
         }
     }
 
@@ -400,6 +422,16 @@ fn stored_revocation(state: &StateDir, trust_domain: &TrustDomain, bundle: &Trus
             None
         }
     }
+}
+
+fn stored_foreign(state: &StateDir, trust_domain: &TrustDomain) -> ForeignBundles {
+    state.foreign_bundles(trust_domain).unwrap_or_else(|why| {
+        tracing::warn!(
+            why,
+            "the stored bundles of other trust domains cannot be used; nothing of those is accepted before the next sync"
+        );
+        ForeignBundles::new()
+    })
 }
 
 /// What is kept of the CA's audit chain. A file that does not hold is told like a checkpoint that contradicts.

@@ -60,8 +60,8 @@ pub(crate) trait CaProvider: Send + 'static {
     /// Who signs JWT-SVIDs for them; `None` where the CA signs none.
     fn jwt_issuer(&self) -> Option<Arc<dyn JwtIssuer>>;
 
-    /// Its door for certificates by a caller's own credential.
-    fn istio_ca(&self) -> IstioCa;
+    /// Its door for certificates by a caller's own credential; `None` where there is none.
+    fn istio_ca(&self) -> Option<IstioCa>;
 
     /// Tells it how far the node is with what was sent, where that is spoken.
     fn report(&mut self, reports: Reports);
@@ -102,9 +102,9 @@ impl CaProvider for NodeClient {
         Some(Arc::new(Self::issuer(self)))
     }
 
-    fn istio_ca(&self) -> IstioCa {
+    fn istio_ca(&self) -> Option<IstioCa> {
         let Self { settings, .. } = self;
-        IstioCa::new(settings.ca_address.clone(), CaTrust::Node(Self::views(self)), Arc::clone(&settings.clock))
+        Some(IstioCa::new(settings.ca.current().clone(), CaTrust::Node(Self::views(self)), Arc::clone(&settings.clock)))
     }
 
     fn report(&mut self, reports: Reports) {

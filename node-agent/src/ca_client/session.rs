@@ -150,6 +150,10 @@ impl NodeClient {
                             self.settings.metrics.agent_renewal(fault.outcome());
                             let (boot, random) = (self.boot(), self.random());
                             self.lifecycle.renewal_failed(boot, random);
+                            // Another replica may renew it.
+                            if self.settings.ca.has_others() && matches!(fault, CallFault::Unavailable(_) | CallFault::Deadline(_)) {
+                                return End::Fault(fault);
+                            }
                         }
                     }
                 },
@@ -168,7 +172,8 @@ impl NodeClient {
     ) -> Result<(), CallFault> {
         let held = Arc::clone(&self.view.borrow());
         let applied = position.apply(&held, &self.settings.trust_domain, node, update);
-        let Applied { view, ack, refused, bundle, revocation } = applied.map_err(|fault| CallFault::Answer(fault.to_string()))?;
+        let Applied { view, ack, refused, bundle, revocation, foreign_refused } =
+            applied.map_err(|fault| CallFault::Answer(fault.to_string()))?;
         for (entry, error) in refused {
             self.settings.metrics.alarm(Alarm::EntryRefused);
             tracing::error!(entry, %error, "an entry from the CA is refused: nobody gets an identity by it");
@@ -198,6 +203,14 @@ impl NodeClient {
                 self.settings.metrics.alarm(Alarm::RevocationRefused);
                 tracing::error!(why, "revocation lists from the CA are refused: those held stay");
             }
+        }
+        for why in foreign_refused {
+            self.settings.metrics.alarm(Alarm::ForeignBundleRefused);
+            tracing::error!(why, "a bundle of another trust domain is refused: nothing of that is accepted");
+        }
+        if view.foreign != held.foreign {
+            tracing::info!(trust_domains = view.foreign.len(), "new bundles of other trust domains");
+            self.store_foreign(Arc::clone(&view.foreign)).await;
         }
         // A new bundle alone may leave fewer of them as well.
         if let Some(lists) = view.revocation.as_ref().filter(|lists| held.revocation.as_ref() != Some(*lists)) {
@@ -259,7 +272,7 @@ impl NodeClient {
                 self.failed(Failure::Refused);
             }
             Some(_) => self.failed(Failure::Refused),
-            None => self.failed(Failure::Away),
+            None => self.away(),
         }
         self.publish_health();
     }

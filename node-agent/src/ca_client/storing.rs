@@ -9,7 +9,7 @@ use pki::{RevocationSet, TrustBundle, X509Svid};
 use super::checkpoints::RefusedCheckpoint;
 use super::lifecycle::Validity;
 use super::node::NodeClient;
-use super::view::NodeView;
+use super::view::{ForeignBundles, NodeView};
 use crate::identities::must_go;
 use crate::metrics::Alarm;
 use crate::state::StateError;
@@ -104,6 +104,11 @@ impl NodeClient {
         self.persist("revocation lists", move || state.store_revocation(&lists, &trust_domain)).await;
     }
 
+    pub(super) async fn store_foreign(&mut self, bundles: Arc<ForeignBundles>) {
+        let state = Arc::clone(&self.state);
+        self.persist("bundles of other trust domains", move || state.store_foreign_bundles(&bundles)).await;
+    }
+
     /// Keeps a checkpoint of the CA's audit chain, on disk first. One that could not be stored is used: it is the newer evidence.
     pub(super) async fn store_checkpoint(&mut self, checkpoint: Arc<SignedCheckpoint>) {
         let (state, stored) = (Arc::clone(&self.state), Arc::clone(&checkpoint));
@@ -141,6 +146,8 @@ impl NodeClient {
         if let Some(lists) = revocation {
             self.store_revocation(lists).await;
         }
+        let foreign = Arc::clone(&self.view.borrow().foreign);
+        self.store_foreign(foreign).await;
         self.store_entries().await;
         let (kept, refused) = {
             let status = self.status.borrow();

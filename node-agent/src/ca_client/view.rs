@@ -46,7 +46,12 @@ pub struct NodeView {
     pub bundle: Option<Arc<TrustBundle>>,
     /// The newest revocation lists that were taken, those of them that verify under `bundle`.
     pub revocation: Option<Arc<RevocationSet>>,
+    /// The newest bundles of other trust domains that entries of the node federate with.
+    pub foreign: Arc<ForeignBundles>,
 }
+
+/// Bundles of other trust domains, by name; never that of the own one.
+pub type ForeignBundles = BTreeMap<TrustDomain, Arc<TrustBundle>>;
 
 impl NodeView {
     /// Puts a bundle in the place of the one before. Lists of authorities that left with that are dropped: what they revoked verifies for
@@ -83,6 +88,8 @@ pub struct Applied {
     pub bundle: BundleChange,
     /// What became of the revocation lists in it.
     pub revocation: RevocationChange,
+    /// Bundles of other trust domains that were refused, with why: nothing of those trust domains is accepted.
+    pub foreign_refused: Vec<String>,
 }
 
 /// What an update said of the bundle.
@@ -152,7 +159,7 @@ impl StreamPosition {
         node: &NodeName,
         update: v1::SyncUpdate,
     ) -> Result<Applied, UpdateFault> {
-        let v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation } = update;
+        let v1::SyncUpdate { sequence, replaces_entries, upserted, removed, bundle, revocation, foreign_bundles } = update;
         if sequence <= self.sequence {
             return Err(UpdateFault::Order { found: sequence, last: self.sequence });
         }
@@ -191,9 +198,17 @@ impl StreamPosition {
             Some(lists) => take_revocation(&mut view, lists, trust_domain),
             None => RevocationChange::Same,
         };
+        let foreign = foreign_bundles.map(|foreign| take_foreign(&mut view, foreign, trust_domain)).unwrap_or_default();
         self.sequence = sequence;
         let bundle_sequence = view.bundle.as_ref().map_or(0, |bundle| bundle.sequence());
-        Ok(Applied { view, ack: v1::sync_request::Ack { sequence, bundle_sequence }, refused, bundle, revocation })
+        Ok(Applied {
+            view,
+            ack: v1::sync_request::Ack { sequence, bundle_sequence },
+            refused,
+            bundle,
+            revocation,
+            foreign_refused: foreign,
+        })
     }
 }
 
@@ -222,6 +237,16 @@ fn take_bundle(view: &mut NodeView, bundle: TrustBundle) -> BundleChange {
         view.set_bundle(Arc::new(bundle));
     }
     change
+}
+
+/// They take the place of all that were held. Which is the newest of a trust domain is for the CA to say, which follows its sequence: an
+/// operator may begin a relationship anew.
+fn take_foreign(view: &mut NodeView, foreign: v1::ForeignBundles, ours: &TrustDomain) -> Vec<String> {
+    let (foreign, refused) = wire::foreign_bundles(foreign, ours);
+    if *view.foreign != foreign {
+        view.foreign = Arc::new(foreign);
+    }
+    refused
 }
 
 /// A sequence never goes back, and one sequence never means two contents. Lists that do not hold leave those held in their place: what

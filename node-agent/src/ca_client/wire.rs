@@ -1,16 +1,22 @@
 //! From the CA's messages to values that may be used. The CA is trusted, its answers are still input: each is checked whole.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use identity::{SpiffeId, TrustDomain};
 use pki::{
-    AudienceSet, Certificate, JWT_CLOCK_SKEW, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, MAX_TAINTED_KEYS, PrivateKey,
-    PublicKey, RevocationSet, Sha256Digest, SvidError, Timestamp, TrustBundle, X509Svid,
+    AudienceSet, Certificate, JWT_CLOCK_SKEW, JwksContent, JwtAuthority, JwtError, JwtSvid, KeyId, MAX_JWT_TTL, MAX_TAINTED_KEYS,
+    PrivateKey, PublicKey, RevocationSet, Sha256Digest, SvidError, Timestamp, TrustBundle, X509Svid,
 };
 use proto::v1;
 
+use super::view::ForeignBundles;
+
 /// The most certificates in a chain that is looked at.
 const MAX_CHAIN: usize = 8;
+
+/// The most bundles of other trust domains that are kept.
+const MAX_FOREIGN_BUNDLES: usize = 64;
 
 /// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +123,22 @@ pub enum AnswerFault {
         /// Which one.
         missing: identity::DnsName,
     },
+    /// It bears a name that nobody asked for.
+    #[error("its certificate bears {found}, which was not asked for: the role signs more than this identity, narrow it")]
+    ExtraName {
+        /// Which one, or of what kind.
+        found: String,
+    },
+    /// It lives longer than was asked for.
+    #[error(
+        "its certificate ends at {not_after}, asked for was an end by {latest}: the role gives longer lives than are asked for"
+    )]
+    Lifetime {
+        /// Its last second.
+        not_after: Timestamp,
+        /// The latest end that is taken.
+        latest: Timestamp,
+    },
     /// It brings an authority that this node was not told to trust.
     #[error("it brings the root \"{subject}\", which is neither one of the configured roots nor signed by one")]
     ForeignRoot {
@@ -142,7 +164,7 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
 
 /// The same at the beginning of a sync stream: with what is kept of the CA's audit chain, and the promise to tell progress.
 pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditCheckpoint>) -> v1::Hello {
-    let features = [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS, REVOCATION].map(str::to_owned).to_vec();
+    let features = [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS, REVOCATION, FEDERATION].map(str::to_owned).to_vec();
     v1::Hello { features, audit_checkpoint, ..hello(now) }
 }
 
@@ -207,6 +229,42 @@ pub fn revocation_to_wire(set: &RevocationSet, trust_domain: &TrustDomain) -> v1
         complete: set.says_complete(),
         complete_for_leaves: set.says_complete_for_leaves(),
     }
+}
+
+/// Reads bundles of other trust domains; what is not taken, and why, beside them. One that does not hold is left out: nothing of its trust
+/// domain is accepted then, and the others do not suffer. None may be of our own trust domain.
+pub fn foreign_bundles(bundles: v1::ForeignBundles, ours: &TrustDomain) -> (ForeignBundles, Vec<String>) {
+    let v1::ForeignBundles { bundles } = bundles;
+    let (mut taken, mut refused) = (ForeignBundles::new(), Vec::new());
+    if bundles.len() > MAX_FOREIGN_BUNDLES {
+        refused.push(format!("{} bundles, of which {MAX_FOREIGN_BUNDLES} are taken", bundles.len()));
+    }
+    for bundle in bundles.into_iter().take(MAX_FOREIGN_BUNDLES) {
+        let name = beginning(&bundle.trust_domain);
+        match foreign_bundle(bundle, ours) {
+            Ok(bundle) => drop(taken.insert(bundle.trust_domain().clone(), Arc::new(bundle))),
+            Err(why) => refused.push(format!("{name:?}: {why}")),
+        }
+    }
+    (taken, refused)
+}
+
+fn foreign_bundle(bundle: v1::ForeignBundle, ours: &TrustDomain) -> Result<TrustBundle, String> {
+    let v1::ForeignBundle { trust_domain, document } = bundle;
+    let trust_domain = TrustDomain::parse(&trust_domain).map_err(|error| error.to_string())?;
+    if trust_domain == *ours {
+        return Err("it is this agent's own trust domain, whose bundle never comes as a foreign one".to_owned());
+    }
+    TrustBundle::from_jwks(trust_domain, &document).map_err(|error| error.to_string())
+}
+
+/// Foreign bundles as they travel, and as they are stored.
+pub fn foreign_bundles_to_wire(bundles: &ForeignBundles) -> v1::ForeignBundles {
+    let bundle = |bundle: &Arc<TrustBundle>| v1::ForeignBundle {
+        trust_domain: bundle.trust_domain().to_string(),
+        document: bundle.to_jwks(JwksContent::All).into_bytes(),
+    };
+    v1::ForeignBundles { bundles: bundles.values().map(bundle).collect() }
 }
 
 fn jwt_authority(authority: v1::JwtAuthority) -> Result<JwtAuthority, AnswerFault> {
@@ -294,4 +352,6 @@ const AUDIT_CHECKPOINTS: &str = "audit-checkpoints";
 pub(super) const BUNDLE_PROGRESS: &str = "bundle-progress";
 /// The feature of agents that take revocation lists.
 const REVOCATION: &str = "revocation";
+/// The feature of agents that take bundles of other trust domains.
+const FEDERATION: &str = "federation";
 const BUILD: &str = env!("CARGO_PKG_VERSION");

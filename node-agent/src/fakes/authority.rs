@@ -37,7 +37,12 @@ fn serial(number: u64) -> SerialNumber {
 
 impl FakeAuthority {
     pub(crate) fn new(now: Timestamp) -> Self {
-        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        Self::of("example.org", now)
+    }
+
+    /// Of another trust domain.
+    pub(crate) fn of(trust_domain: &str, now: Timestamp) -> Self {
+        let trust_domain = TrustDomain::parse(trust_domain).unwrap();
         let root_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let issuer_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let spec = |role, public_key, number| AuthoritySpec {

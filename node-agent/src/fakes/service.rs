@@ -220,6 +220,7 @@ impl v1::node_server::Node for Fake {
                     removed: Vec::new(),
                     bundle: Some(fake.bundle()),
                     revocation: fake.answers().revocation,
+                    foreign_bundles: None,
                 };
                 answers.mark_unchanged();
                 let update = v1::SyncResponse { message: Some(v1::sync_response::Message::Update(update)) };

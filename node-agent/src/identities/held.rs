@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pki::{RevocationSet, Timestamp, TrustBundle, X509Svid};
 
-use crate::ca_client::view::EntryKnowledge;
+use crate::ca_client::view::{EntryKnowledge, ForeignBundles};
 use crate::entry::Entry;
 
 /// What a reader may find of one identity.
@@ -42,6 +42,8 @@ pub(crate) struct Held {
     pub(crate) bundle: Option<Arc<TrustBundle>>,
     /// What was revoked of the trust domain's certificates.
     pub(crate) revocation: Option<Arc<RevocationSet>>,
+    /// Bundles of other trust domains, for entries that federate with them.
+    pub(crate) foreign: Arc<ForeignBundles>,
     pub(crate) identities: Vec<HeldIdentity>,
 }
 

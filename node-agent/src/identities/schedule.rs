@@ -324,7 +324,8 @@ impl Schedule {
             })
             .collect();
         identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
-        Held { knowledge: view.knowledge, bundle: view.bundle.clone(), revocation: view.revocation.clone(), identities }
+        let foreign = Arc::clone(&view.foreign);
+        Held { knowledge: view.knowledge, bundle: view.bundle.clone(), revocation: view.revocation.clone(), foreign, identities }
     }
 
     /// How many identities are due and late.

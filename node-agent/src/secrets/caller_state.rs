@@ -7,7 +7,7 @@ use identity::Selector;
 use pki::{RevocationSet, TrustBundle};
 use sds::SecretState;
 
-use crate::ca_client::view::EntryKnowledge;
+use crate::ca_client::view::{EntryKnowledge, ForeignBundles};
 use crate::entry::Entry;
 use crate::identities::{Held, HeldIdentity, IdentityState};
 use crate::workload::{Caller, Unreadable};
@@ -37,6 +37,8 @@ pub(crate) struct CallerState {
     pub(crate) bundle: Option<Arc<TrustBundle>>,
     /// What was revoked of the trust domain's certificates.
     pub(crate) revocation: Option<Arc<RevocationSet>>,
+    /// Bundles of other trust domains: those that an entry which the caller is entitled to by now federates with.
+    pub(crate) foreign: ForeignBundles,
 }
 
 impl Facts {
@@ -68,6 +70,8 @@ impl CallerState {
         let is_revoked = |identity: &&HeldIdentity| matches!(identity.state, IdentityState::Revoked);
         let default_revoked = matched().next().as_ref().is_some_and(is_revoked);
         let (revoked, identities): (Vec<_>, Vec<_>) = matched().cloned().partition(|identity| is_revoked(&identity));
+        let named = identities.iter().flat_map(|identity| &identity.entry.federates_with);
+        let foreign = named.filter_map(|name| Some((name.clone(), Arc::clone(held.foreign.get(name)?)))).collect();
         let undecided = if identities.is_empty() && revoked.is_empty() {
             held.identities.iter().find_map(|identity| facts.decided_by(&identity.entry)).map(|absent| absent.why.clone())
         } else {
@@ -81,6 +85,7 @@ impl CallerState {
             undecided,
             bundle: held.bundle.clone(),
             revocation: held.revocation.clone(),
+            foreign,
         }
     }
 
@@ -97,6 +102,7 @@ impl CallerState {
             svids,
             bundle: self.bundle.clone(),
             revocation: self.revocation.clone(),
+            foreign: self.foreign.values().cloned().collect(),
             refused: None,
         }
     }
@@ -114,6 +120,7 @@ impl CallerState {
             && before.undecided == after.undecided
             && same(before.bundle.as_ref(), after.bundle.as_ref())
             && same(before.revocation.as_ref(), after.revocation.as_ref())
+            && before.foreign == after.foreign
             && before.default_revoked == after.default_revoked
             && before.revoked.len() == after.revoked.len()
             && before.revoked.iter().zip(&after.revoked).all(|(before, after)| before.entry == after.entry)
@@ -126,6 +133,7 @@ impl CallerState {
 pub(super) fn same_secrets(before: &SecretState, after: &SecretState) -> bool {
     same(before.bundle.as_ref(), after.bundle.as_ref())
         && same(before.revocation.as_ref(), after.revocation.as_ref())
+        && before.foreign == after.foreign
         && before.revoked == after.revoked
         && before.default_revoked == after.default_revoked
         && before.known == after.known

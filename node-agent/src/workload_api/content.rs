@@ -1,7 +1,6 @@
 //! What a caller is sent, as values to compare and as messages (SPIFFE Workload API sections 5 and 6). Pure.
 
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use pki::{Certificate, JwksContent, RevocationList, RevocationSet, TrustBundle, X509Svid};
@@ -9,6 +8,7 @@ use proto::workload;
 use tonic::Status;
 
 use super::standing;
+use crate::ca_client::view::ForeignBundles;
 use crate::identities::{HeldIdentity, IdentityState};
 use crate::secrets::CallerState;
 
@@ -41,13 +41,14 @@ pub(super) struct X509Svids {
     svids: Vec<(Arc<X509Svid>, String)>,
     bundle: Arc<TrustBundle>,
     revocation: Option<Arc<RevocationSet>>,
+    foreign: ForeignBundles,
 }
 
 /// `X509BundlesResponse`.
-pub(super) struct X509Bundles(Arc<TrustBundle>, Option<Arc<RevocationSet>>);
+pub(super) struct X509Bundles(Arc<TrustBundle>, Option<Arc<RevocationSet>>, ForeignBundles);
 
 /// `JWTBundlesResponse`.
-pub(super) struct JwtBundles(Arc<TrustBundle>);
+pub(super) struct JwtBundles(Arc<TrustBundle>, ForeignBundles);
 
 impl Content for X509Svids {
     type Message = workload::X509svidResponse;
@@ -65,7 +66,8 @@ impl Content for X509Svids {
         // One that has failed already may fail for long: the others do not wait for it.
         let fetched_for_the_first_time =
             |identity: &HeldIdentity| matches!(identity.state, IdentityState::Initializing) && identity.last_error.is_none();
-        let content = Self { svids, bundle: Arc::clone(bundle), revocation: state.revocation.clone() };
+        let (revocation, foreign) = (state.revocation.clone(), state.foreign.clone());
+        let content = Self { svids, bundle: Arc::clone(bundle), revocation, foreign };
         if entitled.iter().any(fetched_for_the_first_time) { Found::Part(content) } else { Found::Whole(content) }
     }
 
@@ -74,6 +76,7 @@ impl Content for X509Svids {
             && self.svids.iter().zip(&other.svids).all(|(a, b)| Arc::ptr_eq(&a.0, &b.0) && a.1 == b.1)
             && self.bundle.authorities() == other.bundle.authorities()
             && lists_of(&self.revocation) == lists_of(&other.revocation)
+            && x509_of(&self.foreign).eq(x509_of(&other.foreign))
     }
 
     /// It holds private keys: it must never be logged.
@@ -89,7 +92,7 @@ impl Content for X509Svids {
         workload::X509svidResponse {
             svids: self.svids.iter().map(svid).collect(),
             crl: crl(&self.revocation),
-            federated_bundles: HashMap::new(),
+            federated_bundles: x509_of(&self.foreign).collect(),
         }
     }
 }
@@ -99,18 +102,20 @@ impl Content for X509Bundles {
 
     fn of(state: &CallerState, _entitled: &[HeldIdentity]) -> Found<Self> {
         match &state.bundle {
-            Some(bundle) => Found::Whole(Self(Arc::clone(bundle), state.revocation.clone())),
+            Some(bundle) => Found::Whole(Self(Arc::clone(bundle), state.revocation.clone(), state.foreign.clone())),
             None => Found::Missing(standing::no_bundle()),
         }
     }
 
     fn same(&self, other: &Self) -> bool {
-        self.0.authorities() == other.0.authorities() && lists_of(&self.1) == lists_of(&other.1)
+        self.0.authorities() == other.0.authorities()
+            && lists_of(&self.1) == lists_of(&other.1)
+            && x509_of(&self.2).eq(x509_of(&other.2))
     }
 
     fn message(&self) -> Self::Message {
         let own = (trust_domain_id(&self.0), concatenated(self.0.authorities()));
-        workload::X509BundlesResponse { crl: crl(&self.1), bundles: HashMap::from([own]) }
+        workload::X509BundlesResponse { crl: crl(&self.1), bundles: std::iter::once(own).chain(x509_of(&self.2)).collect() }
     }
 }
 
@@ -119,18 +124,18 @@ impl Content for JwtBundles {
 
     fn of(state: &CallerState, _entitled: &[HeldIdentity]) -> Found<Self> {
         match &state.bundle {
-            Some(bundle) => Found::Whole(Self(Arc::clone(bundle))),
+            Some(bundle) => Found::Whole(Self(Arc::clone(bundle), state.foreign.clone())),
             None => Found::Missing(standing::no_bundle()),
         }
     }
 
     fn same(&self, other: &Self) -> bool {
-        self.0.jwt_authorities() == other.0.jwt_authorities()
+        self.0.jwt_authorities() == other.0.jwt_authorities() && jwt_of(&self.1).eq(jwt_of(&other.1))
     }
 
     fn message(&self) -> Self::Message {
         let own = (trust_domain_id(&self.0), self.0.to_jwks(JwksContent::Jwt).into_bytes());
-        workload::JwtBundlesResponse { bundles: HashMap::from([own]) }
+        workload::JwtBundlesResponse { bundles: std::iter::once(own).chain(jwt_of(&self.1)).collect() }
     }
 }
 
@@ -148,6 +153,17 @@ impl Hints {
 /// The SPIFFE ID of a bundle's trust domain, under which bundles are listed.
 fn trust_domain_id(bundle: &TrustBundle) -> String {
     format!("spiffe://{}", bundle.trust_domain())
+}
+
+/// Foreign X.509 authorities as they are listed. A trust domain without any is left out: whoever has no bundle of it accepts nothing of it.
+fn x509_of(foreign: &ForeignBundles) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let some = foreign.values().filter(|bundle| !bundle.authorities().is_empty());
+    some.map(|bundle| (trust_domain_id(bundle), concatenated(bundle.authorities())))
+}
+
+/// Foreign JWT authorities as they are listed.
+fn jwt_of(foreign: &ForeignBundles) -> impl Iterator<Item = (String, Vec<u8>)> {
+    foreign.values().map(|bundle| (trust_domain_id(bundle), bundle.to_jwks(JwksContent::Jwt).into_bytes()))
 }
 
 fn lists_of(revocation: &Option<Arc<RevocationSet>>) -> &[RevocationList] {

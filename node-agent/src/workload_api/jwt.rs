@@ -108,8 +108,11 @@ impl JwtCalls {
         let state = self.secrets.state_now(caller);
         standing::entitlements(&state, caller)?;
         let bundle: &TrustBundle = state.bundle.as_ref().ok_or_else(standing::no_bundle)?;
-        let valid = pki::validate_jwt_svid(&svid, &audience, bundle, self.clock.now().into())
-            .map_err(|error| Status::invalid_argument(standing::short(error.to_string())))?;
+        let invalid = |error: pki::JwtError| Status::invalid_argument(standing::short(error.to_string()));
+        let claimed = pki::claimed_trust_domain(&svid).map_err(invalid)?;
+        // Each trust domain's tokens by its own keys alone; of one that the caller does not federate with, by nobody's.
+        let bundle = state.foreign.get(&claimed).map_or(bundle, |foreign| foreign);
+        let valid = pki::validate_jwt_svid(&svid, &audience, bundle, self.clock.now().into()).map_err(invalid)?;
         Ok(workload::ValidateJwtsvidResponse {
             spiffe_id: valid.id().to_string(),
             claims: Some(claims::as_struct(valid.claims())),

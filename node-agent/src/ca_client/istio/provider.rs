@@ -5,61 +5,35 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream;
 use identity::TrustDomain;
 use pki::{CertificateDer, Timestamp, Usage, request_to_pem, validate_svid};
 use proto::v1;
-use runtime::clock::{Clock, Ticker};
+use runtime::clock::Clock;
 use runtime::readiness::Readiness;
-use runtime::shutdown::Shutdown;
-use tokio::sync::watch;
-use tonic::transport::Channel;
 
+use super::super::configured::{ConfiguredNode, entry};
+use super::super::configured_provider::{ConfiguredCa, ConfiguredProvider};
 use super::super::fault::CallFault;
-use super::super::issuer::JwtIssuer;
-use super::super::node::{NodeFailure, NodeStatus};
-use super::super::provider::{CaProvider, Capabilities};
-use super::super::trust::warn_of_lapses;
-use super::super::view::{EntryKnowledge, NodeView};
+use super::super::node::NodeFailure;
 use super::super::wire::AnswerFault;
 use super::{CaTrust, CredentialSource, IstioAnswer, IstioCa, IstioCredential, read_roots};
 use crate::config::{IstioConfig, IstioIdentity};
-use crate::entry::{Entry, EntryId};
-use crate::identities::{IssueAnswer, IssueItem, SvidIssuer};
+use crate::entry::EntryId;
+use crate::identities::{IssueAnswer, IssueItem};
 use crate::metrics::AgentMetrics;
-use crate::progress::Reports;
 use crate::state::StateDir;
 
-/// Calls at the same time.
-const CONCURRENT_CALLS: usize = 8;
-/// How often health is published.
-const TICK: Duration = Duration::from_secs(1);
-const BUNDLE_READY: &str = "trust bundle";
-
 /// A CA of Istio as this node's provider.
-pub(crate) struct IstioProvider {
-    shared: Arc<Shared>,
-    readiness: Readiness,
-    metrics: AgentMetrics,
-    /// One agent for a state directory, whatever its provider keeps there.
-    _state: StateDir,
-}
+pub(crate) type IstioProvider = ConfiguredProvider<IstioIdentities>;
 
-/// What calls and the provider both work with.
-struct Shared {
+/// The CA, and the identities that are asked for there.
+pub(crate) struct IstioIdentities {
     ca: IstioCa,
     trust_domain: TrustDomain,
     identities: BTreeMap<EntryId, IstioIdentity>,
     clock: Arc<dyn Clock>,
-    views: watch::Sender<Arc<NodeView>>,
-    statuses: watch::Sender<NodeStatus>,
-    /// Time since boot when the CA last answered.
-    answered_at: watch::Sender<Duration>,
+    node: ConfiguredNode,
 }
 
 impl IstioProvider {
@@ -79,131 +53,29 @@ impl IstioProvider {
         read_roots(roots).map_err(NodeFailure::IstioRoots)?;
         let trust = CaTrust::File { roots: roots.clone(), server_id: server_id.clone() };
         let ca = IstioCa::new(address.clone(), trust, Arc::clone(&clock));
-        let entries: Vec<_> = identities.iter().enumerate().map(|(place, identity)| entry(identity, place)).collect();
+        let entries: Vec<_> = identities
+            .iter()
+            .enumerate()
+            .map(|(place, identity)| entry(IstioIdentities::NAME, &identity.identity, place))
+            .collect();
         let identities = entries.iter().map(|entry| entry.id.clone()).zip(identities.iter().cloned()).collect();
-        let entries = entries.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry))).collect();
-        readiness.require(BUNDLE_READY, "the CA has not answered yet");
-        let answered_at = watch::Sender::new(clock.boottime());
-        let view = NodeView { knowledge: EntryKnowledge::Synced, entries, ..NodeView::default() };
-        let shared = Shared {
-            ca,
-            trust_domain: trust_domain.clone(),
-            identities,
-            clock,
-            views: watch::Sender::new(Arc::new(view)),
-            statuses: watch::Sender::new(NodeStatus::default()),
-            answered_at,
-        };
-        Ok(Self { shared: Arc::new(shared), readiness, metrics, _state: state })
-    }
-
-    fn publish_health(&self) {
-        let view = Arc::clone(&self.shared.views.borrow());
-        let status = self.shared.statuses.borrow().clone();
-        match (&view.bundle, &status.trouble) {
-            (Some(_), _) => self.readiness.met(BUNDLE_READY),
-            // Nothing to fetch, nothing to wait for: callers bring their own credentials.
-            (None, None) if view.entries.is_empty() => self.readiness.met(BUNDLE_READY),
-            (None, None) => {}
-            (None, Some(trouble)) => self.readiness.unmet(BUNDLE_READY, trouble),
-        }
-        let since = self.shared.clock.boottime().saturating_sub(*self.shared.answered_at.borrow());
-        let lag = if status.connected || view.entries.is_empty() { Duration::ZERO } else { since };
-        self.metrics.node(&status, view.bundle.as_ref(), lag);
+        let node = ConfiguredNode::new(entries, Arc::clone(&clock), &readiness);
+        let identities = IstioIdentities { ca, trust_domain: trust_domain.clone(), identities, clock, node };
+        Ok(Self::new(identities, state, readiness, metrics))
     }
 }
 
-/// The place in the configuration stands for the time of creation, by which entries are ordered.
-fn entry(identity: &IstioIdentity, place: usize) -> Entry {
-    let IstioIdentity { spiffe_id, selectors, credential: _, dns_names, ttl, hint } = identity;
-    let told: Vec<String> = std::iter::once(spiffe_id.to_string()).chain(selectors.iter().map(ToString::to_string)).collect();
-    let digest = pki::sha256(told.join("\n").as_bytes());
-    let name = format!("istio-{}", HEXLOWER.encode(&digest[..8]));
-    Entry {
-        id: EntryId::parse(&name).expect("letters, digits and a hyphen"),
-        spiffe_id: spiffe_id.clone(),
-        selectors: selectors.clone(),
-        dns_names: dns_names.clone(),
-        ttl_seconds: ttl.map_or(0, |ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
-        hint: hint.clone(),
-        expires_at: None,
-        alias: None,
-        revoked: false,
-        created_at: Timestamp::from_unix_seconds(u64::try_from(place).unwrap_or(u64::MAX)),
-    }
-}
+impl ConfiguredCa for IstioIdentities {
+    const NAME: &'static str = "istio";
 
-impl CaProvider for IstioProvider {
-    fn name(&self) -> &'static str {
-        "istio"
+    fn node(&self) -> &ConfiguredNode {
+        &self.node
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { entry_sync: false, bundle_push: false, revocation: false, jwt_svid: false }
+    fn istio_ca(&self) -> Option<IstioCa> {
+        Some(self.ca.clone())
     }
 
-    fn jwt_issuer(&self) -> Option<Arc<dyn JwtIssuer>> {
-        None
-    }
-
-    fn views(&self) -> watch::Receiver<Arc<NodeView>> {
-        self.shared.views.subscribe()
-    }
-
-    fn statuses(&self) -> watch::Receiver<NodeStatus> {
-        self.shared.statuses.subscribe()
-    }
-
-    fn channels(&self) -> watch::Receiver<Option<Channel>> {
-        watch::channel(None).1
-    }
-
-    fn issuer(&self) -> Arc<dyn SvidIssuer> {
-        Arc::new(IstioIssuer(Arc::clone(&self.shared)))
-    }
-
-    fn istio_ca(&self) -> IstioCa {
-        self.shared.ca.clone()
-    }
-
-    /// Not spoken.
-    fn report(&mut self, _reports: Reports) {}
-
-    fn run(self: Box<Self>, shutdown: Shutdown) -> BoxFuture<'static, Result<(), NodeFailure>> {
-        Box::pin(async move {
-            let mut ticker = Ticker::new(TICK).map_err(NodeFailure::Timer)?;
-            loop {
-                self.publish_health();
-                tokio::select! {
-                    () = shutdown.fired() => return Ok(()),
-                    tick = ticker.tick() => { tick.map_err(NodeFailure::Timer)?; }
-                }
-            }
-        })
-    }
-}
-
-/// One call an item, a few at a time.
-struct IstioIssuer(Arc<Shared>);
-
-impl SvidIssuer for IstioIssuer {
-    fn issue(&self, batch: Vec<IssueItem>) -> BoxFuture<'static, Result<Vec<IssueAnswer>, CallFault>> {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move {
-            let calls = batch.into_iter().map(|item| {
-                let shared = Arc::clone(&shared);
-                async move {
-                    let answer = shared.fetch(item).await;
-                    shared.note(&answer);
-                    answer
-                }
-            });
-            Ok(stream::iter(calls).buffered(CONCURRENT_CALLS).collect().await)
-        })
-    }
-}
-
-impl Shared {
     /// By the identity's credential. One that holds a certificate already renews by its SVID, and by what lies in its directory
     /// when that is refused: both are its own.
     async fn fetch(&self, item: IssueItem) -> IssueAnswer {
@@ -215,29 +87,32 @@ impl Shared {
         {
             match self.call(identity, IstioCredential::Certificate(svid), csr.clone()).await {
                 Err(CallFault::Refused { message, .. }) => {
-                    tracing::warn!(id = %identity.spiffe_id, message, "the CA refuses to renew by the SVID: its directory is tried");
+                    tracing::warn!(id = %identity.identity.spiffe_id, message, "the CA refuses to renew by the SVID: its directory is tried");
                 }
                 outcome => return outcome,
             }
         }
         self.call(identity, self.credential(identity).await?, csr).await
     }
+}
 
+impl IstioIdentities {
     async fn credential(&self, identity: &IstioIdentity) -> Result<IstioCredential, CallFault> {
-        let (source, id, now) = (identity.credential.clone(), identity.spiffe_id.clone(), self.now());
+        let (source, id, now) = (identity.credential.clone(), identity.identity.spiffe_id.clone(), self.now());
         let read = tokio::task::spawn_blocking(move || source.read(&id, now)).await;
         let read = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         read.map_err(|error| CallFault::Unavailable(format!("nothing to show to it: {error}")))
     }
 
     async fn call(&self, identity: &IstioIdentity, credential: IstioCredential, csr: String) -> IssueAnswer {
-        let answer = self.ca.create_certificate(credential, csr, identity.ttl).await?;
+        let answer = self.ca.create_certificate(credential, csr, identity.identity.ttl).await?;
         self.take(identity, &answer).map_err(|fault| CallFault::Answer(fault.to_string()))
     }
 
     /// An answer for this identity under its own roots, which become the bundle. The worker checks the key, which it holds.
     fn take(&self, identity: &IstioIdentity, answer: &IstioAnswer) -> Result<v1::X509Svid, AnswerFault> {
         let now = self.now();
+        let identity = &identity.identity;
         let chain = answer.chain_der();
         let bundle = answer.bundle(&self.trust_domain, 0)?;
         let der: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
@@ -249,40 +124,8 @@ impl Shared {
         if let Some(missing) = identity.dns_names.iter().find(|name| !bears(name)) {
             return Err(AnswerFault::DnsName { missing: missing.clone() });
         }
-        self.views.send_if_modified(|view| {
-            // Numbered here, where no other answer comes between.
-            let sequence = view.bundle.as_ref().map_or(1, |held| held.sequence().saturating_add(1));
-            let newer = match (&view.bundle, answer.bundle(&self.trust_domain, sequence)) {
-                (Some(held), Ok(bundle)) if held.same_content(&bundle) => return false,
-                (Some(_) | None, Ok(bundle)) => bundle,
-                (Some(_) | None, Err(_)) => return false,
-            };
-            tracing::info!(sequence, authorities = newer.authorities().len(), "new trust bundle");
-            warn_of_lapses(&newer, self.now());
-            *view = Arc::new(NodeView { bundle: Some(Arc::new(newer)), ..NodeView::clone(view) });
-            true
-        });
+        self.node.offer_bundle(|sequence| answer.bundle(&self.trust_domain, sequence).ok());
         Ok(v1::X509Svid { spiffe_id: identity.spiffe_id.to_string(), chain, issued_at: Some(self.clock.now().into()) })
-    }
-
-    /// Whether the CA answers, and what it said last.
-    fn note(&self, answer: &IssueAnswer) {
-        let (connected, trouble) = match answer {
-            Ok(_) => (true, None),
-            Err(fault @ (CallFault::Refused { .. } | CallFault::Busy { .. } | CallFault::Answer(_))) => {
-                (true, Some(fault.to_string()))
-            }
-            Err(fault @ (CallFault::Unavailable(_) | CallFault::Deadline(_))) => (false, Some(fault.to_string())),
-        };
-        if connected {
-            self.answered_at.send_replace(self.clock.boottime());
-        }
-        self.statuses.send_if_modified(|status| {
-            let changed = status.connected != connected || status.trouble != trouble;
-            status.connected = connected;
-            status.trouble = trouble;
-            changed
-        });
     }
 
     fn now(&self) -> Timestamp {

@@ -61,7 +61,7 @@ impl Bed {
 
     fn prepare_by(&self, first_proof: Option<FirstProof>, first: Option<&FirstTrust>) -> Result<NodeClient, NodeFailure> {
         let settings = NodeSettings {
-            ca_address: self.ca.address.clone(),
+            ca: CaAddresses::new(self.ca.address.clone(), vec![], 0),
             trust_domain: self.ca.authority.trust_domain.clone(),
             pin: None,
             first_proof,

@@ -30,6 +30,7 @@ impl Bed {
             removed: Vec::new(),
             bundle: Some(Self::bundle(&self.authority, sequence)),
             revocation: None,
+            foreign_bundles: None,
         }
     }
 }
@@ -220,4 +221,36 @@ fn lists_of_an_authority_that_leaves_the_bundle_leave_with_it() {
     let left = applied.view.revocation.unwrap();
     assert_eq!((applied.revocation, left.sequence(), left.lists().len()), (RevocationChange::Same, 3, 2));
     assert!(left.complete_for(applied.view.bundle.as_ref().unwrap(), at));
+}
+
+#[test]
+fn foreign_bundles_replace_those_before_and_a_bad_one_is_left_out_alone() {
+    let bed = Bed::new();
+    let at = Timestamp::from_unix_seconds(1_800_000_000);
+    let [one, two] = ["one.org", "two.org"].map(|name| FakeAuthority::of(name, at));
+    let wire = |authority: &FakeAuthority, sequence| v1::ForeignBundle {
+        trust_domain: authority.trust_domain.to_string(),
+        document: authority.bundle(sequence).to_jwks(pki::JwksContent::All).into_bytes(),
+    };
+    let mut position = StreamPosition::default();
+    let mut view = bed.apply(&mut position, &NodeView::default(), bed.full(5, Vec::new())).unwrap().view;
+    let mut take = |bundles: Option<Vec<v1::ForeignBundle>>| {
+        let foreign_bundles = bundles.map(|bundles| v1::ForeignBundles { bundles });
+        let update = v1::SyncUpdate { foreign_bundles, ..change(position.sequence + 1) };
+        let applied = bed.apply(&mut position, &view, update).unwrap();
+        view = applied.view;
+        let names: Vec<_> = view.foreign.keys().map(ToString::to_string).collect();
+        (names, applied.foreign_refused.len())
+    };
+    assert_eq!(take(Some(vec![wire(&one, 1), wire(&two, 1)])), (vec!["one.org".to_owned(), "two.org".to_owned()], 0));
+    assert_eq!(take(None).0.len(), 2, "nothing said is nothing changed");
+    let ours = wire(&bed.authority, 9);
+    let bad = v1::ForeignBundle { document: b"{}".to_vec(), ..wire(&two, 2) };
+    let mixed = v1::ForeignBundle { trust_domain: "two.org".to_owned(), ..wire(&one, 2) };
+    assert_eq!(take(Some(vec![wire(&one, 2), bad])), (vec!["one.org".to_owned()], 1));
+    assert_eq!(take(Some(vec![wire(&one, 2), mixed])), (vec!["one.org".to_owned()], 1), "another trust domain's authorities");
+    assert_eq!(take(Some(vec![ours, wire(&two, 2)])), (vec!["two.org".to_owned()], 1), "ours never comes as a foreign one");
+    let empty = v1::ForeignBundle { document: b"{\"keys\":[]}".to_vec(), ..wire(&one, 3) };
+    assert_eq!(take(Some(vec![empty])), (vec!["one.org".to_owned()], 0), "nothing of it is valid any more");
+    assert_eq!(take(Some(Vec::new())).0.len(), 0);
 }

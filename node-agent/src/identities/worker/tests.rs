@@ -120,8 +120,13 @@ impl Bed {
         };
         let bundle = Some(Arc::new(issuer.authority.bundle(1)));
         let node = Some(NodeName::parse("n1").unwrap());
-        let view =
-            watch::Sender::new(Arc::new(NodeView { node, knowledge: EntryKnowledge::Synced, entries, bundle, revocation: None }));
+        let view = watch::Sender::new(Arc::new(NodeView {
+            node,
+            knowledge: EntryKnowledge::Synced,
+            entries,
+            bundle,
+            ..NodeView::default()
+        }));
         let channel = watch::Sender::new(None);
         let secrets = Arc::new(CallerSecrets::default());
         let worker = IdentityWorker::new(

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use pki::Timestamp;
 
 use super::*;
@@ -98,4 +100,36 @@ fn bundles_stand_under_the_id_of_their_trust_domain() {
     assert_eq!(bundles, HashMap::from([("spiffe://example.org".to_owned(), authority.root.der().to_vec())]));
     let none = CallerState { bundle: None, ..state };
     assert!(matches!(X509Bundles::of(&none, &[]), Found::Missing(status) if status.code() == tonic::Code::Unavailable));
+}
+
+fn federating(authority: &FakeAuthority, foreign: &[&FakeAuthority]) -> CallerState {
+    let bundle = |authority: &FakeAuthority| (authority.trust_domain.clone(), Arc::new(authority.bundle(1)));
+    let identities = vec![available(authority, entry("a", UID, 1, ""))];
+    CallerState { foreign: foreign.iter().map(|foreign| bundle(foreign)).collect(), ..state(authority, identities) }
+}
+
+#[test]
+fn foreign_bundles_stand_beside_the_own_one_and_never_in_it() {
+    let at = Timestamp::from_unix_seconds(1_800_000_000);
+    let (own, other, revoked) = (authority(), FakeAuthority::of("other.org", at), FakeAuthority::of("revoked.org", at));
+    let mut state = federating(&own, &[&other]);
+    let empty = TrustBundle::from_jwks(revoked.trust_domain.clone(), b"{\"keys\":[]}").unwrap();
+    state.foreign.insert(revoked.trust_domain.clone(), Arc::new(empty));
+    let message = whole(&state).message();
+    let theirs = ("spiffe://other.org".to_owned(), other.root.der().to_vec());
+    assert_eq!(message.federated_bundles, HashMap::from([theirs.clone()]), "one without authorities is not listed");
+    assert_eq!(message.svids[0].bundle, own.root.der().to_vec());
+
+    let Found::Whole(content) = X509Bundles::of(&state, &[]) else { panic!("the bundle is there") };
+    let ours = ("spiffe://example.org".to_owned(), own.root.der().to_vec());
+    assert_eq!(content.message().bundles, HashMap::from([ours, theirs]));
+    let Found::Whole(content) = JwtBundles::of(&state, &[]) else { panic!("the bundle is there") };
+    let keys = content.message().bundles;
+    let of = |authority: &FakeAuthority| authority.bundle(1).to_jwks(JwksContent::Jwt).into_bytes();
+    assert_eq!(keys.get("spiffe://other.org"), Some(&of(&other)));
+    assert_eq!(keys.get("spiffe://example.org"), Some(&of(&own)));
+    assert_eq!(keys.len(), 3, "of one without keys the list is empty, and nobody's token is good");
+
+    let alone = federating(&own, &[]);
+    assert!(!whole(&state).same(&whole(&CallerState { foreign: alone.foreign, ..state.clone() })), "one that goes is told");
 }

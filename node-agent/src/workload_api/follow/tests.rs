@@ -35,6 +35,7 @@ impl Bed {
             knowledge: EntryKnowledge::Synced,
             bundle: Some(Arc::new(self.authority.bundle(1))),
             revocation: self.revocation.borrow().clone(),
+            foreign: Arc::default(),
             identities,
         });
     }

@@ -198,3 +198,39 @@ async fn an_identity_that_is_revoked_while_its_token_is_fetched_gets_none() {
     let (answer, ()) = tokio::join!(fetch, revoke);
     assert_eq!(code(answer), Some(Code::PermissionDenied));
 }
+
+#[tokio::test]
+async fn a_foreign_token_is_judged_by_its_own_trust_domains_keys_and_no_key_vouches_for_another_domain() {
+    let bed = Bed::new();
+    let (own, now) = (&bed.issuer.authority, bed.issuer.clock.now().into());
+    let other = crate::fakes::FakeAuthority::of("other.org", now);
+    let audiences = AudienceSet::parse(&["db"]).unwrap();
+    let minted = |by: &crate::fakes::FakeAuthority, id: &str| {
+        let id = SpiffeId::parse(id).unwrap();
+        by.jwt_svid(&id, &audiences, std::time::Duration::from_secs(60), now).token().to_owned()
+    };
+    let publish = |federates: bool| {
+        let mut mine = entry("a", &[&format!("unix:uid:{}", bed.caller.uid)], 1, "");
+        if federates {
+            mine.federates_with.insert(other.trust_domain.clone());
+        }
+        let foreign = [(other.trust_domain.clone(), Arc::new(other.bundle(1)))].into();
+        bed.secrets.publish(Held {
+            knowledge: EntryKnowledge::Synced,
+            bundle: Some(Arc::new(own.bundle(1))),
+            foreign: Arc::new(foreign),
+            identities: vec![missing(mine, None)],
+            ..Held::default()
+        });
+    };
+    let theirs = minted(&other, "spiffe://other.org/x");
+    publish(false);
+    assert_eq!(code(bed.validate("db", &theirs)), Some(Code::InvalidArgument), "the entry does not federate with it");
+    publish(true);
+    assert_eq!(bed.validate("db", &theirs).unwrap().spiffe_id, "spiffe://other.org/x");
+    let ours = minted(own, "spiffe://example.org/a");
+    assert_eq!(bed.validate("db", &ours).unwrap().spiffe_id, "spiffe://example.org/a");
+    for (by, id) in [(&other, "spiffe://example.org/a"), (own, "spiffe://other.org/x"), (&other, "spiffe://third.org/x")] {
+        assert_eq!(code(bed.validate("db", &minted(by, id))), Some(Code::InvalidArgument), "{id} by {}", by.trust_domain);
+    }
+}

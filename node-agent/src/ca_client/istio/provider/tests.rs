@@ -1,10 +1,11 @@
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pki::{KeyAlgorithm, PrivateKey, X509Svid, build_request};
 use runtime::clock::TestClock;
 
 use super::*;
+use crate::ca_client::CaProvider;
 use crate::config::{AgentConfig, Provider};
 use crate::fakes::{FakeAuthority, FakeCa};
 
