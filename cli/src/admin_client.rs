@@ -11,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::agent_admin_client::AgentAdminClient;
 use proto::v1::authority_admin_client::AuthorityAdminClient;
+use proto::v1::backup_client::BackupClient;
+use proto::v1::federation_admin_client::FederationAdminClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -33,6 +35,22 @@ pub(crate) async fn ca_admin(socket: &Path) -> Result<AdminClient<Channel>, Fail
 /// [`Failure`] of the unreachable kind, with what to do.
 pub(crate) async fn authority_admin(socket: &Path) -> Result<AuthorityAdminClient<Channel>, Failure> {
     Ok(AuthorityAdminClient::new(ca_channel(socket).await?))
+}
+
+/// A client of the CA's service for relationships with other trust domains, which is at the same socket.
+///
+/// # Errors
+/// [`Failure`] of the unreachable kind, with what to do.
+pub(crate) async fn federation_admin(socket: &Path) -> Result<FederationAdminClient<Channel>, Failure> {
+    Ok(FederationAdminClient::new(ca_channel(socket).await?))
+}
+
+/// A client of the CA's backup service, which is at the same socket.
+///
+/// # Errors
+/// [`Failure`] of the unreachable kind, with what to do.
+pub(crate) async fn ca_backup(socket: &Path) -> Result<BackupClient<Channel>, Failure> {
+    Ok(BackupClient::new(ca_channel(socket).await?))
 }
 
 async fn ca_channel(socket: &Path) -> Result<Channel, Failure> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId};
+use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 use proto::v1;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -66,6 +66,8 @@ pub(crate) struct DocumentEntry {
     pub(crate) hint: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<EndTime>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) federates_with: Vec<TrustDomain>,
 }
 
 /// A span such as `1h`, in whole seconds.
@@ -172,7 +174,7 @@ impl DocumentScope {
 
 impl DocumentEntry {
     fn wanted(self, scope: &DocumentScope) -> v1::WantedEntry {
-        let Self { id, spiffe_id, node, alias, selectors, ttl, dns_names, hint, expires_at } = self;
+        let Self { id, spiffe_id, node, alias, selectors, ttl, dns_names, hint, expires_at, federates_with } = self;
         let (node, alias) = match (node, alias) {
             (None, None) => (scope.node.clone(), scope.alias.clone()),
             own => own,
@@ -186,6 +188,7 @@ impl DocumentEntry {
             hint,
             expires_at: expires_at.map(|EndTime(end)| std::time::SystemTime::from(end).into()),
             parent_alias: text_of(alias.as_ref()),
+            federates_with: federates_with.iter().map(ToString::to_string).collect(),
         };
         v1::WantedEntry { id: id.unwrap_or_default(), entry: Some(entry) }
     }
@@ -215,6 +218,7 @@ impl DocumentEntry {
                 dns_names: entry.dns_names.iter().map(|text| DnsName::parse(text)).collect::<Result<_, _>>()?,
                 hint: entry.hint.clone(),
                 expires_at: end.map(Timestamp::from_unix_seconds).map(EndTime),
+                federates_with: entry.federates_with.iter().map(|text| TrustDomain::parse(text)).collect::<Result<_, _>>()?,
             })
         };
         parsed().map_err(|error| odd(&error))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use identity::SpiffeId;
+use identity::{SpiffeId, TrustDomain};
 use pki::{Audience, Certificate, PrivateKey, TrustBundle};
 use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use proto::workload::{self, JwtBundlesRequest, JwtsvidRequest, X509BundlesRequest, X509svidRequest};
@@ -96,11 +96,12 @@ impl WorkloadClient {
         Ok(answer.map_err(|status| refused("svid fetch jwt", &status))?.into_inner().svids)
     }
 
-    /// The trust bundle of the agent's own trust domain.
+    /// The trust bundles that the agent gives this process: of its own trust domain and of those that it federates with, in the order of their
+    /// names, at least one. The Workload API does not say which is the own.
     ///
     /// # Errors
-    /// [`Failure`] as the agent says it, or when what it sent is no bundle.
-    pub(crate) async fn fetch_bundle(&mut self) -> Result<TrustBundle, Failure> {
+    /// [`Failure`] as the agent says it, or when what it sent are no bundles.
+    pub(crate) async fn fetch_bundles(&mut self) -> Result<Vec<TrustBundle>, Failure> {
         let fetch = async {
             let mut x509 = self
                 .client
@@ -116,16 +117,45 @@ impl WorkloadClient {
                 .into_inner();
             Ok((next(&mut x509).await?.bundles, next(&mut jwt).await?.bundles))
         };
-        let (x509, jwt) = tokio::time::timeout(ANSWER_DEADLINE, fetch).await.map_err(|_| late())??;
-        // The agent serves its own trust domain alone until there is federation.
-        let (name, certificates) = x509.into_iter().next().ok_or_else(|| strange("it sent no bundle"))?;
-        let domain = SpiffeId::parse(&name).map_err(strange)?.trust_domain().clone();
-        let keys = jwt.get(&name).ok_or_else(|| strange("it sent no JWT bundle"))?;
-        let keys = TrustBundle::from_jwks(domain.clone(), keys).map_err(strange)?;
-        let certificates = Certificate::all_from_der(&certificates).map_err(strange)?;
-        TrustBundle::new(domain, certificates, keys.sequence())
-            .and_then(|bundle| bundle.with_jwt_authorities(keys.jwt_authorities().to_vec()))
-            .map_err(strange)
+        let (mut x509, jwt) = tokio::time::timeout(ANSWER_DEADLINE, fetch).await.map_err(|_| late())??;
+        let bundle = |(name, keys): (String, Vec<u8>)| {
+            let domain = SpiffeId::parse(&name).map_err(strange)?.trust_domain().clone();
+            let keys = TrustBundle::from_jwks(domain.clone(), &keys).map_err(strange)?;
+            // A trust domain without X.509 authorities is left out of their list.
+            let Some(certificates) = x509.remove(&name) else { return Ok(keys) };
+            let certificates = Certificate::all_from_der(&certificates).map_err(strange)?;
+            TrustBundle::new(domain, certificates, keys.sequence())
+                .and_then(|bundle| bundle.with_jwt_authorities(keys.jwt_authorities().to_vec()))
+                .map_err(strange)
+        };
+        let mut bundles = jwt.into_iter().map(bundle).collect::<Result<Vec<_>, _>>()?;
+        if let Some(name) = x509.keys().next() {
+            return Err(strange(format!("it sent no JWT bundle of {name}")));
+        }
+        if bundles.is_empty() {
+            return Err(strange("it sent no bundle"));
+        }
+        bundles.sort_by(|a, b| a.trust_domain().cmp(b.trust_domain()));
+        Ok(bundles)
+    }
+}
+
+/// The bundle of a trust domain among those that an agent gave; with no name, the only one.
+///
+/// # Errors
+/// [`Failure`] that names those which are there.
+pub(crate) fn bundle_of(bundles: Vec<TrustBundle>, wanted: Option<&TrustDomain>) -> Result<TrustBundle, Failure> {
+    let there: Vec<_> = bundles.iter().map(|bundle| bundle.trust_domain().to_string()).collect();
+    let there = format!("it gave those of: {}", there.join(", "));
+    let mut fitting = bundles.into_iter().filter(|bundle| wanted.is_none_or(|wanted| bundle.trust_domain() == wanted));
+    match (fitting.next(), fitting.next(), wanted) {
+        (Some(bundle), None, _) => Ok(bundle),
+        (None, _, Some(wanted)) => Err(Failure::failed(format!("the agent gave this process no bundle of {wanted}"))
+            .because(there)
+            .advise("it gives foreign ones to those whose entry names them: `signet entry update ENTRY --federates-with NAME`")),
+        (_, _, _) => Err(Failure::usage("the agent gave more than one bundle")
+            .because(there)
+            .advise("name the one that you mean with `--trust-domain NAME`")),
     }
 }
 

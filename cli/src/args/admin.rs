@@ -11,8 +11,24 @@ use super::{CaSocketArgs, span};
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenVerb {
     /// Make a one-time join token and print the agent's whole command line
-    #[command(after_help = TOKEN_HELP)]
+    #[command(after_help = TOKEN_CREATE_HELP)]
     Create(CreateTokenArgs),
+    /// List the join tokens that may still be redeemed
+    #[command(after_help = TOKEN_LIST_HELP)]
+    List(CaSocketArgs),
+    /// End a join token before its time
+    #[command(after_help = TOKEN_REVOKE_HELP)]
+    Revoke(RevokeTokenArgs),
+}
+
+/// `token revoke`
+#[derive(Args, Debug)]
+pub(crate) struct RevokeTokenArgs {
+    /// Its id, as `token create` and `token list` show it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
 }
 
 /// `token create`
@@ -114,8 +130,23 @@ pub(crate) struct NodeArgs {
 }
 
 pub(super) const TOKEN_HELP: &str = "\
+Examples:
+  signet token create --node n1
+  signet token revoke 5c9d02a1b7e4f836";
+
+const TOKEN_CREATE_HELP: &str = "\
 Example:
   signet token create --node n1 --ttl 5m";
+
+const TOKEN_LIST_HELP: &str = "\
+Example:
+  signet token list";
+
+const TOKEN_REVOKE_HELP: &str = "\
+Example:
+  signet token revoke 5c9d02a1b7e4f836
+
+A node that joined by it stays; `signet node evict` or `signet revoke --node` takes it away.";
 
 pub(super) const NODE_HELP: &str = "\
 Examples:

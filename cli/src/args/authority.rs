@@ -101,6 +101,9 @@ pub(crate) enum DrillVerb {
     /// Replace the key of JWT-SVIDs
     #[command(after_help = DRILL_JWT_HELP)]
     Jwt(DrillArgs),
+    /// Have upstream sign a new issuing CA, and replace the one in use by it
+    #[command(after_help = DRILL_UPSTREAM_HELP)]
+    Upstream(DrillArgs),
     /// The CA is away: for how long identities last. Nothing is changed
     #[command(after_help = DRILL_OUTAGE_HELP)]
     Outage(CaSocketArgs),
@@ -185,6 +188,11 @@ Example:
 const DRILL_JWT_HELP: &str = "\
 Example:
   signet drill jwt -o json";
+
+const DRILL_UPSTREAM_HELP: &str = "\
+Examples:
+  signet drill upstream --dry-run
+  signet drill upstream";
 
 const DRILL_OUTAGE_HELP: &str = "\
 Example:

@@ -25,13 +25,13 @@ pub(crate) enum BundleVerb {
 #[derive(Args, Debug)]
 pub(crate) struct BundleSource {
     /// From a file, PEM or SPIFFE JWKS, instead of from the CA
-    #[arg(long, value_name = "FILE", requires = "trust_domain", conflicts_with = "api_socket")]
+    #[arg(long, value_name = "FILE", requires = "trust_domain", group = "elsewhere")]
     pub(crate) file: Option<PathBuf>,
-    /// Whose bundle the file is
-    #[arg(long, value_name = "NAME", requires = "file")]
+    /// Whose bundle: the file's, or which of the agent's
+    #[arg(long, value_name = "NAME", requires = "elsewhere")]
     pub(crate) trust_domain: Option<TrustDomain>,
     /// From the node's agent, by its socket for workloads, instead of from the CA
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", group = "elsewhere")]
     pub(crate) api_socket: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) admin: CaSocketArgs,
@@ -83,6 +83,7 @@ const SHOW_HELP: &str = "\
 Examples:
   signet bundle show
   signet bundle show --api-socket /run/signet/agent/public/api.sock
+  signet bundle show --api-socket /run/signet/agent/public/api.sock --trust-domain partner.example
   signet bundle show --file bundle.json --trust-domain example.org";
 
 const EXPORT_HELP: &str = "\

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId};
+use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 
 use super::{AgentSocketArgs, CaSocketArgs, ReasonArg, span};
@@ -66,13 +66,16 @@ pub(crate) struct CreateEntryArgs {
     /// When it stops granting anything: a time such as 2027-01-31T12:00:00Z, or a span from now such as 24h
     #[arg(long, value_name = "TIME|SPAN", value_parser = end)]
     pub(crate) expires: Option<End>,
+    /// Another trust domain whose bundle its holders get as well; repeat for more
+    #[arg(long, value_name = "TRUST_DOMAIN")]
+    pub(crate) federates_with: Vec<TrustDomain>,
     #[command(flatten)]
     pub(crate) admin: CaSocketArgs,
 }
 
 /// `entry update`
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["selectors", "ttl", "dns_names", "no_dns", "hint", "expires"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["selectors", "ttl", "dns_names", "no_dns", "hint", "expires", "federates_with", "no_federation"]))]
 pub(crate) struct UpdateEntryArgs {
     /// The entry's id, as `entry list` shows it
     pub(crate) id: String,
@@ -94,6 +97,12 @@ pub(crate) struct UpdateEntryArgs {
     /// When it stops granting anything: a time, a span from now, or `never`
     #[arg(long, value_name = "TIME|SPAN|never", value_parser = end_or_never)]
     pub(crate) expires: Option<EndChange>,
+    /// The other trust domains whose bundles its holders get from now on, all of them; repeat for more
+    #[arg(long, value_name = "TRUST_DOMAIN", conflicts_with = "no_federation")]
+    pub(crate) federates_with: Vec<TrustDomain>,
+    /// No bundles of other trust domains from now on
+    #[arg(long)]
+    pub(crate) no_federation: bool,
     /// Change it only while it has this revision, as `entry show` tells it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) revision: Option<u64>,
@@ -283,7 +292,7 @@ A document:
   scope: { node: n1 }                 # or alias, path_prefix, both; or everything: true
   entries:
     - spiffe_id: spiffe://example.org/web
-      selectors: [unix:user:web]      # further: id, node or alias, ttl, dns_names, hint, expires_at
+      selectors: [unix:user:web]      # further: id, node or alias, ttl, dns_names, hint, expires_at, federates_with
 
 All of it is done, or nothing. Exit code 3 when the scope has changed since the dry run whose version is expected.";
 

@@ -4,10 +4,13 @@
 mod admin;
 mod audit;
 mod authority;
+mod backup;
 mod bundle;
 mod dev;
 mod entry;
 mod envoy;
+mod federation;
+mod replica;
 mod revocation;
 mod services;
 mod svid;
@@ -20,12 +23,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::{
-    AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, CreateTokenArgs, NodeArgs, NodeVerb, TokenVerb,
+    AliasDeleteArgs, AliasMembersArgs, AliasNodesArgs, AliasVerb, CreateTokenArgs, NodeArgs, NodeVerb, RevokeTokenArgs, TokenVerb,
 };
 pub(crate) use audit::{AuditVerb, OrphansArgs, TailArgs, VerifyAuditArgs};
 pub(crate) use authority::{
     AuthorityKindArgs, AuthorityLossArgs, AuthorityNameArgs, AuthorityVerb, DrillArgs, DrillVerb, LossArgs, ShowAuthoritiesArgs,
 };
+pub(crate) use backup::{BackupArgs, BackupVerb, PassphraseArgs, RestoreArgs, VerifyBackupArgs};
 pub(crate) use bundle::{BundleSource, BundleVerb, ExportArgs, FileForm, ImportArgs};
 pub(crate) use dev::{DevArgs, WorkloadArgs, WorkloadRole};
 pub(crate) use entry::{
@@ -33,6 +37,8 @@ pub(crate) use entry::{
     UpdateEntryArgs, time,
 };
 pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
+pub(crate) use federation::{AddFederationArgs, FederationVerb, OneFederationArgs, ProfileArg};
+pub(crate) use replica::{RemoveReplicaArgs, ReplicaVerb};
 pub(crate) use revocation::{ReasonArg, RevocationVerb, RevokeArgs, UnrevokeArgs};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 
@@ -131,6 +137,9 @@ pub(crate) enum Command {
     /// Rehearse: replace what the CA signs with, watched from start to end
     #[command(subcommand, after_help = authority::DRILL_HELP)]
     Drill(DrillVerb),
+    /// The CAs on the same database
+    #[command(subcommand, after_help = replica::REPLICA_HELP)]
+    Replica(ReplicaVerb),
     /// Call certificates back before their end: one, or all of an identity or a node, which then gets none
     #[command(after_help = revocation::REVOKE_HELP)]
     Revoke(RevokeArgs),
@@ -140,6 +149,9 @@ pub(crate) enum Command {
     /// What is revoked, and the lists that say so
     #[command(subcommand, after_help = revocation::REVOCATION_HELP)]
     Revocation(RevocationVerb),
+    /// Trust domains whose bundles are followed
+    #[command(subcommand, after_help = federation::FEDERATION_HELP)]
+    Federation(FederationVerb),
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use identity::TrustDomain;
 
 use super::AgentSocketArgs;
+use super::backup::{BACKUP_HELP, BackupArgs, RESTORE_HELP, RestoreArgs};
 
 /// `ca ...`
 #[derive(Debug, Subcommand)]
@@ -25,6 +26,12 @@ pub(crate) enum CaVerb {
     /// The issuing CA
     #[command(subcommand, after_help = RENEW_HELP)]
     Issuer(IssuerVerb),
+    /// Write store and keys of a CA into one file under a passphrase
+    #[command(after_help = BACKUP_HELP)]
+    Backup(Box<BackupArgs>),
+    /// Make a state directory of a backup
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
 }
 
 /// `ca issuer ...`

@@ -103,14 +103,80 @@ fn screen(told: &v1::Authorities) -> Answer {
         "plugged_in_directory": (!told.plugged_in_directory.is_empty()).then_some(&told.plugged_in_directory),
         "faults": told.faults,
         "at": time_json(told.at.as_ref()),
+        "upstream": told.upstream.as_ref().map(upstream_json),
+        "replicas": super::replica::list_json(&told.replicas),
+        "levels": told.levels.iter().map(level_json).collect::<Vec<_>>(),
         "rotations": told.rotations.iter().map(super::drill::report_json).collect::<Vec<_>>(),
     });
     let faults: Vec<_> = told.faults.iter().map(|fault| format!(" ! {}", printable(fault))).collect();
     table(&told.authorities, json)
         .with_text(&faults.join("\n"))
+        .with_text(&super::replica::faults_text(&told.replicas))
+        .with_text(&levels_text(&told.levels))
         .with_text(&plugged_in_text(told))
+        .with_text(&upstream_text(told.upstream.as_ref()))
+        .with_text(&key_places_text(&told.authorities))
         .with_text(&under_way.join("\n"))
         .with_text(&format!("bundle sequence {}", told.bundle_sequence))
+}
+
+/// What signs now, level by level.
+fn levels_text(levels: &[v1::AuthorityLevel]) -> String {
+    let lines: Vec<_> = levels
+        .iter()
+        .map(|level| {
+            let name = if level.name.is_empty() { &level.subject } else { &level.name };
+            let expires = match &level.not_after {
+                Some(end) => format!("expires {}", time_text(Some(end))),
+                None => "does not expire".to_owned(),
+            };
+            format!("level {}: {}, {expires}; {}", level.level, printable(name), printable(&level.next_action))
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn level_json(level: &v1::AuthorityLevel) -> Value {
+    let v1::AuthorityLevel { level, name, subject, serial, fingerprint, not_before, not_after, next_action } = level;
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    json!({
+        "level": level,
+        "name": some(name),
+        "subject": some(subject),
+        "serial": some(serial),
+        "fingerprint": some(fingerprint),
+        "not_before": time_json(not_before.as_ref()),
+        "not_after": time_json(not_after.as_ref()),
+        "next_action": next_action,
+    })
+}
+
+fn upstream_json(standing: &v1::UpstreamStanding) -> Value {
+    let v1::UpstreamStanding { kind, reached_at, fault } = standing;
+    json!({ "kind": kind, "reached_at": time_json(reached_at.as_ref()), "fault": (!fault.is_empty()).then_some(fault) })
+}
+
+/// Who signs the issuing CAs, when that is another CA.
+fn upstream_text(standing: Option<&v1::UpstreamStanding>) -> String {
+    match standing {
+        None => String::new(),
+        Some(standing) if standing.kind == "files" => String::new(),
+        Some(standing) => {
+            let reached = match &standing.reached_at {
+                Some(at) => format!("reached last at {}", time_text(Some(at))),
+                None => "not reached yet".to_owned(),
+            };
+            let fault = if standing.fault.is_empty() { String::new() } else { format!(": {}", printable(&standing.fault)) };
+            format!("upstream ({}): {reached}{fault}", printable(&standing.kind))
+        }
+    }
+}
+
+/// Where each key lies.
+fn key_places_text(authorities: &[v1::Authority]) -> String {
+    let known = authorities.iter().filter(|authority| !authority.key_place.is_empty());
+    let lines: Vec<_> = known.map(|one| format!("key of {}: {}", one.name, printable(&one.key_place))).collect();
+    lines.join("\n")
 }
 
 /// One rotation that is under way, and how to look at it.
@@ -134,6 +200,12 @@ fn slot(authority: &v1::Authority) -> String {
     if authority.tainted_at.is_some() { format!("{}, tainted", authority.slot) } else { authority.slot.clone() }
 }
 
+/// Its name, and the replica that has it when that is another one.
+fn named(authority: &v1::Authority) -> String {
+    let v1::Authority { name, replica, .. } = authority;
+    if replica.is_empty() { name.clone() } else { format!("{name} ({})", printable(replica)) }
+}
+
 fn row(authority: &v1::Authority) -> Vec<String> {
     let certificates = match authority.kind() {
         v1::AuthorityKind::Jwt => "-".to_owned(),
@@ -142,7 +214,7 @@ fn row(authority: &v1::Authority) -> Vec<String> {
         }
     };
     vec![
-        authority.name.clone(),
+        named(authority),
         slot(authority),
         time_text(authority.since.as_ref()),
         time_text(authority.not_after.as_ref()),
@@ -165,6 +237,7 @@ fn authority_json(authority: &v1::Authority) -> Value {
         "slot": authority.slot,
         "since": time_json(authority.since.as_ref()),
         "parent": some(&authority.parent),
+        "replica": some(&authority.replica),
         "key": some(&authority.key),
         "subject": some(&authority.subject),
         "serial": some(&authority.serial),
@@ -177,6 +250,7 @@ fn authority_json(authority: &v1::Authority) -> Value {
         "leaves_held": authority.leaves_held,
         "leaves_unexpired": authority.leaves_unexpired,
         "last_leaf_ends": time_json(authority.last_leaf_ends.as_ref()),
+        "key_place": some(&authority.key_place),
         "first_workload_leaf_ends": time_json(authority.first_workload_leaf_ends.as_ref()),
         "next_action": authority.next_action,
     })
@@ -219,9 +293,12 @@ mod tests {
         let told = v1::Authorities {
             authorities: vec![root(), jwt],
             bundle_sequence: 9,
+            upstream: None,
+            levels: Vec::new(),
             plugged_in_directory: String::new(),
             rotations: vec![report],
             faults: vec!["the disk is full".to_owned()],
+            replicas: Vec::new(),
             at: None,
         };
         let answer = screen(&told);

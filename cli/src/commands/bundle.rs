@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::input;
 use crate::output::{Answer, print_line};
 use crate::output_format::OutputFormat;
-use crate::workload_client::WorkloadClient;
+use crate::workload_client::{WorkloadClient, bundle_of};
 
 pub(super) async fn run(verb: BundleVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {
@@ -28,7 +28,7 @@ pub(super) async fn run(verb: BundleVerb, format: OutputFormat) -> Result<(), Fa
 async fn from_source(source: &BundleSource) -> Result<TrustBundle, Failure> {
     match (&source.file, &source.trust_domain, &source.api_socket) {
         (Some(file), Some(trust_domain), _) => read_bundle(file, trust_domain),
-        (_, _, Some(socket)) => WorkloadClient::at(socket).await?.fetch_bundle().await,
+        (_, wanted, Some(socket)) => bundle_of(WorkloadClient::at(socket).await?.fetch_bundles().await?, wanted.as_ref()),
         _ => {
             let answer = ca_admin(&source.admin.socket).await?.get_bundle(request(v1::GetBundleRequest {})).await;
             let v1::GetBundleResponse { trust_domain, document } =

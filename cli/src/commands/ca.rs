@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ca::InitOptions;
-use ca::config::CaConfig;
+use ca::config::{CaConfig, KeyStore};
+use ca::{CheckReport, InitOptions};
 use data_encoding::HEXLOWER;
 use pki::{KeyAlgorithm, RsaSize};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
 use runtime::{shutdown, telemetry};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::service;
+use super::{backup, service};
 use crate::args::{AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
 use crate::failure::Failure;
 use crate::output::{Answer, facts_text, printable};
@@ -25,6 +25,8 @@ pub(super) async fn run(verb: CaVerb, format: OutputFormat) -> Result<(), Failur
         CaVerb::Check(args) => check(&args).await?.print(format),
         CaVerb::AcceptClock(args) => accept_clock(&args).await?.print(format),
         CaVerb::Issuer(IssuerVerb::Renew(args)) => renew(args).await?.print(format),
+        CaVerb::Backup(args) => backup::backup(*args, format).await,
+        CaVerb::Restore(args) => backup::restore(&args).await?.print(format),
     }
 }
 
@@ -45,7 +47,12 @@ async fn serve(args: &ConfigArgs, format: OutputFormat) -> Result<(), Failure> {
     let addresses = bound.addresses();
     let (listening, admin) = (addresses.listening, &addresses.admin_socket);
     let sentence = format!("signet ca serves agents at {listening}, operators at {}", admin.display());
-    let line = json!({ "listening": listening.to_string(), "admin_socket": admin });
+    let federation = addresses.federation.map(|address| address.to_string());
+    let sentence = match &federation {
+        Some(address) => format!("{sentence}, other trust domains at {address}"),
+        None => sentence,
+    };
+    let line = json!({ "listening": listening.to_string(), "admin_socket": admin, "federation": federation });
     service::announce(format, &sentence, addresses.telemetry.as_deref(), line)?;
     let ended = service::run(bound.readiness().clone(), shutdown.clone(), bound.run(shutdown)).await;
     ended.map_err(|error| Failure::failed("the CA stopped, because a part of it failed").because(error))
@@ -57,6 +64,8 @@ fn first_start_advice(config: &CaConfig, file: &Path) -> Option<String> {
         return None;
     }
     Some(match config.plugged_authority {
+        // A start makes the directory, and what is wrong is upstream.
+        None if config.upstream.is_some() => return None,
         None => format!("make an authority first: `signet ca init --config {}`", file.display()),
         Some(_) => format!("make the directory: `install -d -m 0700 {}`", config.state_dir.display()),
     })
@@ -77,15 +86,22 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
     let fingerprint = HEXLOWER.encode(&made.root_fingerprint);
     let facts = facts_text([
         ("root certificate", format!("{} (until {})", made.root_certificate.display(), made.root_not_after)),
-        ("root key", made.root_key.display().to_string()),
         ("root fingerprint", fingerprint.clone()),
         ("issuing CA", format!("{} (until {})", made.generation.display(), made.issuer_not_after)),
         ("audit key", format!("{} ({})", made.audit_key.display(), HEXLOWER.encode(&made.audit_key_id))),
-        ("JWT key", format!("{} ({})", made.jwt_key.display(), made.jwt_key_id)),
+        ("JWT key ID", made.jwt_key_id.to_string()),
     ]);
-    let keep = match args.root_key_out {
-        Some(_) => "keep the root key where it is, with a copy: the CA runs without it, `signet ca issuer renew` needs it.",
-        None => "move the root key elsewhere and keep it: the CA runs without it, `signet ca issuer renew` needs it.",
+    let places = facts_text(made.key_places.clone());
+    let keep = match (config.key_store, &args.root_key_out) {
+        (KeyStore::Token, _) => {
+            "the keys of root, issuing CA and JWT-SVIDs never leave the token: what backs it up backs them up."
+        }
+        (KeyStore::File | KeyStore::Memory, Some(_)) => {
+            "keep the root key where it is, with a copy: the CA runs without it, `signet ca issuer renew` needs it."
+        }
+        (KeyStore::File | KeyStore::Memory, None) => {
+            "move the root key elsewhere and keep it: the CA runs without it, `signet ca issuer renew` needs it."
+        }
     };
     let next = format!("{keep}\nnext: signet ca run --config {}", args.config.config.display());
     let json = json!({
@@ -99,8 +115,9 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         "audit_key_id": HEXLOWER.encode(&made.audit_key_id),
         "jwt_key": made.jwt_key,
         "jwt_key_id": made.jwt_key_id.as_str(),
+        "key_places": key_places_json(&made.key_places),
     });
-    Ok(Answer::text(facts, json).with_text(&next))
+    Ok(Answer::text(facts, json).with_text(&places).with_text(&next))
 }
 
 async fn renew(args: IssuerRenewArgs) -> Result<Answer, Failure> {
@@ -135,31 +152,50 @@ async fn accept_clock(args: &ConfigArgs) -> Result<Answer, Failure> {
 
 async fn check(args: &ConfigArgs) -> Result<Answer, Failure> {
     let config = load(args)?;
-    let authority = ca::check(&config, SystemClock::shared().as_ref())
+    let checked = ca::check(&config, SystemClock::shared().as_ref())
         .await
         .map_err(|error| Failure::failed("the CA would not start").because(error))?;
-    let fingerprint = HEXLOWER.encode(&authority.root_fingerprint);
-    let warnings: Vec<_> = authority.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
-    let facts = [
-        ("authority", authority.directory.display().to_string()),
-        ("issuing CA", format!("{} (until {})", authority.subject, authority.not_after)),
-        ("root", format!("{fingerprint} (until {})", authority.root_not_after)),
-        ("audit key", authority.audit_key_id.map_or("none yet; the next start makes one".to_owned(), |id| HEXLOWER.encode(&id))),
-        ("JWT key", authority.jwt_key_id.as_ref().map_or("none yet; the next start makes one".to_owned(), ToString::to_string)),
-    ];
+    let warnings: Vec<_> = checked.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    let CheckReport { authority, jwt_key_id, audit_key_id, key_places, warnings: _ } = &checked;
+    let fingerprint = authority.as_ref().map(|authority| HEXLOWER.encode(&authority.root_fingerprint));
     let json = json!({
         "ok": true,
-        "authority": authority.directory,
-        "issuer": authority.subject,
-        "issuer_not_after": authority.not_after.to_string(),
-        "issuer_half_life": authority.half_life.to_string(),
+        "authority": authority.as_ref().map(|authority| &authority.directory),
+        "issuer": authority.as_ref().map(|authority| &authority.subject),
+        "issuer_not_after": authority.as_ref().map(|authority| authority.not_after.to_string()),
+        "issuer_half_life": authority.as_ref().map(|authority| authority.half_life.to_string()),
         "root_fingerprint": fingerprint,
-        "root_not_after": authority.root_not_after.to_string(),
-        "audit_key_id": authority.audit_key_id.map(|id| HEXLOWER.encode(&id)),
-        "jwt_key_id": authority.jwt_key_id.as_ref().map(pki::KeyId::as_str),
-        "warnings": authority.warnings,
+        "root_not_after": authority.as_ref().map(|authority| authority.root_not_after.to_string()),
+        "audit_key_id": audit_key_id.map(|id| HEXLOWER.encode(&id)),
+        "jwt_key_id": jwt_key_id.as_ref().map(pki::KeyId::as_str),
+        "key_places": key_places_json(key_places),
+        "warnings": checked.warnings,
     });
-    Ok(Answer::text("configuration and authority are good", json).with_text(&facts_text(facts)).with_text(&warnings.join("\n")))
+    let (head, mut facts) = match (authority, fingerprint) {
+        (Some(authority), Some(fingerprint)) => (
+            "configuration and authority are good",
+            vec![
+                ("authority", authority.directory.display().to_string()),
+                ("issuing CA", format!("{} (until {})", authority.subject, authority.not_after)),
+                ("root", format!("{fingerprint} (until {})", authority.root_not_after)),
+            ],
+        ),
+        (None, _) | (_, None) => {
+            ("the configuration is good", vec![("issuing CA", "none here; the next start has upstream sign one".to_owned())])
+        }
+    };
+    let none = || "none yet; the next start makes one".to_owned();
+    facts.push(("audit key", audit_key_id.map_or_else(none, |id| HEXLOWER.encode(&id))));
+    facts.push(("JWT key ID", jwt_key_id.as_ref().map_or_else(none, ToString::to_string)));
+    Ok(Answer::text(head, json)
+        .with_text(&facts_text(facts))
+        .with_text(&facts_text(key_places.clone()))
+        .with_text(&warnings.join("\n")))
+}
+
+/// By the names under which they are shown.
+fn key_places_json(places: &[(&'static str, String)]) -> Value {
+    places.iter().map(|(name, place)| (name.replace(' ', "_"), Value::from(place.as_str()))).collect()
 }
 
 fn load(args: &ConfigArgs) -> Result<CaConfig, Failure> {

@@ -3,14 +3,17 @@
 mod agent;
 mod audit;
 mod authority;
+mod backup;
 mod bundle;
 mod ca;
 mod completions;
 mod drill;
 mod entry;
 mod envoy;
+mod federation;
 mod node;
 mod node_alias;
+mod replica;
 mod revocation;
 mod service;
 mod status;
@@ -37,9 +40,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Audit(verb) => audit::run(verb, format).await,
         Command::Authority(verb) => authority::run(verb, format).await,
         Command::Drill(verb) => drill::run(verb, format).await,
+        Command::Replica(verb) => replica::run(verb, format).await,
         Command::Revoke(args) => revocation::revoke(args, format).await,
         Command::Unrevoke(args) => revocation::unrevoke(args, format).await,
         Command::Revocation(verb) => revocation::run(verb, format).await,
+        Command::Federation(verb) => federation::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
         Command::Svid(verb) => svid::run(verb, format).await,
         Command::Bundle(verb) => bundle::run(verb, format).await,

@@ -6,7 +6,7 @@ use proto::v1::{AuditCheckpoint, Authorities, CertificateStatus, ShowAuthorities
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{authority, drill, revocation};
+use super::{authority, drill, replica, revocation};
 use crate::admin_client::{authority_admin, ca_admin, request};
 use crate::failure::Failure;
 use crate::output::{Answer, Tone, or_dash, printable, time_json, time_text, toned};
@@ -44,7 +44,8 @@ fn screen(status: &StatusResponse, authorities: Option<&Authorities>) -> Answer 
     let rows = status.certificates.iter().map(row).collect();
     let columns = ["certificate", "subject", "not before", "not after", "serial"];
     let certificates = Answer::table(&columns, rows, "no certificates", Value::Null);
-    let warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    let mut warnings: Vec<_> = status.warnings.iter().map(|warning| format!(" ! {}", printable(warning))).collect();
+    warnings.extend(authorities.map(|told| replica::faults_text(&told.replicas)).filter(|text| !text.is_empty()));
     // The colour stands outside the table: it would count as width within.
     let state = if status.ready { toned("ready", Tone::Good) } else { toned("not ready", Tone::Bad) };
     let answer = Answer::text(format!(" {state}"), status_json(status, authorities))
@@ -109,13 +110,14 @@ fn status_json(status: &StatusResponse, authorities: Option<&Authorities>) -> Va
         "address": status.address,
         "revocation": status.revocation.as_ref().map(revocation::status_json),
         "authorities": authorities.map(|told| authority::list_json(&told.authorities)),
+        "replicas": authorities.map(|told| replica::list_json(&told.replicas)),
         "rotations": authorities.map(|told| told.rotations.iter().map(drill::report_json).collect::<Vec<_>>()),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use proto::v1::{Authority, RotationReport};
+    use proto::v1::{Authority, Replica, RotationReport};
 
     use super::*;
 
@@ -143,13 +145,15 @@ mod tests {
                 ..Authority::default()
             }],
             rotations: vec![RotationReport { phase: "replace".into(), ..RotationReport::default() }],
+            replicas: vec![Replica { name: "ca-b".into(), ..Replica::default() }],
             ..Authorities::default()
         };
         let answer = screen(&StatusResponse::default(), Some(&told));
-        for part in ["issuer-1", "active", "is replaced by itself", "under way: replace"] {
+        for part in ["issuer-1", "active", "is replaced by itself", "under way: replace", " ! replica ca-b is away"] {
             assert!(answer.as_text().contains(part), "{part}: {}", answer.as_text());
         }
         assert_eq!(answer.as_json()["authorities"][0]["next_action"], "is replaced by itself");
         assert_eq!(answer.as_json()["rotations"][0]["phase"], "replace");
+        assert_eq!(answer.as_json()["replicas"][0]["lives"], false);
     }
 }

@@ -1,20 +1,58 @@
-//! `token create`.
+//! `token ...`.
 
 use std::net::SocketAddr;
 
-use proto::v1::{CreateTokenRequest, CreateTokenResponse};
-use serde_json::json;
+use proto::v1::{CreateTokenRequest, CreateTokenResponse, JoinTokenRecord, ListTokensRequest, RevokeTokenRequest};
+use serde_json::{Value, json};
 
 use crate::admin_client::{ca_admin, request};
-use crate::args::{CreateTokenArgs, TokenVerb};
+use crate::args::{CaSocketArgs, CreateTokenArgs, RevokeTokenArgs, TokenVerb};
 use crate::failure::Failure;
 use crate::output::{Answer, printable, time_json, time_text};
 use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: TokenVerb, format: OutputFormat) -> Result<(), Failure> {
     match verb {
-        TokenVerb::Create(args) => create(args).await?.print(format),
-    }
+        TokenVerb::Create(args) => create(args).await,
+        TokenVerb::List(args) => list(&args).await,
+        TokenVerb::Revoke(args) => revoke(args).await,
+    }?
+    .print(format)
+}
+
+async fn list(args: &CaSocketArgs) -> Result<Answer, Failure> {
+    let answer = ca_admin(&args.socket).await?.list_tokens(request(ListTokensRequest {})).await;
+    let tokens = answer.map_err(|status| Failure::from_status("token list", &status))?.into_inner().tokens;
+    let rows = tokens.iter().map(|token| {
+        let until = time_text(token.expires_at.as_ref());
+        vec![token.id.clone(), token.node.clone(), standing(token).to_owned(), until]
+    });
+    let json = tokens.iter().map(token_json).collect();
+    Ok(Answer::table(&["id", "node", "standing", "until"], rows.collect(), "no open join tokens", json))
+}
+
+async fn revoke(args: RevokeTokenArgs) -> Result<Answer, Failure> {
+    let RevokeTokenArgs { id, admin } = args;
+    let answer = ca_admin(&admin.socket).await?.revoke_token(request(RevokeTokenRequest { id })).await;
+    let revoked = answer.map_err(|status| Failure::from_status("token revoke", &status))?.into_inner().token;
+    let token = revoked.unwrap_or_default();
+    let (id, node) = (printable(&token.id), printable(&token.node));
+    let head = format!("token {id} for node {node}: revoked, nobody redeems it any more");
+    let joined = format!(
+        " ! it was used before: whoever did is node {node} and stays; `signet node evict {node}` or `signet revoke --node {node}` takes it away"
+    );
+    let answer = Answer::text(head, token_json(&token));
+    Ok(if token.used { answer.with_text(&joined) } else { answer })
+}
+
+/// The key that used one may come back by it until its end.
+fn standing(token: &JoinTokenRecord) -> &'static str {
+    if token.used { "used" } else { "open" }
+}
+
+fn token_json(token: &JoinTokenRecord) -> Value {
+    let JoinTokenRecord { id, node, expires_at, used } = token;
+    json!({ "id": id, "node": node, "used": used, "expires_at": time_json(expires_at.as_ref()) })
 }
 
 async fn create(args: CreateTokenArgs) -> Result<Answer, Failure> {
@@ -30,9 +68,11 @@ async fn create(args: CreateTokenArgs) -> Result<Answer, Failure> {
 fn made(token: &CreateTokenResponse) -> Answer {
     let until = time_text(token.expires_at.as_ref());
     let command = command_line(token);
-    let text = format!("token for node {}, good once, until {until}; run on that node:\n\n{command}", token.node);
+    let (id, node) = (printable(&token.id), &token.node);
+    let text = format!("token {id} for node {node}, good once, until {until}; run on that node:\n\n{command}");
     let warning = warning(&token.ca_address);
     let json = json!({
+        "id": token.id,
         "token": token.token,
         "node": token.node,
         "expires_at": time_json(token.expires_at.as_ref()),
@@ -81,6 +121,7 @@ mod tests {
             ca_fingerprint: "ab".repeat(32),
             ca_address: "ca.example.org:8443".into(),
             trust_domain: "example.org".into(),
+            id: "ab".repeat(8),
         };
         let line = command_line(&token);
         let (giving, taking) = line.split_once(" | ").unwrap();

@@ -83,7 +83,7 @@ fn common_tls_context(args: &BootstrapArgs, peers: &[SpiffeId], side: Side) -> V
         "tls_certificate_sds_secret_configs": [secret(args, &args.id.to_string())],
         "combined_validation_context": {
             "default_validation_context": { "match_typed_subject_alt_names": matchers },
-            "validation_context_sds_secret_config": secret(args, TRUST_BUNDLE),
+            "validation_context_sds_secret_config": secret(args, trust_bundle(args, peers)),
         },
     });
     // As a server, HTTP/2 must be offered; as a client, Envoy adds the protocol of the connection at hand by itself.
@@ -91,6 +91,16 @@ fn common_tls_context(args: &BootstrapArgs, peers: &[SpiffeId], side: Side) -> V
         context.insert("alpn_protocols".into(), json!(["h2", "http/1.1"]));
     }
     context
+}
+
+/// The own trust domain is enough unless a peer is of another one.
+fn trust_bundle(args: &BootstrapArgs, peers: &[SpiffeId]) -> &'static str {
+    let own = match &args.id {
+        CertificateName::Id(id) => Some(id),
+        CertificateName::Default => peers.first(),
+    };
+    let is_foreign = |peer: &SpiffeId| own.is_some_and(|own| own.trust_domain() != peer.trust_domain());
+    if peers.iter().any(is_foreign) { EVERY_BUNDLE } else { TRUST_BUNDLE }
 }
 
 fn secret(args: &BootstrapArgs, name: &str) -> Value {
@@ -228,6 +238,8 @@ fn node_id(args: &BootstrapArgs) -> String {
 const AGENT_CLUSTER: &str = "signet_agent";
 const NODE_CLUSTER: &str = "signet";
 const TRUST_BUNDLE: &str = "ROOTCA";
+/// The same with every trust domain that the caller federates with, each by its own authorities.
+const EVERY_BUNDLE: &str = "ALL";
 const CONNECT_TIMEOUT: &str = "5s";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const HTTP_OPTIONS_TYPE: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

@@ -3,6 +3,8 @@
 mod orphans;
 mod verify;
 
+pub(super) use verify::read_checkpoints;
+
 use data_encoding::HEXLOWER;
 use proto::v1::{AcknowledgeForkRequest, AuditEvent, TailAuditRequest};
 use serde_json::{Value, json};

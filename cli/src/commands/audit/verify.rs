@@ -28,7 +28,7 @@ const WALK_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const TOLD: usize = 10;
 
 pub(super) async fn run(args: &VerifyAuditArgs, format: OutputFormat) -> Result<(), Failure> {
-    let shown = args.checkpoints.iter().map(|path| read(path.as_path())).collect::<Result<Vec<_>, _>>()?;
+    let shown = args.checkpoints.iter().map(|path| read_checkpoints(path.as_path())).collect::<Result<Vec<_>, _>>()?;
     let shown: Vec<_> = shown.into_iter().flatten().collect();
     let progress = |events: u64, of: u64| {
         if format == OutputFormat::Table && of > 0 {
@@ -84,7 +84,10 @@ async fn offline(
 }
 
 /// One checkpoint, or a list of them.
-fn read(path: &Path) -> Result<Vec<ShownCheckpoint>, Failure> {
+///
+/// # Errors
+/// [`Failure`] of a file that holds anything else.
+pub(in crate::commands) fn read_checkpoints(path: &Path) -> Result<Vec<ShownCheckpoint>, Failure> {
     let refused = |why: String| {
         Failure::failed(format!("{} holds no checkpoint of an audit chain", path.display()))
             .because(why)

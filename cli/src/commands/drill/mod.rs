@@ -6,6 +6,7 @@ mod bars;
 mod outage;
 mod report;
 mod screen;
+mod upstream;
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +35,10 @@ pub(super) async fn run(verb: DrillVerb, format: OutputFormat) -> Result<(), Fai
         DrillVerb::Root(args) => (AuthorityKind::Root, args),
         DrillVerb::Issuer(args) => (AuthorityKind::Issuer, args),
         DrillVerb::Jwt(args) => (AuthorityKind::Jwt, args),
+        DrillVerb::Upstream(args) => {
+            upstream::require(&args).await?;
+            (AuthorityKind::Issuer, args)
+        }
         DrillVerb::Outage(args) => return outage::run(&args.socket, format).await,
     };
     if args.dry_run { dry_run(kind, &args, format).await } else { Drill { kind, args }.run(format).await }

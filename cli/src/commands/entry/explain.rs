@@ -58,6 +58,7 @@ fn as_entry(WantedEntry { id, entry }: WantedEntry) -> Entry {
         created_at: None,
         revision: 0,
         revoked: false,
+        federates_with: entry.federates_with,
     }
 }
 

@@ -45,6 +45,7 @@ async fn create(args: CreateEntryArgs) -> Result<Answer, Failure> {
         hint: args.hint,
         expires_at: args.expires.map(time_of),
         parent_alias: args.alias.map(|alias| alias.to_string()).unwrap_or_default(),
+        federates_with: args.federates_with.iter().map(ToString::to_string).collect(),
     };
     let answer = ca_admin(&args.admin.socket).await?.create_entry(request(message)).await;
     let entry = answer.map_err(|status| Failure::from_status("entry create", &status))?.into_inner();
@@ -94,6 +95,10 @@ async fn update(args: UpdateEntryArgs) -> Result<Answer, Failure> {
         hint: args.hint,
         expires_at,
         never_expires,
+        federates_with: match args.no_federation {
+            true => Some(TextList::default()),
+            false => list(args.federates_with.iter().map(ToString::to_string).collect()),
+        },
     };
     let answer = ca_admin(&args.admin.socket).await?.update_entry(request(message)).await;
     answer.map(|entry| one(entry.get_ref(), now())).map_err(|status| Failure::from_status("entry update", &status))

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use pki::{Certificate, MAX_TOKEN_BYTES, certificates_from_pem};
+use identity::{SpiffeId, TrustDomain};
+use pki::{Certificate, MAX_TOKEN_BYTES, certificates_from_pem, claimed_trust_domain};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -36,5 +37,22 @@ impl SvidFile {
         };
         let chain = certificates_from_pem(&bytes).map_err(|error| refused(error.to_string()))?;
         if chain.is_empty() { Err(refused("it is empty".to_owned())) } else { Ok(Self::X509(chain)) }
+    }
+
+    /// The trust domain that it claims to be of. Nothing of it is proven: it says whose bundle to verify it by.
+    ///
+    /// # Errors
+    /// [`Failure`] when it names no SPIFFE ID, and so cannot verify by any bundle.
+    pub(super) fn claimed_trust_domain(&self) -> Result<TrustDomain, Failure> {
+        let claimed = match self {
+            Self::X509(chain) => match chain.first().map(Certificate::uri_sans) {
+                Some([uri]) => SpiffeId::parse(uri).map(|id| id.trust_domain().clone()).map_err(|error| error.to_string()),
+                Some(_) | None => Err("its leaf has not one URI as its name, as an X509-SVID has".to_owned()),
+            },
+            Self::Jwt(token) => claimed_trust_domain(token).map_err(|error| error.to_string()),
+        };
+        claimed.map_err(|why| {
+            Failure::failed("the SVID does not verify").because(why).advise("see it whole: `signet svid inspect FILE`")
+        })
     }
 }

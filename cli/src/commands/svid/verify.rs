@@ -12,14 +12,16 @@ use crate::commands::bundle::read_bundle;
 use crate::failure::Failure;
 use crate::output::{Answer, facts_text};
 use crate::output_format::OutputFormat;
-use crate::workload_client::WorkloadClient;
+use crate::workload_client::{WorkloadClient, bundle_of};
 
 pub(super) async fn run(args: &VerifyArgs, format: OutputFormat) -> Result<(), Failure> {
     let svid = SvidFile::read(&args.file)?;
     let bundle = match (&args.bundle, &args.trust_domain) {
         (Some(file), Some(trust_domain)) => read_bundle(file, trust_domain)?,
         // clap lets neither come alone.
-        _ => WorkloadClient::connect(&args.workload).await?.fetch_bundle().await?,
+        _ => {
+            bundle_of(WorkloadClient::connect(&args.workload).await?.fetch_bundles().await?, Some(&svid.claimed_trust_domain()?))?
+        }
     };
     let clocks = Clocks { machine: now(), at: args.at };
     let verdict = match &svid {
