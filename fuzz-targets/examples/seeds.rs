@@ -87,6 +87,7 @@ fn main() -> Outcome<()> {
         std::fs::write(root().join("fixtures").join(format!("{name}.pem")), certificates_to_pem(certificates))?;
     }
     chains(&web, &ours.root)?;
+    signed_by_vault(&web, &ours.root)?;
     requests()?;
     lists()?;
     tokens(&ours.root)?;
@@ -113,6 +114,20 @@ fn chains(web: &[Certificate], root: &Certificate) -> Outcome<()> {
     seed("pem", "assembled", &[1, 0, 90, b' ', b'#', b' ', b'a', 1, 2])?;
     let request = build_request(&PrivateKey::from_pem(JWT_KEY_PEM)?, None)?;
     seed("pem", "request", &[&[0], pki::request_to_pem(&request).as_bytes()].concat())
+}
+
+fn signed_by_vault(web: &[Certificate], root: &Certificate) -> Outcome<()> {
+    let pem = |certificate| certificates_to_pem([certificate]);
+    let [leaf, issuer] = web else { return Err("a leaf and its issuer".into()) };
+    let data = serde_json::json!({ "certificate": pem(leaf), "issuing_ca": pem(issuer), "ca_chain": [pem(issuer), pem(root)] });
+    let answer = |which: u8, body: serde_json::Value| [&[which], body.to_string().as_bytes()].concat();
+    seed("vault", "signed", &answer(0, serde_json::json!({ "request_id": "1", "data": data, "auth": null })))?;
+    seed("vault", "assembled", &[1, 1, 0, 1, 4, 2, 1, 4, 1, 5])?;
+    let auth = serde_json::json!({ "client_token": "hvs.CAESIJ", "lease_duration": 3600, "renewable": true });
+    seed("vault", "login", &answer(2, serde_json::json!({ "auth": auth })))?;
+    seed("vault", "lookup", &answer(2, serde_json::json!({ "data": { "ttl": 60, "renewable": true } })))?;
+    let errors = ["1 error occurred:\n\t* permission denied\n\n"];
+    seed("vault", "errors", &answer(3, serde_json::json!({ "errors": errors })))
 }
 
 fn lists() -> Outcome<()> {
@@ -179,6 +194,14 @@ fn tokens(root: &Certificate) -> Outcome<()> {
     for (name, content) in [("all", JwksContent::All), ("x509", JwksContent::X509), ("jwt", JwksContent::Jwt)] {
         seed("jwks", name, bundle.to_jwks(content).as_bytes())?;
     }
+    let at = |sequence, content| {
+        let bundle = TrustBundle::new(bundle.trust_domain().clone(), bundle.authorities().to_vec(), sequence)?;
+        Ok::<_, Box<dyn Error>>(bundle.with_jwt_authorities(vec![key.authority().clone()])?.to_jwks(content))
+    };
+    let (older, newer, unnumbered) = (at(7, JwksContent::All)?, at(8, JwksContent::X509)?, at(0, JwksContent::Jwt)?);
+    seed("foreign_bundle", "newer", format!("{older}\n{newer}").as_bytes())?;
+    seed("foreign_bundle", "older", format!("{newer}\n{older}").as_bytes())?;
+    seed("foreign_bundle", "unnumbered", format!("{{\"keys\":[]}}\n{unnumbered}").as_bytes())?;
     let issuer = r#"{"keys":[{"kty":"EC","crv":"P-384","kid":"a","use":"sig"},{"kty":"RSA","alg":"RS256","n":"AQAB","e":"AQAB"},{"kty":"oct","k":"AA"}]}"#;
     seed("jwks", "issuer", issuer.as_bytes())
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(data: &[u8]) {
             let [_, other] = &*JWT_KEYS;
             assert!(validate_jwt_svid(token, &audience(), &bundle_of(other), now()).is_err(), "a token out of nowhere: {token}");
             _ = JwtSvid::parse(token, now());
+            _ = pki::claimed_trust_domain(token);
         }
         Some((_, parts)) => {
             let (header, claims) = parts.split_at(parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len()));
@@ -44,6 +45,7 @@ fn signed(header: &[u8], claims: &[u8]) {
     let tampered = format!("{input}A.{}", BASE64URL_NOPAD.encode(&signature));
     assert!(validate_jwt_svid(&tampered, &audience(), &ours, now()).is_err(), "accepted with claims that were not signed");
     if let Ok(svid) = &accepted {
+        assert_eq!(pki::claimed_trust_domain(&token).as_ref(), Ok(svid.id().trust_domain()), "judged by another domain's keys");
         let (header, claims) = (object(header), object(claims));
         assert_eq!(header.get("alg").and_then(Value::as_str), Some("ES256"));
         let id = svid.id();

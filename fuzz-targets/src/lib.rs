@@ -10,6 +10,7 @@ mod config;
 mod crl;
 mod csr;
 mod fixture;
+mod foreign_bundle;
 mod hello;
 mod jwks;
 mod jwt;
@@ -19,42 +20,8 @@ mod sds;
 mod spiffe_id;
 mod svid_verify;
 mod sync;
+mod targets;
+mod vault;
 
 pub use fixture::{JWT_KEY_PEM, LIST_ISSUER, ListIssuer, NOW, TRUST_DOMAIN, csr_of, list_of};
-
-/// A function over bytes of anybody's choice, and what it is called everywhere.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// Of the binary below `fuzz/fuzz_targets` and of the folder below `fuzz/corpus`.
-    pub name: &'static str,
-    /// Panics when a rule does not hold.
-    pub run: fn(&[u8]),
-}
-
-/// Every target. `fuzz/Cargo.toml` has a binary for each; `tests/replay.rs` compares.
-pub const TARGETS: &[Target] = &[
-    Target { name: "answer", run: answer::run },
-    Target { name: "attest", run: attest::run },
-    Target { name: "config", run: config::run },
-    Target { name: "crl", run: crl::run },
-    Target { name: "csr", run: csr::run },
-    Target { name: "hello", run: hello::run },
-    Target { name: "jwks", run: jwks::run },
-    Target { name: "jwt", run: jwt::run },
-    Target { name: "ledger", run: ledger::run },
-    Target { name: "pem", run: pem::run },
-    Target { name: "sds", run: sds::run },
-    Target { name: "spiffe_id", run: spiffe_id::run },
-    Target { name: "svid_verify", run: svid_verify::run },
-    Target { name: "sync", run: sync::run },
-];
-
-/// The target of this name.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn target(name: &str) -> Target {
-    let found = TARGETS.iter().find(|target| target.name == name);
-    *found.unwrap_or_else(|| unreachable!("no target is called {name}"))
-}
+pub use targets::{TARGETS, Target, target};

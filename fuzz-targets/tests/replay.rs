@@ -65,7 +65,24 @@ macro_rules! replayed {
     };
 }
 
-replayed!(answer, attest, config, crl, csr, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync);
+replayed!(
+    answer,
+    attest,
+    config,
+    crl,
+    csr,
+    foreign_bundle,
+    hello,
+    jwks,
+    jwt,
+    ledger,
+    pem,
+    sds,
+    spiffe_id,
+    svid_verify,
+    sync,
+    vault
+);
 
 #[test]
 fn every_target_has_a_binary_a_corpus_and_a_replay() {
@@ -94,6 +111,10 @@ fn the_good_seeds_are_accepted() {
     let bundle = TrustBundle::from_jwks(domain.clone(), &seed("jwks", "all")).unwrap();
     assert_eq!((bundle.authorities().len(), bundle.jwt_authorities().len()), (1, 1));
     assert_eq!(JsonWebKeys::parse(&seed("jwks", "issuer")).unwrap().skipped().len(), 3);
+    let documents = seed("foreign_bundle", "newer");
+    let sequences =
+        documents.split(|byte| *byte == b'\n').map(|json| TrustBundle::from_jwks(domain.clone(), json).unwrap().sequence());
+    assert_eq!(sequences.collect::<Vec<_>>(), [7, 8]);
     let now = Timestamp::from_unix_seconds(NOW);
     assert!(validate_jwt_svid(&text("jwt", "token"), &"db".parse().unwrap(), &bundle, now).is_ok());
     CaConfig::parse("ca.toml", &text("config", "ca")).unwrap();
@@ -110,6 +131,9 @@ fn the_good_seeds_are_accepted() {
     let list = list_of(&seed("crl", "named")[1..]);
     assert_eq!(RevocationList::verify(&list, issuer.certificate.der(), &issuer.bundle).unwrap().len(), 3);
     let entry = proto::v1::Entry::decode(&seed("attest", "entry")[1..]).unwrap();
+    let signed = ::vault::answer::SignedCertificate::parse(&seed("vault", "signed")[1..]).unwrap();
+    assert_eq!((signed.chain().len(), signed.roots().len()), (2, 1));
+    assert!(::vault::answer::Login::parse(&seed("vault", "login")[1..]).is_ok());
     Entry::from_wire(entry, &domain, &NodeName::parse("n1").unwrap()).unwrap();
 }
 
