@@ -47,7 +47,7 @@ pub(crate) struct House {
     ca: Option<Running>,
     agent: Running,
     api_socket: PathBuf,
-    agent_admin: PathBuf,
+    pub(crate) agent_admin: PathBuf,
     offered: Offered,
     streams: Mutex<Vec<JoinHandle<()>>>,
     _directory: tempfile::TempDir,
@@ -76,13 +76,13 @@ impl House {
 
         let admin = WorkloadClient::connect(&ca_config.admin_socket).await.unwrap().channel();
         let mut admin = AdminClient::new(admin);
-        let token = v1::CreateTokenRequest { node: "n1".to_owned(), ttl_seconds: 0 };
+        let token = v1::CreateTokenRequest { node: "node-1".to_owned(), ttl_seconds: 0 };
         let token = admin.create_token(token).await.unwrap().into_inner().token;
         std::fs::write(directory.path().join("token"), token).unwrap();
         let entry = v1::CreateEntryRequest {
             spiffe_id: ID.to_owned(),
             selectors: vec![format!("unix:uid:{}", nix::unistd::getuid())],
-            parent_node: "n1".to_owned(),
+            parent_node: "node-1".to_owned(),
             ..v1::CreateEntryRequest::default()
         };
         admin.create_entry(entry).await.unwrap();
@@ -172,6 +172,11 @@ impl House {
     pub(crate) async fn warns(&self, words: &str) {
         eventually(words, async || self.status().await.warnings.iter().any(|warning| warning.contains(words)).then_some(()))
             .await;
+    }
+
+    /// Whether the CA says that it is ready.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.operator().await.status(v1::StatusRequest {}).await.unwrap().into_inner().ready
     }
 
     /// Waits until the CA is ready, or is not for a reason with these words.

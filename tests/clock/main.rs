@@ -4,6 +4,8 @@
 //! was exercised how.
 
 #[cfg(test)]
+mod absence;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod restarts;

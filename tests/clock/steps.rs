@@ -68,6 +68,7 @@ async fn a_ca_two_days_ahead_issues_nothing_and_the_node_keeps_its_identity_unti
     let (held, ledger) = (house.identity().await, house.ledger().await.len());
     ahead(&house.ca_clock);
     house.ca_says(Some("leapt ahead")).await;
+    house.ca_says(Some("agents refuse the serving certificate")).await;
     // Past the renewal: the node asks, and keeps what it has.
     house.agent_clock.advance(TTL * 6 / 10);
     tests::eventually("told why", async || {

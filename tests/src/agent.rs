@@ -15,6 +15,8 @@ pub struct AgentOptions {
     pub fingerprint: Option<String>,
     /// Where it finds the CA instead of its address.
     pub ca_address: Option<SocketAddr>,
+    /// Where it finds the replicas of the CA; none: it knows one address.
+    pub ca_addresses: Vec<SocketAddr>,
     /// How much it logs; `None` is all that tests want to see.
     pub log_level: Option<String>,
     /// Lines put before the first table of the configuration file.
@@ -55,13 +57,18 @@ impl Agent {
     /// Writes the configuration and the token; says where the configuration is.
     pub fn configure(bed: &TestBed, ca: &Ca, node: &str, token: &JoinToken, options: AgentOptions) -> PathBuf {
         let directory = bed.path();
-        let AgentOptions { fingerprint, ca_address, log_level, keys, extra } = options;
+        let AgentOptions { fingerprint, ca_address, ca_addresses, log_level, keys, extra } = options;
+        let addresses: Vec<_> = ca_addresses.iter().map(ToString::to_string).collect();
+        let where_the_ca_is = match addresses.as_slice() {
+            [] => format!("ca_address = \"{}\"", ca_address.unwrap_or(ca.address)),
+            several => format!("ca_addresses = {several:?}"),
+        };
         let token_file = bed.write(&format!("{node}-token"), &token.token);
         std::fs::set_permissions(&token_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("our own file");
         let content = format!(
             "trust_domain = \"{trust_domain}\"\n\
              state_dir = \"{state}\"\n\
-             ca_address = \"{address}\"\n\
+             {where_the_ca_is}\n\
              ca_fingerprint = \"{fingerprint}\"\n\
              join_token_file = \"{token}\"\n\
              api_socket = \"{api}\"\n\
@@ -74,7 +81,6 @@ impl Agent {
              {extra}\n",
             trust_domain = ca.trust_domain,
             state = directory.join(format!("{node}-state")).display(),
-            address = ca_address.unwrap_or(ca.address),
             log_level = log_level.as_deref().unwrap_or("debug"),
             fingerprint = fingerprint.unwrap_or_else(|| token.ca_fingerprint.clone()),
             token = token_file.display(),
@@ -134,6 +140,15 @@ impl Agent {
     pub async fn readiness(&self) -> (u16, String) {
         let answer = http_get(self.telemetry, "/readyz").await;
         (answer.status, answer.body)
+    }
+
+    /// Waits until it holds so many identities. A node that is ready need not know of its entries yet.
+    pub async fn holds(&self, identities: u32) {
+        let held = "signet_agent_identities{state=\"available\"}";
+        eventually(&format!("agent {} to hold {identities} identities", self.node), async || {
+            (self.metric(held).await == Some(f64::from(identities))).then_some(())
+        })
+        .await;
     }
 
     /// Waits until `/readyz` says so.

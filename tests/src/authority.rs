@@ -6,6 +6,7 @@ use std::process::Command;
 
 use ca::Moment;
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::{Cli, CliOutput, Process, TestBed, eventually, http_get, signet_binary};
 
@@ -56,9 +57,13 @@ pub struct Ca {
     pub address: SocketAddr,
     /// The trust domain.
     pub trust_domain: String,
+    /// Where its bundle endpoint is, when one is configured.
+    pub federation: Option<SocketAddr>,
     directory: PathBuf,
     name: String,
     telemetry: SocketAddr,
+    /// Keeps the address of one that was killed for its next start.
+    kept: Option<TcpSocket>,
 }
 
 impl Ca {
@@ -130,16 +135,25 @@ impl Ca {
         Self {
             address: address("listening"),
             telemetry: address("telemetry"),
+            federation: line["federation"].as_str().map(|text| text.parse().expect("it is an address")),
             process,
             trust_domain: trust_domain.to_owned(),
             directory: directory.to_owned(),
             name: name.to_owned(),
+            kept: None,
         }
     }
 
     /// Ends the CA hard and keeps its address for the next start.
     pub async fn kill_hard(&mut self) {
         self.process.kill_hard().await;
+        // Bound and not listened at, in a way that lets the next one bind it too.
+        let socket = TcpSocket::new_v4().and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(self.address)?;
+            Ok(socket)
+        });
+        self.kept = socket.ok();
     }
 
     /// Starts it again at the address it had.
@@ -163,7 +177,7 @@ impl Ca {
     fn keep_address(&self) {
         let config = self.directory.join(format!("{}.toml", self.name));
         let text = std::fs::read_to_string(&config).expect("the configuration is there");
-        let fixed = text.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", self.address));
+        let fixed = text.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", self.address), 1);
         std::fs::write(&config, fixed).expect("the configuration is writable");
     }
 

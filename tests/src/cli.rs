@@ -61,7 +61,11 @@ impl Cli {
     /// When it cannot be started.
     #[must_use]
     pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> CliOutput {
-        let output = Command::new(signet_binary()).args(arguments).stdin(Stdio::null()).output().expect("signet can be started");
+        Self::output_of(Command::new(signet_binary()).args(arguments))
+    }
+
+    pub(crate) fn output_of(command: &mut Command) -> CliOutput {
+        let output = command.stdin(Stdio::null()).output().expect("signet can be started");
         CliOutput {
             code: output.status.code().unwrap_or(128),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,7 +1,7 @@
 //! A bare client of the CA's node services, for tests that do what no honest agent does.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -19,7 +19,7 @@ use proto::v1::node_attestation_client::NodeAttestationClient;
 use proto::v1::node_client::NodeClient;
 use proto::v1::{attest_certificate_request, attest_certificate_response};
 use runtime::clock::SystemClock;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
@@ -55,9 +55,23 @@ impl CaConnection {
         fingerprint: &str,
         svid: Option<Arc<X509Svid>>,
     ) -> Result<Self, String> {
+        Self::open_from(ca, trust_domain, fingerprint, svid, None).await
+    }
+
+    /// The same from this address of the machine.
+    ///
+    /// # Errors
+    /// The text of the TLS or gRPC failure.
+    pub async fn open_from(
+        ca: SocketAddr,
+        trust_domain: &str,
+        fingerprint: &str,
+        svid: Option<Arc<X509Svid>>,
+        from: Option<IpAddr>,
+    ) -> Result<Self, String> {
         let tls = client_tls(trust_domain, fingerprint, svid);
         let exporter = Arc::new(Mutex::new(None));
-        let connector = Connector { tls, ca, exporter: exporter.clone() };
+        let connector = Connector { tls, ca, from, exporter: exporter.clone() };
         let endpoint = Endpoint::from_static("http://ca.signet");
         let channel = endpoint.connect_with_connector(connector).await.map_err(|error| chain(&error))?;
         let exporter = exporter.lock().expect("nobody panics with it").take().expect("a connected channel has an exporter");
@@ -235,6 +249,7 @@ pub async fn bare_connection(ca: &Ca, token: &JoinToken) -> Result<CaConnection,
 struct Connector {
     tls: ClientTls,
     ca: SocketAddr,
+    from: Option<IpAddr>,
     exporter: Arc<Mutex<Option<[u8; 32]>>>,
 }
 
@@ -248,9 +263,16 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { tls, ca, exporter } = self.clone();
+        let Self { tls, ca, from, exporter } = self.clone();
         Box::pin(async move {
-            let tcp = TcpStream::connect(ca).await?;
+            let tcp = match from {
+                None => TcpStream::connect(ca).await?,
+                Some(from) => {
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind(SocketAddr::new(from, 0))?;
+                    socket.connect(ca).await?
+                }
+            };
             // As the agent does: the head of a call and its body are two writes.
             tcp.set_nodelay(true)?;
             let stream = tls.connect(tcp).await.map_err(std::io::Error::other)?;

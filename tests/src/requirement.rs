@@ -25,12 +25,18 @@ pub enum Requirement {
     Limbo,
     /// The nginx binary of the system, or the one that `./test` unpacks.
     Nginx,
+    /// PostgreSQL, of the system or as `./test` unpacks it (`REQUIRE_POSTGRES=1`).
+    Postgres,
+    /// SoftHSM, of the system or as `./test` unpacks it (`REQUIRE_SOFTHSM=1`).
+    SoftHsm,
+    /// The control plane of Kubernetes that `./test` builds from `tests/apiserver` where Go is (`REQUIRE_APISERVER=1`).
+    ApiServer,
 }
 
 /// Whether the machine has what the test needs. If not, the test is listed as not run, or fails where its running was demanded.
 ///
 /// # Panics
-/// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_STRACE`, `REQUIRE_NGINX` or the full `./test` promised it.
+/// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_STRACE`, `REQUIRE_NGINX`, `REQUIRE_SOFTHSM`, `REQUIRE_POSTGRES`, `REQUIRE_APISERVER` or the full `./test` promised it.
 #[must_use]
 pub fn needs(test: &str, requirement: Requirement) -> bool {
     let (met, demanded) = match requirement {
@@ -42,6 +48,9 @@ pub fn needs(test: &str, requirement: Requirement) -> bool {
         Requirement::Envoy => (envoy_binary().is_some(), variable("SIGNET_TEST_FAST").is_none()),
         Requirement::Limbo => (limbo().is_some_and(|path| path.is_file()), limbo().is_some()),
         Requirement::Nginx => (nginx_binary().is_some(), variable("REQUIRE_NGINX").is_some()),
+        Requirement::Postgres => (crate::postgres::is_there(), variable("REQUIRE_POSTGRES").is_some()),
+        Requirement::SoftHsm => (softhsm_root().is_some(), variable("REQUIRE_SOFTHSM").is_some()),
+        Requirement::ApiServer => (apiserver_program().is_some(), variable("REQUIRE_APISERVER").is_some()),
     };
     if met {
         return true;
@@ -82,6 +91,19 @@ pub(crate) fn peers_directory() -> Option<PathBuf> {
 pub fn nginx_binary() -> Option<PathBuf> {
     let named = variable("SIGNET_TEST_NGINX").map(PathBuf::from);
     named.or_else(|| Some("/usr/sbin/nginx".into())).filter(|path| path.is_file())
+}
+
+/// The program of `tests/apiserver` that `./test` built.
+pub(crate) fn apiserver_program() -> Option<PathBuf> {
+    variable("SIGNET_TEST_APISERVER").map(PathBuf::from).filter(|path| path.is_file())
+}
+
+/// The directory below which SoftHSM lies as Debian has it: where `./test` unpacked it, or the system's root.
+pub(crate) fn softhsm_root() -> Option<PathBuf> {
+    let named = variable("SIGNET_TEST_SOFTHSM").map(PathBuf::from);
+    let is_there =
+        |root: &PathBuf| root.join("usr/lib/softhsm/libsofthsm2.so").exists() && root.join("usr/bin/softhsm2-util").exists();
+    named.or_else(|| Some("/".into())).filter(is_there)
 }
 
 fn user_namespaces_work() -> bool {

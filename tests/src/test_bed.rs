@@ -38,6 +38,16 @@ impl TestBed {
         std::fs::write(&path, content).unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
         path
     }
+
+    /// The same for a file that nobody else can reach.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_private(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.write(name, content);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our own file can be changed");
+        path
+    }
 }
 
 impl Drop for TestBed {

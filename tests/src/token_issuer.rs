@@ -1,5 +1,7 @@
 //! An issuer of tokens whose keys lie in a file, as a platform would have it.
 
+mod signer;
+
 use std::path::PathBuf;
 
 use pki::Timestamp;
@@ -7,7 +9,7 @@ use runtime::clock::SystemClock;
 use serde_json::json;
 
 use crate::TestBed;
-use crate::token_signer::TokenSigner;
+pub(crate) use signer::TokenSigner;
 
 /// The issuer, its one key, and the file with it.
 pub struct TokenIssuer {

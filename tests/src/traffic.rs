@@ -1,15 +1,18 @@
 //! Requests that go on through whatever a test does: on kept connections and on new ones, each answer checked.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::{HttpConnection, HttpResponse};
+use crate::{HttpConnection, HttpResponse, HttpStream, STREAM_PATH};
 
 /// Most failures whose text is kept.
 const MOST_TOLD: usize = 10;
+
+/// How long an answer that lasts may be silent, on a machine that has much to do.
+const LONGEST_SILENCE: Duration = Duration::from_secs(20);
 
 /// How much, for how many.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub struct TrafficShape {
     pub every: Duration,
     /// How often a new connection is made, asks once and ends.
     pub fresh_every: Duration,
+    /// Answers that last from beginning to end, a line every [`STREAM_EVERY`](crate::STREAM_EVERY), each on a connection of its own.
+    pub streams: usize,
 }
 
 /// What was seen.
@@ -29,7 +34,9 @@ pub struct TrafficReport {
     pub answered: u64,
     /// New connections among them.
     pub fresh: u64,
-    /// Requests without such an answer.
+    /// Lines of the answers that last, each the one that was to come.
+    pub streamed: u64,
+    /// Requests without such an answer, and answers that did not last.
     pub failed: u64,
     /// The first of them, as texts.
     pub failures: Vec<String>,
@@ -68,6 +75,23 @@ impl Traffic {
                 }
             });
         }
+        for number in 0..shape.streams {
+            let mut stream = HttpStream::open(entrance, STREAM_PATH).await.expect("the entrance takes connections");
+            let seen = Arc::clone(&seen);
+            tasks.spawn(async move {
+                let mut next = 0_u64;
+                let why = loop {
+                    match tokio::time::timeout(LONGEST_SILENCE, stream.line()).await {
+                        Ok(Ok(line)) if line == next.to_string() => locked(&seen).streamed += 1,
+                        Ok(Ok(line)) => break format!("{line} where {next} was to come"),
+                        Ok(Err(error)) => break error,
+                        Err(_) => break format!("silent for {LONGEST_SILENCE:?} after {next} lines"),
+                    }
+                    next += 1;
+                };
+                failed(&mut locked(&seen), format!("stream {number}: {why}"));
+            });
+        }
         let counts = Arc::clone(&seen);
         tasks.spawn(async move {
             let mut every = tokio::time::interval(shape.fresh_every);
@@ -83,7 +107,7 @@ impl Traffic {
     /// What was seen so far.
     #[must_use]
     pub fn seen(&self) -> TrafficReport {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.seen).clone()
     }
 
     /// Ends it, and says what was seen.
@@ -94,14 +118,22 @@ impl Traffic {
 }
 
 fn note(seen: &Mutex<TrafficReport>, who: &str, answer: &HttpResponse, is_fresh: bool) {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = locked(seen);
     if answer.status == 200 && answer.body == "hello" {
         seen.answered += 1;
         seen.fresh += u64::from(is_fresh);
         return;
     }
+    failed(&mut seen, format!("{who}: status {}: {}", answer.status, answer.body));
+}
+
+fn failed(seen: &mut TrafficReport, why: String) {
     seen.failed += 1;
     if seen.failures.len() < MOST_TOLD {
-        seen.failures.push(format!("{who}: status {}: {}", answer.status, answer.body));
+        seen.failures.push(why);
     }
+}
+
+fn locked(seen: &Mutex<TrafficReport>) -> MutexGuard<'_, TrafficReport> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }

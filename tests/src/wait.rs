@@ -1,8 +1,23 @@
-//! Waiting for a condition instead of sleeping for a guess.
+//! Waiting for a condition instead of sleeping for a guess, and limits of time that bear a busy machine.
 
 use std::time::Duration;
 
 use runtime::clock::SystemClock;
+
+/// How many round trips are allowed beside what a limit says.
+const ALLOWED_PROBES: u32 = 10;
+
+/// A limit that is meant for a machine at rest, as it is on this one now: with as much more time as ten of these probes take, which
+/// start a process or make a round trip as what is awaited does.
+pub fn on_this_machine(limit: Duration, mut probe: impl FnMut()) -> Duration {
+    let clock = SystemClock::shared();
+    let slowest = (0..3).map(|_| {
+        let begun = clock.boottime();
+        probe();
+        clock.boottime().saturating_sub(begun)
+    });
+    limit + slowest.max().unwrap_or_default() * ALLOWED_PROBES
+}
 
 /// Polls `probe` until it gives a value, for at most 30 s.
 ///

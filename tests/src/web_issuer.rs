@@ -1,8 +1,8 @@
 //! An issuer of tokens whose keys are on the web: a TLS server on loopback with an authority of its own.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::TestBed;
-use crate::token_signer::TokenSigner;
+use crate::token_issuer::TokenSigner;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -33,7 +33,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct WebIssuer {
     name: String,
     signer: TokenSigner,
-    published: Arc<Mutex<String>>,
+    published: Arc<Mutex<Vec<u8>>>,
     requests: Arc<AtomicUsize>,
     address: SocketAddr,
     roots: PathBuf,
@@ -47,14 +47,14 @@ impl WebIssuer {
     /// # Panics
     /// When loopback has no port left.
     pub async fn start(bed: &TestBed, name: &str) -> Self {
-        let (svid, bundle) = server_identity();
+        let (svid, bundle) = server_identity(&[]);
         let roots = bed.write(&format!("{name}-roots.pem"), &certificates_to_pem(bundle.authorities()));
         let (svid, bundle) = (watch::channel(Arc::new(svid)).1, watch::channel(Arc::new(bundle)).1);
         let tls = ServerTls::new(svid, bundle, ClientAuthentication::Optional, &[b"http/1.1"], SystemClock::shared());
         let signer = TokenSigner::new();
         let mut issuer = Self {
             name: name.to_owned(),
-            published: Arc::new(Mutex::new(signer.key_set())),
+            published: Arc::new(Mutex::new(signer.key_set().into_bytes())),
             signer,
             requests: Arc::default(),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -100,6 +100,26 @@ impl WebIssuer {
         self.serving = Some(serving);
     }
 
+    /// Answers with this, whatever it is, from now on.
+    ///
+    /// # Panics
+    /// When a connection panicked.
+    pub fn publish(&self, document: &[u8]) {
+        *self.published.lock().expect("nobody panics with it") = document.to_vec();
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/", self.address.port())
+    }
+
+    /// A PEM file of the authority above it.
+    #[must_use]
+    pub fn roots(&self) -> &Path {
+        &self.roots
+    }
+
     /// Nobody listens any more.
     pub async fn take_down(&mut self) {
         if let Some(mut serving) = self.serving.take() {
@@ -113,7 +133,7 @@ impl WebIssuer {
     /// When no key can be made.
     pub fn rotate(&mut self) {
         self.signer = TokenSigner::new();
-        *self.published.lock().expect("nobody panics with it") = self.signer.key_set();
+        *self.published.lock().expect("nobody panics with it") = self.signer.key_set().into_bytes();
     }
 
     /// How often the key set was asked for.
@@ -147,8 +167,34 @@ fn now() -> Timestamp {
     SystemClock::shared().now().into()
 }
 
-/// A root and a server certificate for `localhost` under it.
-fn server_identity() -> (X509Svid, TrustBundle) {
+/// A server certificate for `localhost`, its key, and the root above it, as PEM files.
+///
+/// # Panics
+/// When no key can be made.
+#[must_use]
+pub fn web_server_files(bed: &TestBed, name: &str) -> (PathBuf, PathBuf, PathBuf) {
+    server_files(bed, name, &[])
+}
+
+/// The same for an address too.
+///
+/// # Panics
+/// When no key can be made.
+#[must_use]
+pub fn server_files_at(bed: &TestBed, name: &str, address: IpAddr) -> (PathBuf, PathBuf, PathBuf) {
+    server_files(bed, name, &[address])
+}
+
+fn server_files(bed: &TestBed, name: &str, addresses: &[IpAddr]) -> (PathBuf, PathBuf, PathBuf) {
+    let (svid, bundle) = server_identity(addresses);
+    let certificate = bed.write(&format!("{name}-cert.pem"), &certificates_to_pem(svid.chain()));
+    let key = bed.write(&format!("{name}-key.pem"), &svid.key().to_pkcs8_pem());
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("our own file");
+    (certificate, key, bed.write(&format!("{name}-roots.pem"), &certificates_to_pem(bundle.authorities())))
+}
+
+/// A root and a server certificate for `localhost` and these addresses under it.
+fn server_identity(addresses: &[IpAddr]) -> (X509Svid, TrustBundle) {
     let trust_domain = TrustDomain::parse("issuer.example").expect("a domain");
     let serial = |last| SerialNumber::new(ReplicaByte::new(1).expect("one is in range"), [last; SERIAL_RANDOM_BYTES]);
     let [root_key, key] = [(); 2].map(|()| PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made"));
@@ -164,7 +210,7 @@ fn server_identity() -> (X509Svid, TrustBundle) {
     let request = LeafRequest {
         id: &SpiffeId::parse("spiffe://issuer.example/server").expect("an ID"),
         dns_names: &[DnsName::parse("localhost").expect("a name")],
-        ip_addresses: &[],
+        ip_addresses: addresses,
         public_key: key.public_key(),
         ttl: None,
         serial: serial(2),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use runtime::clock::SystemClock;
 use tests::{
     Agent, AgentOptions, Ca, CaOptions, Frame, Process, RawHttp2, Requirement, SdsClient, TestBed, eventually, eventually_within,
     needs, request_block, signet_binary,
@@ -140,7 +141,8 @@ async fn an_agent_without_descriptors_goes_on_serving_and_accepts_again_when_the
     let answer = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("an answer").unwrap();
     stream.acknowledge(&answer).await;
 
-    let mut silent = Vec::new();
+    let clock = SystemClock::shared();
+    let (mut silent, short_since) = (Vec::new(), clock.boottime());
     for _ in 0..300 {
         silent.push(UnixStream::connect(&socket).await.unwrap());
     }
@@ -166,4 +168,8 @@ async fn an_agent_without_descriptors_goes_on_serving_and_accepts_again_when_the
     let served = async || ask(&socket).await.ok();
     eventually_within("a newcomer to be served again", Duration::from_secs(60), served).await;
     assert!(agent.is_running(), "without a restart");
+    // Ten tries in a second and no more: a shortage must not take the processor too.
+    let most = (clock.boottime() - short_since).as_millis() / 100 + 1;
+    let tries = agent.stderr().matches("accepting connections is failing").count();
+    assert!(u128::try_from(tries).unwrap() <= most, "{tries} tries, at most {most} in this time");
 }

@@ -147,8 +147,12 @@ async fn a_store_that_was_put_back_is_found_by_the_ca_the_agent_and_the_auditor(
     .await;
     assert!(refused.contains("that is kept"), "{refused}");
     assert!(agent.metric("signet_agent_alarms_total{kind=\"checkpoint_refused\"}").await.unwrap() >= 1.0);
-    let (code, text) = agent.readiness().await;
-    assert!(code == 200 && text.contains("warning: a checkpoint of the CA's audit chain was refused"), "{code} {text}");
+    eventually("readiness to warn of it", async || {
+        let (code, text) = agent.readiness().await;
+        assert_eq!(code, 200, "{text}");
+        text.contains("warning: a checkpoint of the CA's audit chain was refused").then_some(())
+    })
+    .await;
     // A restart forgets neither.
     let before = std::fs::read(agent.state_dir().join("audit-checkpoint.json")).unwrap();
     agent.process.stop().await;

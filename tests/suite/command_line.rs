@@ -20,7 +20,10 @@ impl Desk {
         let agent = Agent::start(&bed, &ca, "node-1").await;
         let program = std::fs::canonicalize(signet_binary()).unwrap();
         let entry = ca.create_entry_with(WEB, &[&format!("unix:path:{}", program.display())], "node-1", &["--hint", "front"]);
-        Self { bed, ca, agent, entry }
+        let desk = Self { bed, ca, agent, entry };
+        // Until the agent has heard of the entry, it refuses.
+        eventually("the identity is at the agent", async || (desk.run(&["svid", "fetch", "x509"]).code == 0).then_some(())).await;
+        desk
     }
 
     fn run(&self, words: &[&str]) -> CliOutput {

@@ -40,6 +40,11 @@ impl Pair {
         let entry = |name: &str, id: &str| {
             ca.create_entry(id, &[&format!("unix:path:{}", Envoy::program(&bed, name).display())], "node-1")
         };
+        // Lists are part of a bundle as Envoy gets it: later ones would be another push of it.
+        eventually("the agent to have the revocation lists", async || {
+            (agent.metric("signet_agent_revocation_complete").await == Some(1.0)).then_some(())
+        })
+        .await;
         let (_web_entry, api_entry) = (entry("web", WEB), entry("api", API));
         let service = HttpService::start().await;
         let upstream = service.address.to_string();

@@ -61,10 +61,10 @@ impl Files {
         format!("file-cert:{0}/tls.crt~{0}/tls.key", self.directory.display())
     }
 
-    /// A process of this user that asks for names for some seconds.
-    fn caller(&self, uid: u32, label: &str, seconds: u32, names: &[&str]) -> Process {
+    /// A process of this user that asks for names until it is dropped.
+    fn caller(&self, uid: u32, label: &str, names: &[&str]) -> Process {
         let mut command = Command::new(&self.program);
-        command.arg(self.agent.api_socket()).arg(seconds.to_string()).args(names).uid(uid).gid(uid);
+        command.arg(self.agent.api_socket()).arg("600").args(names).uid(uid).gid(uid);
         Process::start(&format!("caller-{label}"), &mut command, self.bed.path())
     }
 }
@@ -87,9 +87,13 @@ async fn a_second_user_asks_for_the_first_ones_key_and_gets_nothing() {
     let root = format!("file-root:{}", files.directory.join("tls.crt").display());
     let (pair, outside) = (files.pair_name(), format!("file-root:{}", files.ca.root_certificate().display()));
     let names = [pair.as_str(), &root, &outside];
-    let mut owner = files.caller(OWNER, "owner", 4, &names);
-    let mut other = files.caller(OTHER, "other", 4, &names);
-    assert!(owner.exit(Duration::from_secs(20)).await.success() && other.exit(Duration::from_secs(20)).await.success());
+    let owner = files.caller(OWNER, "owner", &names);
+    let other = files.caller(OTHER, "other", &names);
+    let has = |caller: &Process, name: &str| secrets(caller).iter().any(|secret| secret["name"] == name);
+    eventually("what is theirs", async || (has(&owner, &pair) && has(&owner, &root) && has(&other, &root)).then_some(())).await;
+    let refused = "signet_sds_unanswered_names_total{reason=\"file_refused\"}";
+    // The key for one, the file outside for both.
+    eventually("the rest to be judged", async || (files.agent.metric(refused).await == Some(3.0)).then_some(())).await;
     let (owned, foreign) = (secrets(&owner), secrets(&other));
     let serial = leaf.serial().to_string();
     assert!(owned.iter().any(|secret| secret["name"] == pair.as_str() && secret["serial"] == serial.as_str()), "{owned:?}");
@@ -98,8 +102,6 @@ async fn a_second_user_asks_for_the_first_ones_key_and_gets_nothing() {
         assert!(got.iter().any(|secret| secret["name"] == root.as_str() && secret["validates"] == true), "{got:?}");
         assert!(got.iter().all(|secret| secret["name"] != outside.as_str()), "outside of the directories: {got:?}");
     }
-    let refused = files.agent.metric("signet_sds_unanswered_names_total{reason=\"file_refused\"}").await;
-    assert_eq!(refused, Some(3.0), "the key for one, the file outside for both");
     assert!(files.agent.process.stderr().contains("could not read"), "the log says why");
     assert!(!files.agent.process.stderr().contains("PRIVATE KEY"));
 }
@@ -127,7 +129,7 @@ async fn a_swapped_set_is_pushed_and_half_a_pair_is_not() {
         symlink(format!("..data/{name}"), files.directory.join(name)).unwrap();
     }
     let pair = files.pair_name();
-    let caller = files.caller(OWNER, "owner", 60, &[&pair]);
+    let caller = files.caller(OWNER, "owner", &[&pair]);
     let serials = || secrets(&caller).iter().map(|secret| secret["serial"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     eventually("the first pair", async || (serials() == [first.serial().to_string()]).then_some(())).await;
     // A certificate without its key: told, and what was served stays.

@@ -93,7 +93,7 @@ async fn an_identity_by_token_is_served_and_renewed_without_one_call_of_our_own_
     svid.svid.verify(&svid.bundle, SystemClock::shared().now().into()).unwrap();
 
     // The token of the start is gone: what renews is the one that lies there then.
-    let held = serial(&agent).unwrap();
+    let held = eventually("the identity to be held", async || serial(&agent)).await;
     std::fs::write(&token, "not.a.token").unwrap();
     eventually("a token that is no good to be told", async || last_error(&agent).contains("CREDENTIAL_INVALID").then_some(()))
         .await;
@@ -133,6 +133,8 @@ async fn what_the_provider_cannot_give_is_told_and_never_made_up() {
     let status = agent.operate(&["agent", "status"]).ok().json();
     assert_eq!(status["provider"], "istio");
     assert_eq!(status["absent"], serde_json::json!(["entry sync", "bundle push", "revocation", "JWT-SVID"]));
+    // Ready is who was signed for once; what was signed is held a moment later.
+    agent.holds(1).await;
     let client = WorkloadClient::connect(&agent.api_socket()).await.unwrap();
     assert_eq!(client.fetch_x509_svids().await.unwrap().len(), 1);
     let ask = workload::JwtsvidRequest { audience: vec!["db".to_owned()], spiffe_id: String::new() };
@@ -175,7 +177,7 @@ async fn an_identity_by_certificate_renews_by_its_own_svid() {
     let line = format!("certificate_directory = \"{}\"", certificates.display());
     let agent = agent(&bed, &ca, "node-1", KnownBy::Name, &line).await;
     agent.ready().await;
-    let first = serial(&agent).unwrap();
+    let first = eventually("the identity to be held", async || serial(&agent)).await;
     assert_ne!(first, svid.leaf().serial().to_string(), "the SVID is the agent's own");
     std::fs::remove_dir_all(&certificates).unwrap();
     let second = renewed(&agent, &first).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pki::{KeyAlgorithm, PrivateKey, build_request};
 use proto::v1;
 use proto::v1::batch_issue_response::item::Outcome;
-use tests::{Ca, CaConnection, CaOptions, TestBed, attested_connection, eventually, issue};
+use tests::{Ca, CaConnection, CaOptions, Provisioner, TestBed, attested_connection, eventually, issue};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -25,6 +25,11 @@ async fn metric(ca: &Ca, line: &str) -> u64 {
     let text = ca.metrics().await;
     let value = text.lines().find_map(|found| found.strip_prefix(&format!("signet_ca_{line} ")));
     value.unwrap_or_else(|| panic!("no {line} in:\n{text}")).parse().unwrap()
+}
+
+/// Waits until it is so: what is counted may be seen by a peer a moment before.
+async fn comes_to(ca: &Ca, line: &str, value: u64) {
+    eventually(&format!("{line} to be {value}"), async || (metric(ca, line).await == value).then_some(())).await;
 }
 
 async fn reached(ca: &Ca, limit: &str) -> u64 {
@@ -98,6 +103,47 @@ async fn an_address_may_try_to_attest_so_often_and_no_more() {
     assert!(batch(&kept[0].0, &[], &[]).await.is_ok());
 }
 
+/// Whatever is signed for a node is of one rate.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_and_tokens_of_a_node_draw_on_the_rate_of_its_certificates() {
+    let bed = TestBed::new();
+    let ca = Ca::start(&bed, options("batch_items = 1\nissuances_per_minute = 1\nissuance_burst = 3")).await;
+    let (connection, _) = attested_connection(&ca, "node-1").await;
+    let entry = ca.create_entry("spiffe://example.org/web", &["unix:uid:1"], "node-1");
+    let renew = async || connection.node().renew_agent(v1::RenewAgentRequest { csr: csr() }).await.map(drop);
+    let token = async || {
+        let request = v1::IssueJwtSvidRequest { entry_id: entry.clone(), audiences: vec!["db".to_owned()] };
+        connection.node().issue_jwt_svid(request).await.map(drop)
+    };
+    let leaf = async || batch(&connection, &[&entry], &csr()).await.map(drop);
+    for signed in [renew().await, token().await, leaf().await] {
+        signed.unwrap();
+    }
+    for refused in [renew().await, token().await, leaf().await] {
+        let refused = refused.expect_err("three were signed");
+        check_retry(&refused, Code::ResourceExhausted, "RATE_EXCEEDED", "[limits] issuances_per_minute = 1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attestations_by_certificate_draw_on_the_rate_of_their_address() {
+    let (bed, provisioner) = (TestBed::new(), Provisioner::new());
+    let extra = format!("{}[limits]\nattestations_per_minute = 1\nattestation_burst = 2\n", provisioner.lines(&bed));
+    let ca = Ca::start(&bed, CaOptions { extra, ..CaOptions::default() }).await;
+    let fingerprint = ca.create_token("unused").ca_fingerprint;
+    let attest = async |machine: &str| {
+        let connection = CaConnection::open(ca.address, &ca.trust_domain, &fingerprint, None).await.unwrap();
+        let (certificate, key) = provisioner.issue(machine, Duration::ZERO);
+        let node_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        connection.attest_certificate(&certificate, &key, &node_key).await
+    };
+    for machine in ["vm-1", "vm-2"] {
+        assert_eq!(attest(machine).await.unwrap().node, machine);
+    }
+    let refused = attest("vm-3").await.unwrap_err();
+    check_retry(&refused, Code::ResourceExhausted, "RATE_EXCEEDED", "[limits] attestations_per_minute = 1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_that_floods_the_queue_is_told_when_to_come_back_and_the_others_are_served() {
     let bed = TestBed::new();
@@ -158,13 +204,13 @@ async fn what_ends_soon_by_the_ledger_goes_before_what_is_fresh_and_what_has_tim
         let id = format!("spiffe://example.org/{name}");
         ca.create_entry_with(&id, &["unix:uid:1"], "node-1", &["--ttl", ttl])
     };
-    let (early, fresh, ending) = (entry("early", "1h"), entry("fresh", "1h"), entry("ending", "6s"));
+    let (early, fresh, ending) = (entry("early", "1h"), entry("fresh", "1h"), entry("ending", "15s"));
     let held = issue(&connection, &[&early, &ending]).await.unwrap();
     let ends = held[1].leaf().not_after();
     let clock = runtime::clock::SystemClock::shared();
     eventually("the last third of the short one's life", async || {
         let now = pki::Timestamp::from(clock.now());
-        (now >= ends || ends.since(now) <= Duration::from_secs(1)).then_some(())
+        (now >= ends || ends.since(now) <= Duration::from_secs(4)).then_some(())
     })
     .await;
     let svids = issue(&connection, &[&early, &fresh, &ending]).await.unwrap();

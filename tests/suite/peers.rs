@@ -40,6 +40,8 @@ impl Street {
         for kind in kinds {
             street.allow(kind);
         }
+        // A client that asks once is denied for as long as its entry has not reached the agent.
+        street.agent.holds(u32::try_from(street.entries.len()).unwrap()).await;
         Some(street)
     }
 

@@ -105,7 +105,7 @@ impl Impostor {
 
     /// How the first handshake ended, from the impostor's view.
     pub(crate) async fn handshake_failure(&self) -> String {
-        let wait = tokio::time::timeout(std::time::Duration::from_secs(20), async { self.failures.lock().await.recv().await });
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(60), async { self.failures.lock().await.recv().await });
         wait.await.expect("the agent connects").expect("the impostor is up")
     }
 }

@@ -52,7 +52,7 @@ impl Bearer {
             let mut connection = HttpConnection::over(self.0.connect(tcp).await.ok()?).await.ok()?;
             Some(connection.get("/").await.status)
         };
-        tokio::time::timeout(Duration::from_secs(10), asking).await.expect("an answer or a refusal").unwrap_or(0)
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("an answer or a refusal").unwrap_or(0)
     }
 }
 

@@ -45,7 +45,7 @@ impl Issuer {
 async fn identity(agent: &Agent, token: Option<&str>) -> Result<String, Status> {
     let mut client = SdsClient::connect(&agent.api_socket()).await.unwrap();
     let mut stream = client.subscribe_as(&["default"], token).await?;
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await.expect("an answer in time")?;
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(60), stream.next()).await.expect("an answer in time")?;
     let chain = answer.secrets[0].chain_pem.clone().expect("a certificate");
     Ok(certificates_from_pem(chain.as_bytes()).unwrap()[0].uri_sans()[0].clone())
 }

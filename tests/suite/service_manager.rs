@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::{Agent, AgentOptions, Ca, CaOptions, Cli, Process, TestBed, signet_binary};
+use tests::{Agent, AgentOptions, Ca, CaOptions, Cli, Process, TestBed, nobody_listens, signet_binary};
 use tokio::net::UnixDatagram;
 
 async fn hears(manager: &UnixDatagram, wanted: &str) -> Vec<String> {
@@ -36,7 +36,7 @@ async fn services_tell_when_they_are_ready_alive_and_stopping() {
     let _made = Cli::run(&["ca", "init", "--config", of_ca.to_str().unwrap()]).ok();
     // The agent's CA is not there at first: it is alive and not ready.
     let token = ca.create_token("node-1");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (nobody, _port) = nobody_listens();
     let lost = AgentOptions { ca_address: Some(nobody), ..AgentOptions::default() };
     let of_lost = Agent::configure(&bed, &ca, "node-2", &ca.create_token("node-2"), lost);
     let of_agent = Agent::configure(&bed, &ca, "node-1", &token, AgentOptions::default());
@@ -49,7 +49,7 @@ async fn services_tell_when_they_are_ready_alive_and_stopping() {
         process.signal(Signal::SIGTERM);
         let last = hears(&manager, "STOPPING=1").await;
         assert!(!last.contains(&"READY=1".to_owned()), "ready is said once: {last:?}");
-        assert!(process.exit(Duration::from_secs(10)).await.success());
+        assert!(process.exit(Duration::from_secs(60)).await.success());
     }
     let socket = bed.path().join("lost-notify");
     let manager = UnixDatagram::bind(&socket).unwrap();

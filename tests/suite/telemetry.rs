@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tests::{Agent, Ca, CaOptions, TestBed, http_get};
+use tests::{Agent, Ca, CaOptions, TestBed, http_get, nobody_listens};
 
 /// Names in the first column of the tables of docs/metrics.md.
 fn documented() -> BTreeSet<String> {
@@ -41,7 +41,7 @@ async fn readiness_is_the_power_to_issue_and_says_what_is_missing() {
     assert_eq!(http_get(ca.telemetry(), "/nothing").await.status, 404);
     // An agent that cannot reach its CA lives, and is not ready.
     let token = ca.create_token("node-1");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (nobody, _port) = nobody_listens();
     let options = tests::AgentOptions { ca_address: Some(nobody), ..tests::AgentOptions::default() };
     let agent = Agent::launch(&bed, &ca, "node-1", &token, options).await;
     let (status, why) = agent.readiness().await;

@@ -9,7 +9,7 @@ use runtime::clock::SystemClock;
 use serde_json::Value;
 use tests::{
     Agent, AgentOptions, Ca, CaOptions, Process, Requirement, SdsClient, TestBed, WorkloadClient, WorkloadSvid,
-    WorkloadSvidStream, eventually, needs,
+    WorkloadSvidStream, eventually, needs, on_this_machine,
 };
 use tonic::{Code, Status};
 
@@ -21,9 +21,9 @@ fn ids(svids: &[WorkloadSvid]) -> Vec<&str> {
     svids.iter().map(|svid| svid.svid.id().path()).collect()
 }
 
-/// The next answer, which must come within 10 s.
+/// The next answer, which must come within a minute.
 async fn next(stream: &mut WorkloadSvidStream) -> Result<Vec<WorkloadSvid>, Status> {
-    tokio::time::timeout(Duration::from_secs(10), stream.next()).await.expect("an answer or an end")
+    tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("an answer or an end")
 }
 
 /// An SVID as the first answer; waits for the entry to reach the agent.
@@ -108,7 +108,7 @@ async fn e5_calls_that_are_not_served_are_unimplemented() {
 #[tokio::test(flavor = "multi_thread")]
 async fn w_x509_svids_come_whole_in_a_stable_order_and_are_rotated_on_the_open_stream() {
     let bed = TestBed::new();
-    let short = CaOptions { leaf_ttl: "6s".to_owned(), ..CaOptions::default() };
+    let short = CaOptions { leaf_ttl: "14s".to_owned(), ..CaOptions::default() };
     let ca = Ca::start(&bed, short).await;
     let agent = Agent::start(&bed, &ca, "node-1").await;
     ca.create_entry("spiffe://example.org/first", &[&own_uid()], "node-1");
@@ -161,12 +161,13 @@ async fn e5_the_last_entry_that_goes_ends_the_stream_with_permission_denied_and_
     secrets.acknowledge(&first).await;
 
     let clock = SystemClock::shared();
+    let second = on_this_machine(Duration::from_secs(1), || drop(ca.operate(&["status"])));
     let _deleted = ca.operate(&["entry", "delete", &entry]).ok();
     let deleted_at = clock.boottime();
     let status = next(&mut stream).await.expect_err("the stream ends");
     let took = clock.boottime().saturating_sub(deleted_at);
     assert_eq!(status.code(), Code::PermissionDenied);
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(took < second, "it took {took:?}, {second:?} is what a second is worth here now");
     assert!(status.message().contains(&format!("signet entry explain --pid {}", std::process::id())), "{status}");
     let refused = client.fetch_x509_svids().await.expect_err("nothing is left");
     assert_eq!(refused.code(), Code::PermissionDenied);
@@ -176,7 +177,7 @@ async fn e5_the_last_entry_that_goes_ends_the_stream_with_permission_denied_and_
     ca.create_entry("spiffe://example.org/web", &[&own_uid()], "node-1");
     let (_stream, svids) = served(&client).await;
     assert_eq!(ids(&svids), ["/web"]);
-    let again = tokio::time::timeout(Duration::from_secs(10), secrets.next()).await.expect("an answer").unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(60), secrets.next()).await.expect("an answer").unwrap();
     assert_eq!(again.secrets.len(), 1);
 }
 
@@ -228,13 +229,13 @@ async fn e3_a_second_user_gets_nothing_of_the_first_ones() {
     assert!(copied.unwrap().success());
     let mut callers = [entitled, stranger].map(|uid| {
         let mut command = Command::new(&program);
-        command.arg(agent.api_socket()).arg("3").uid(uid).gid(uid);
+        command.arg(agent.api_socket()).arg("600").uid(uid).gid(uid);
         Process::start(&format!("caller-{uid}"), &mut command, bed.path())
     });
+    let mut said = Vec::new();
     for caller in &mut callers {
-        assert!(caller.exit(Duration::from_secs(20)).await.success());
+        said.push(serde_json::from_str::<Value>(&caller.first_line().await).unwrap());
     }
-    let said = callers.map(|caller| serde_json::from_str::<Value>(caller.stdout().lines().next().unwrap()).unwrap());
     assert_eq!(said[0]["svids"][0]["id"], "spiffe://example.org/own");
     assert_eq!(said[1]["code"], "PermissionDenied", "{}", said[1]);
 }

@@ -40,6 +40,11 @@ impl Bed {
         entry
     }
 
+    /// The entries on disk.
+    fn stored_entries(&self) -> Vec<u8> {
+        std::fs::read(self.agent.state_dir().join("entries.bin")).unwrap_or_default()
+    }
+
     /// Serials of the identities that the agent holds.
     fn serials(&self) -> Vec<String> {
         let status = self.agent.operate(&["agent", "status"]).ok().json();
@@ -51,7 +56,7 @@ impl Bed {
     /// The first line of a client of the entitled user, which ends by itself when it is refused.
     async fn ask(&self) -> Value {
         let mut command = Command::new(&self.program);
-        command.arg(self.agent.api_socket()).arg("9").uid(ENTITLED).gid(ENTITLED);
+        command.arg(self.agent.api_socket()).arg("60").uid(ENTITLED).gid(ENTITLED);
         let mut caller = Process::start("caller", &mut command, self.bed.path());
         serde_json::from_str(&caller.first_line().await).unwrap()
     }
@@ -98,6 +103,54 @@ async fn e5_after_a_restart_without_its_ca_the_agent_knows_who_is_entitled() {
     eventually("the entries to be known", async || (bed.refusal().await == Code::PermissionDenied).then_some(())).await;
 }
 
+/// What was revoked is in no cache any more, and one from before, put back in its place, gives it to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn w_a_sealed_cache_gives_nothing_of_a_revoked_identity() {
+    if !needs("w_a_sealed_cache_gives_nothing_of_a_revoked_identity", Requirement::Root) {
+        return;
+    }
+    let mut bed = Bed::new(encrypted).await;
+    for path in ["/web", "/lost"] {
+        bed.entry(path).await;
+    }
+    let cached = async |bed: &Bed, count: f64| {
+        eventually(&format!("{count} identities in the cache"), async || {
+            (bed.agent.metric("signet_agent_svid_cache_identities").await == Some(count)).then_some(())
+        })
+        .await;
+    };
+    cached(&bed, 2.0).await;
+    let both = bed.ask().await["svids"].clone();
+    let ids = |svids: &Value| {
+        let mut ids: Vec<_> = svids.as_array().unwrap().iter().map(|svid| svid["id"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&both), ["spiffe://example.org/lost", "spiffe://example.org/web"]);
+    let (file, copy) = (bed.agent.state_dir().join("svids.sealed"), bed.bed.path().join("svids.sealed"));
+    std::fs::copy(&file, &copy).unwrap();
+    // Both come out of the cache, as long as they may.
+    bed.agent.process.stop().await;
+    bed.ca.kill_hard().await;
+    bed.agent.start_again().await;
+    assert_eq!(ids(&bed.ask().await["svids"]), ids(&both));
+    bed.ca.start_again().await;
+
+    let before = bed.stored_entries();
+    let _revoked = bed.ca.operate(&["revoke", "--spiffe-id", "spiffe://example.org/lost"]).ok();
+    cached(&bed, 1.0).await;
+    eventually("the revocation to be stored", async || (bed.stored_entries() != before).then_some(())).await;
+    bed.ca.kill_hard().await;
+    for from_before in [false, true] {
+        bed.agent.process.kill_hard().await;
+        if from_before {
+            std::fs::copy(&copy, &file).unwrap();
+        }
+        bed.agent.start_again().await;
+        assert_eq!(ids(&bed.ask().await["svids"]), ["spiffe://example.org/web"], "a cache from before: {from_before}");
+    }
+}
+
 /// With the sealed cache, an agent that restarts while the CA is down serves what it held, over both APIs; without its secret, or
 /// for an entry that is gone, it does not.
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +173,8 @@ async fn w_a_sealed_cache_serves_over_a_restart_without_the_ca() {
         (serials.len() == 2).then_some(serials)
     })
     .await;
+    let knows_it = |stored: &[u8]| stored.windows(5).any(|part| part == b"/gone");
+    eventually("that to be stored", async || (!knows_it(&bed.stored_entries())).then_some(())).await;
     let web = bed.ask().await["svids"][0].clone();
     bed.ca.kill_hard().await;
     bed.agent.process.kill_hard().await;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a bench fails by them, and prints its figures")]
 
+mod agents;
 mod audit;
 mod bare;
 mod cpu;
@@ -20,7 +21,7 @@ use std::process::Command;
 use figures::Figures;
 
 /// What can be measured, in the order in which it is.
-const PARTS: [&str; 5] = ["issuance", "sds", "envoy", "audit", "footprint"];
+const PARTS: [&str; 6] = ["issuance", "sds", "envoy", "audit", "agents", "footprint"];
 
 fn main() {
     // `cargo bench` passes flags of its own; what is left names parts.
@@ -38,6 +39,7 @@ fn main() {
             "issuance" => runtime.block_on(issuance::measure(&mut figures)),
             "sds" => runtime.block_on(sds::measure(&mut figures)),
             "envoy" => runtime.block_on(envoy::measure(&mut figures)),
+            "agents" => runtime.block_on(agents::measure(&mut figures)),
             "audit" => runtime.block_on(audit::measure(&mut figures)),
             _ => runtime.block_on(footprint::measure(&mut figures)),
         }

@@ -40,7 +40,11 @@ async fn main() {
     let config = PathBuf::from(arguments.next().expect("the first argument is the configuration"));
     let when = arguments.next().expect("the second argument is before or after");
     let step = arguments.next().expect("the third argument is a step");
-    let step = Step::ALL.into_iter().find(|known| format!("{known:?}") == step).expect("the step is in the list");
+    let step = Step::ALL
+        .into_iter()
+        .chain(Step::AMONG_REPLICAS)
+        .find(|known| format!("{known:?}") == step)
+        .expect("the step is in the list");
     let moment = match when.as_str() {
         "before" => Moment::Before(step),
         _ => Moment::After(step),
@@ -48,7 +52,8 @@ async fn main() {
     let config = CaConfig::load(&config).expect("the configuration is good");
     telemetry::init_logging(config.log_format, config.log_level);
     let shutdown = shutdown::on_signals().expect("signals can be listened for");
-    let seam = Arc::new(EndAt { moment, has_begun: AtomicBool::new(false) });
+    // What is done among replicas is done for the rotation of another one, or for none.
+    let seam = Arc::new(EndAt { moment, has_begun: AtomicBool::new(Step::AMONG_REPLICAS.contains(&step)) });
     let bound = ca::Server::bind_stepwise(config, SystemClock::shared(), Arc::new(SystemEntropy), seam).await;
     let bound = bound.expect("the CA starts");
     let addresses = bound.addresses();

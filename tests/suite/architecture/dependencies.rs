@@ -34,31 +34,39 @@ const HOUSE: &[Place] = &[
         may_use: &["identity"],
         must_not_touch: &["tokio", "rustls", "tonic", "hyper", "nix", "rusqlite"],
     },
+    Place { name: "pkcs11", floor: 2, may_use: &["pki", "runtime"], must_not_touch: &["rustls", "tonic", "prost", "rusqlite"] },
     Place { name: "mtls", floor: 2, may_use: &["identity", "pki", "runtime"], must_not_touch: &["tonic", "prost", "rusqlite"] },
-    Place { name: "ca", floor: 3, may_use: &["identity", "pki", "mtls", "proto", "runtime"], must_not_touch: &[] },
-    Place { name: "sds", floor: 3, may_use: &["identity", "pki", "proto", "runtime"], must_not_touch: &["rustls", "rusqlite"] },
+    Place { name: "vault", floor: 3, may_use: &["mtls", "pki", "runtime"], must_not_touch: &["tonic", "prost", "rusqlite"] },
+    Place { name: "kubernetes", floor: 3, may_use: &["mtls", "runtime"], must_not_touch: &["tonic", "prost", "rusqlite"] },
+    Place {
+        name: "ca",
+        floor: 4,
+        may_use: &["identity", "kubernetes", "pki", "pkcs11", "mtls", "proto", "runtime", "vault"],
+        must_not_touch: &[],
+    },
+    Place { name: "sds", floor: 4, may_use: &["identity", "pki", "proto", "runtime"], must_not_touch: &["rustls", "rusqlite"] },
     Place {
         name: "node-agent",
-        floor: 4,
-        may_use: &["identity", "pki", "mtls", "proto", "runtime", "sds"],
-        must_not_touch: &["rusqlite"],
+        floor: 5,
+        may_use: &["identity", "pki", "mtls", "proto", "runtime", "sds", "vault"],
+        must_not_touch: &["rusqlite", "tokio-postgres"],
     },
     Place {
         name: "cli",
-        floor: 5,
+        floor: 6,
         may_use: &["identity", "pki", "mtls", "proto", "runtime", "ca", "sds", "node-agent"],
         must_not_touch: &[],
     },
     Place {
         name: "fuzz-targets",
-        floor: 5,
-        may_use: &["identity", "pki", "proto", "ca", "sds", "node-agent"],
+        floor: 6,
+        may_use: &["identity", "pki", "proto", "ca", "sds", "node-agent", "vault"],
         must_not_touch: &["libfuzzer-sys"],
     },
     Place {
         name: "tests",
-        floor: 5,
-        may_use: &["identity", "pki", "mtls", "proto", "runtime", "ca", "sds", "node-agent", "cli"],
+        floor: 6,
+        may_use: &["identity", "kubernetes", "pki", "mtls", "vault", "proto", "runtime", "ca", "sds", "node-agent", "cli"],
         must_not_touch: &[],
     },
 ];
@@ -70,7 +78,8 @@ const KEPT_BY: &[(&str, &[&str])] = &[
     ("rustls-webpki", &["pki"]),
     ("aws-lc-rs", &["pki"]),
     ("ring", &["pki"]),
-    ("rcgen", &["pki"]),
+    // The harness makes what is no SVID with it: certificates of Kubernetes' nodes.
+    ("rcgen", &["pki", "tests"]),
     // What ring lacks to read and write PKCS#8 under a passphrase.
     ("aes", &["pki"]),
     ("cbc", &["pki"]),
@@ -78,9 +87,13 @@ const KEPT_BY: &[(&str, &[&str])] = &[
     // The fuzz targets hold it against what pki accepted.
     ("x509-parser", &["pki", "fuzz-targets"]),
     ("rusqlite", &["ca"]),
+    ("tokio-postgres", &["ca"]),
     ("envoy-types", &["proto"]),
     ("getrandom", &["runtime"]),
     ("clap", &["cli"]),
+    // The only name of PKCS #11 there is.
+    ("cryptoki", &["pkcs11"]),
+    ("cryptoki-sys", &[]),
 ];
 
 pub(super) fn metadata() -> Metadata {

@@ -3,6 +3,7 @@
 mod backends;
 mod conformance;
 mod dependencies;
+mod engines;
 mod files;
 mod purity;
 mod steps;

@@ -9,6 +9,9 @@ const PURE: &[&str] = &[
     "identity/src",
     "pki/src",
     "ca/src/authority",
+    "ca/src/federation/judgement",
+    "ca/src/federation/relation",
+    "ca/src/federation/schedule",
     "ca/src/issuance",
     "ca/src/jwt/issuance",
     "ca/src/revocation/lists",
@@ -16,6 +19,8 @@ const PURE: &[&str] = &[
     "ca/src/turns/urgency",
     "ca/src/oidc/rule",
     "ca/src/oidc/template",
+    "ca/src/service_accounts/account",
+    "ca/src/service_accounts/cache",
     "sds/src/stream",
 ];
 

@@ -15,8 +15,8 @@ async fn syncs_per_certificate(bed: &TestBed, ca: &Ca, callers: usize) -> f64 {
     let connection = Arc::new(connection);
     let entry = ca.create_entry(&format!("spiffe://example.org/of-{callers}"), &["unix:uid:0"], &node);
     let log = ca.state_dir().join("store.db-wal");
-    // Each sync takes as long as on a slow disk, so that the figure does not hang on the disk of this machine.
-    let strace = Strace::inject(bed.path(), ca.process.id(), &log, "fsync,fdatasync", "delay_enter=8000").await;
+    // Each sync takes longer than on the slowest disk, so that the figure hangs neither on the disk of this machine nor on how fast it asks.
+    let strace = Strace::inject(bed.path(), ca.process.id(), &log, "fsync,fdatasync", "delay_enter=60000").await;
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
         let (connection, entry) = (connection.clone(), entry.clone());

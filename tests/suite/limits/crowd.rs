@@ -8,12 +8,12 @@ use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
 use pki::X509Svid;
 use runtime::clock::SystemClock;
-use tests::{Ca, CaConnection, TestBed, attested_connection, eventually, issue};
+use tests::{Ca, CaConnection, TestBed, attested_connection, issue};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-use super::{batch, metric, options, reached};
+use super::{batch, comes_to, metric, options, reached};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -72,7 +72,7 @@ async fn one_silent_connection_more_than_64_of_an_address_closes_the_oldest_and_
     assert!(silent.iter().all(is_open), "64 are within the limit");
     let newcomer = tcp(&ca, 7).await;
     closed(&mut silent[0]).await;
-    assert_eq!(metric(&ca, evicted).await, 1);
+    comes_to(&ca, evicted, 1).await;
     assert!(silent[1..].iter().chain([&other, &newcomer]).all(is_open));
     // The newcomer is good: from the very address that is full.
     let good = tls(&ca, &fingerprint, 7, None).await;
@@ -97,8 +97,8 @@ async fn unfinished_handshakes_and_anonymous_connections_of_an_address_share_its
     closed(&mut unfinished[0]).await;
     let good = tls(&ca, &fingerprint, 7, None).await;
     closed(&mut idle[0]).await;
-    assert_eq!(reached(&ca, "connections_per_address").await, 2);
-    assert_eq!(metric(&ca, "handshakes_total{outcome=\"address_evicted_silent\"}").await, 1);
+    comes_to(&ca, "limits_reached_total{limit=\"connections_per_address\"}", 2).await;
+    comes_to(&ca, "handshakes_total{outcome=\"address_evicted_silent\"}", 1).await;
     let others = unfinished[1..].iter().chain(idle[1..].iter().chain([&good]).map(TlsStream::io));
     assert!(others.chain([&newcomer]).all(is_open));
 }
@@ -120,7 +120,7 @@ async fn one_anonymous_connection_too_many_closes_the_one_silent_for_longest_and
     assert_eq!(reached(&ca, "connections_per_address").await, 0);
     let newcomer = tls(&ca, &fingerprint, 7, None).await;
     closed(&mut idle[0]).await;
-    assert_eq!(reached(&ca, "connections_per_address").await, 1);
+    comes_to(&ca, "limits_reached_total{limit=\"connections_per_address\"}", 1).await;
     assert!(idle[1..].iter().chain(&agents).chain([&other, &newcomer]).all(|stream| is_open(stream.io())));
 }
 
@@ -152,6 +152,5 @@ async fn a_handshake_that_takes_longer_than_5_s_is_ended() {
     let ca = Ca::start(&bed, options("")).await;
     let mut silent = tcp(&ca, 7).await;
     closed(&mut silent).await;
-    let timeouts = "handshakes_total{outcome=\"timeout\"}";
-    eventually("the count", async || (metric(&ca, timeouts).await == 1).then_some(())).await;
+    comes_to(&ca, "handshakes_total{outcome=\"timeout\"}", 1).await;
 }

@@ -3,6 +3,7 @@
 use std::fs::read_dir;
 use std::time::Duration;
 
+use runtime::clock::SystemClock;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tests::{Ca, CaConnection, TestBed, attested_connection, eventually, eventually_within, issue};
 use tokio::net::TcpStream;
@@ -36,7 +37,8 @@ async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without
     limit_descriptors(&ca, base + 6);
 
     // Peers that say nothing hold what is left: they make room, one at each try.
-    let mut silent = Vec::new();
+    let (clock, mut silent) = (SystemClock::shared(), Vec::new());
+    let short_since = clock.boottime();
     for _ in 0..20 {
         silent.push(TcpStream::connect(ca.address).await.unwrap());
     }
@@ -62,5 +64,9 @@ async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without
     assert_eq!(issue(&newcomer, &[&entry]).await.expect("the newcomer is served").len(), 1);
     limit_descriptors(&ca, 1024);
     ca.ready().await;
-    assert!(metric(&ca, "accept_failures_total").await > 0);
+    assert!(metric(&ca, "handshakes_total{outcome=\"evicted_silent\"}").await > 0, "they were closed, and not by their deadline");
+    // Ten tries in a second and no more: a shortage must not take the processor too.
+    let most = (clock.boottime() - short_since).as_millis() / 100 + 1;
+    let failures = metric(&ca, "accept_failures_total").await;
+    assert!(failures > 0 && u128::from(failures) <= most, "{failures} tries, at most {most} in this time");
 }

@@ -57,7 +57,7 @@ async fn an_identity_is_refused_and_others_are_not(agent: &str) {
     let (web, of_web) = house.client("web", WEB).await;
     let (other, of_other) = house.client("other", OTHER).await;
     assert_eq!(http_get(of_web, "/").await.status, 200);
-    let shape = TrafficShape { kept: 3, every: Duration::from_millis(200), fresh_every: Duration::from_millis(50) };
+    let shape = TrafficShape { kept: 3, every: Duration::from_millis(200), fresh_every: Duration::from_millis(50), streams: 0 };
     let traffic = Traffic::start(of_other, shape).await;
     let revoke = ["revoke", "--spiffe-id", WEB, "--reason", "key-compromise"];
 
@@ -173,13 +173,9 @@ fn sign_elsewhere(bed: &TestBed, ca: &Ca, key: &Path, seconds: u32) {
     std::fs::rename(made, ca.state_dir().join("ca-crl.pem")).unwrap();
 }
 
-/// Without a good list of the root, and when the one that was put there has ended, nobody is refused: Envoy's SPIFFE validator gets
-/// no lists at all, which is told. While there is one, what is revoked is refused.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_refused() {
-    if !needs("a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_refused", Requirement::Envoy) {
-        return;
-    }
+/// Without a good list of the root, and when the one that was put there has ended, nobody is refused for that. `lists_of_all`: whether the
+/// validator takes lists only when it has one of every CA, and so checks nothing without that of the root.
+async fn the_list_of_the_root_comes_and_ends(agent: &str, lists_of_all: bool) {
     let bed = TestBed::new();
     let config = Ca::configure(&bed, "ca", "127.0.0.1:0", &CaOptions::default());
     let elsewhere = bed.path().join("elsewhere");
@@ -187,12 +183,18 @@ async fn a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_r
     let _made = Cli::run(&[&words[..], &[config.as_os_str()]].concat()).ok();
     let key = elsewhere.join("root-key.pem");
     let ca = Ca::run(bed.path(), "ca", "example.org").await;
-    let house = House::of(bed, ca, "").await;
+    let house = House::of(bed, ca, agent).await;
     let (_web, of_web) = house.client("web", WEB).await;
     let (_other, of_other) = house.client("other", OTHER).await;
-    let shape = TrafficShape { kept: 2, every: Duration::from_millis(200), fresh_every: Duration::from_millis(50) };
+    let shape = TrafficShape { kept: 2, every: Duration::from_millis(200), fresh_every: Duration::from_millis(50), streams: 0 };
     let traffic = Traffic::start(of_other, shape).await;
-    assert_eq!(http_get(of_web, "/").await.status, 200);
+    let is_let_in = async || http_get(of_web, "/").await.status == 200;
+    let refused = async |when: &str| eventually(when, async || (!is_let_in().await).then_some(())).await;
+    let goes_on = async |answers: u64| {
+        let answered = traffic.seen().answered;
+        eventually("the other client to go on", async || (traffic.seen().answered > answered + answers).then_some(())).await;
+    };
+    assert!(is_let_in().await);
 
     let status = listed(&house.ca)["status"].clone();
     assert!(status["complete"] == false && status["missing"].to_string().contains("ca-crl.pem"), "{status}");
@@ -200,23 +202,47 @@ async fn a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_r
     eventually("the revocation to be listed", async || (!revoked_serials(&house.ca).is_empty()).then_some(())).await;
     let told = house.ca.operate(&["status"]).ok().json()["warnings"].to_string();
     assert!(told.contains("revocation") || told.contains("ca-crl.pem"), "{told}");
-    assert_eq!(http_get(of_web, "/").await.status, 200, "not checked, as is told");
+    if lists_of_all {
+        assert!(is_let_in().await, "not checked, as is told");
+    } else {
+        refused("the client to be refused by the list of the issuing CA alone").await;
+    }
 
     // Files are looked at every 15 s, and agents take lists away 30 s before they are stale.
     sign_elsewhere(&house.bed, &house.ca, &key, 80);
     eventually("the lists to be complete", async || (listed(&house.ca)["status"]["complete"] == true).then_some(())).await;
-    eventually("the revoked client to be refused", async || (http_get(of_web, "/").await.status != 200).then_some(())).await;
-    let answered = traffic.seen().answered;
-    eventually("the other client to go on", async || (traffic.seen().answered > answered + 40).then_some(())).await;
+    refused("the revoked client to be refused").await;
+    goes_on(40).await;
 
     eventually_within("the imported list to end", Duration::from_secs(180), async || {
         (listed(&house.ca)["status"]["complete"] == false).then_some(())
     })
     .await;
     // Past every delay between the CA's word and Envoy's validator.
-    let answered = traffic.seen().answered;
-    eventually("many more answers", async || (traffic.seen().answered > answered + 200).then_some(())).await;
-    eventually("what is not checked to be let in", async || (http_get(of_web, "/").await.status == 200).then_some(())).await;
+    goes_on(200).await;
+    if lists_of_all {
+        eventually("what is not checked to be let in", async || is_let_in().await.then_some(())).await;
+    } else {
+        for _ in 0..20 {
+            assert!(!is_let_in().await, "the list of the issuing CA stands");
+        }
+    }
     let report = traffic.stop().await;
     assert_eq!((report.failed, report.failures.as_slice()), (0, [].as_slice()), "{report:?}");
+}
+
+/// Envoy's SPIFFE validator gets no lists at all without that of the root, which is told. While there is one, what is revoked is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_refused() {
+    if needs("a_list_that_is_missing_or_has_ended_takes_checking_away_and_nobody_is_refused", Requirement::Envoy) {
+        the_list_of_the_root_comes_and_ends("", true).await;
+    }
+}
+
+/// The plain validator looks at the list of the leaf's issuer alone: the root's makes no difference, and its end neither refuses nor lets in anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_the_root_that_has_ended_changes_nothing_for_envoys_plain_validator() {
+    if needs("a_list_of_the_root_that_has_ended_changes_nothing_for_envoys_plain_validator", Requirement::Envoy) {
+        the_list_of_the_root_comes_and_ends(PLAIN, false).await;
+    }
 }
