@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::eventually_within;
 
@@ -68,6 +69,27 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process has memory");
         line.trim().trim_end_matches(" kB").parse().expect("the kernel counts in kB")
+    }
+
+    /// How many descriptors it has open.
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn open_descriptors(&self) -> u64 {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the process lives").count();
+        u64::try_from(open).expect("a count fits")
+    }
+
+    /// Leaves it descriptors below `current` and no more: with 1 it gets none, whatever it closes.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn limit_descriptors(&self, current: u64) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // A child has the hard limit of this process.
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("a child of ours can be limited");
     }
 
     /// Writes a line to its standard input.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use runtime::clock::SystemClock;
 use tests::{
     Agent, AgentOptions, Ca, CaOptions, Frame, Process, RawHttp2, Requirement, SdsClient, TestBed, eventually, eventually_within,
-    needs, request_block, signet_binary,
+    needs, request_block,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -126,16 +126,11 @@ async fn an_agent_without_descriptors_goes_on_serving_and_accepts_again_when_the
     let bed = TestBed::new();
     let ca = Ca::start(&bed, CaOptions::default()).await;
     let token = ca.create_token("node-1");
-    let config = Agent::configure(&bed, &ca, "node-1", &token, AgentOptions::default());
+    let mut agent = Agent::launch(&bed, &ca, "node-1", &token, AgentOptions::default()).await;
     let selector = format!("unix:uid:{}", nix::unistd::getuid());
     ca.create_entry("spiffe://example.org/first", &[&selector], "node-1");
-    // Both limits, so that the agent cannot raise the soft one to the hard one.
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 90 && exec \"$0\" agent run -o json --config \"$1\""]).arg(signet_binary()).arg(&config);
-    let mut agent = Process::start("agent", &mut command, bed.path());
-    let _up = agent.first_line().await;
-    let socket = bed.path().join("node-1-public/api.sock");
-    eventually("the first identity", async || agent.stderr().contains("identity fetched").then_some(())).await;
+    agent.holds(1).await;
+    let socket = agent.api_socket();
     let mut client = SdsClient::connect(&socket).await.unwrap();
     let mut stream = client.subscribe(&["spiffe://example.org/first", "spiffe://example.org/second"]).await.unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("an answer").unwrap();
@@ -143,11 +138,16 @@ async fn an_agent_without_descriptors_goes_on_serving_and_accepts_again_when_the
 
     let clock = SystemClock::shared();
     let (mut silent, short_since) = (Vec::new(), clock.boottime());
+    let limit = agent.process.open_descriptors() + 40;
+    agent.process.limit_descriptors(limit);
     for _ in 0..300 {
         silent.push(UnixStream::connect(&socket).await.unwrap());
     }
+    // A connection takes two descriptors: when one is left, it is accepted and closed, and so is each that waits after it. None is left then.
+    agent.process.limit_descriptors(1);
+    silent.push(UnixStream::connect(&socket).await.unwrap());
     eventually("the agent to be out of descriptors", async || {
-        agent.stderr().contains("accepting connections is failing").then_some(())
+        agent.process.stderr().contains("accepting connections is failing").then_some(())
     })
     .await;
     // Who was there before gets what is new.
@@ -162,14 +162,15 @@ async fn an_agent_without_descriptors_goes_on_serving_and_accepts_again_when_the
         }
     };
     tokio::time::timeout(Duration::from_secs(60), pushed).await.expect("a stream that was open is served");
-    assert!(agent.is_running());
+    assert!(agent.process.is_running());
 
     drop(silent);
+    agent.process.limit_descriptors(limit);
     let served = async || ask(&socket).await.ok();
     eventually_within("a newcomer to be served again", Duration::from_secs(60), served).await;
-    assert!(agent.is_running(), "without a restart");
+    assert!(agent.process.is_running(), "without a restart");
     // Ten tries in a second and no more: a shortage must not take the processor too.
     let most = (clock.boottime() - short_since).as_millis() / 100 + 1;
-    let tries = agent.stderr().matches("accepting connections is failing").count();
+    let tries = agent.process.stderr().matches("accepting connections is failing").count();
     assert!(u128::try_from(tries).unwrap() <= most, "{tries} tries, at most {most} in this time");
 }

@@ -1,27 +1,12 @@
 //! A CA that has no file descriptor left.
 
-use std::fs::read_dir;
 use std::time::Duration;
 
 use runtime::clock::SystemClock;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tests::{Ca, CaConnection, TestBed, attested_connection, eventually, eventually_within, issue};
 use tokio::net::TcpStream;
 
 use super::{metric, options};
-
-fn open_descriptors(ca: &Ca) -> u64 {
-    let count = read_dir(format!("/proc/{}/fd", ca.process.id())).expect("the process is there").count();
-    u64::try_from(count).unwrap()
-}
-
-/// Leaves the process so many descriptors and no more.
-fn limit_descriptors(ca: &Ca, current: u64) {
-    let pid = Pid::from_raw(i32::try_from(ca.process.id()).unwrap());
-    // The child has the hard limit of this process.
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(current), maximum }).expect("a child of ours can be limited");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without_a_restart() {
@@ -33,8 +18,8 @@ async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without
     let served = async || issue(&connection, &[&entry]).await.expect("an open connection goes on").len();
     assert_eq!(served().await, 1);
     // What the harness asked before is closed by now, or will be.
-    let base = open_descriptors(&ca);
-    limit_descriptors(&ca, base + 6);
+    let base = ca.process.open_descriptors();
+    ca.process.limit_descriptors(base + 6);
 
     // Peers that say nothing hold what is left: they make room, one at each try.
     let (clock, mut silent) = (SystemClock::shared(), Vec::new());
@@ -51,8 +36,8 @@ async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without
     drop((silent, newcomer));
 
     // Peers that finished their handshake make no room; the CA waits, and takes newcomers when some have left.
-    eventually("the silent ones to be gone", async || (open_descriptors(&ca) <= base).then_some(())).await;
-    limit_descriptors(&ca, base + 3);
+    eventually("the silent ones to be gone", async || (ca.process.open_descriptors() <= base).then_some(())).await;
+    ca.process.limit_descriptors(base + 3);
     let mut holding = Vec::new();
     while let Ok(Some(held)) = tokio::time::timeout(Duration::from_secs(5), open()).await {
         holding.push(held);
@@ -62,7 +47,7 @@ async fn without_descriptors_open_connections_go_on_and_newcomers_follow_without
     holding.clear();
     let newcomer = eventually_within("a newcomer after the shortage", Duration::from_secs(60), open).await;
     assert_eq!(issue(&newcomer, &[&entry]).await.expect("the newcomer is served").len(), 1);
-    limit_descriptors(&ca, 1024);
+    ca.process.limit_descriptors(1024);
     ca.ready().await;
     assert!(metric(&ca, "handshakes_total{outcome=\"evicted_silent\"}").await > 0, "they were closed, and not by their deadline");
     // Ten tries in a second and no more: a shortage must not take the processor too.
