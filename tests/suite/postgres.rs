@@ -107,7 +107,7 @@ async fn a_database_that_must_not_be_used_is_refused_by_check_and_start_alike() 
 }
 
 /// Has a server take connections at an address, by TLS alone; the path of the root above its certificate.
-fn serve_at(address: IpAddr, bed: &TestBed, server: &PostgresServer) -> PathBuf {
+pub(crate) fn serve_at(address: IpAddr, bed: &TestBed, server: &PostgresServer) -> PathBuf {
     let (certificate, key, roots) = server_files_at(bed, "database", address);
     let data = server.data();
     let owner = std::fs::metadata(&data).unwrap();

@@ -5,6 +5,7 @@ mod cut;
 mod database_relay;
 mod killed;
 mod load;
+mod network;
 mod removal;
 
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@ const ISSUED: u64 = 12;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Entries that change all the while, so that their certificates are issued anew, and workloads that ask for one token after the other.
-struct Load {
+pub(super) struct Load {
     goes_on: Arc<AtomicBool>,
     tokens: Arc<AtomicU64>,
     running: JoinSet<()>,
@@ -21,7 +21,7 @@ struct Load {
 
 impl Load {
     /// Entries are changed through either replica.
-    fn start(scene: &Scene, entries: Vec<String>) -> Self {
+    pub(super) fn start(scene: &Scene, entries: Vec<String>) -> Self {
         let (goes_on, tokens) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
         let mut running = JoinSet::new();
         for replica in &scene.replicas {
@@ -34,7 +34,7 @@ impl Load {
     }
 
     /// Until it has come to nothing new.
-    async fn end(self) -> u64 {
+    pub(super) async fn end(self) -> u64 {
         self.goes_on.store(false, Ordering::SeqCst);
         self.running.join_all().await;
         self.tokens.load(Ordering::SeqCst)
@@ -78,12 +78,12 @@ async fn ask(socket: PathBuf, goes_on: Arc<AtomicBool>, tokens: Arc<AtomicU64>) 
 
 impl Scene {
     /// Entries of all nodes.
-    fn entries(&self, at: &Ca) -> Vec<String> {
+    pub(super) fn entries(&self, at: &Ca) -> Vec<String> {
         let entries = at.operate(&["entry", "list"]).ok().json();
         entries.as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn until_issued(&self, bytes: &[u8]) {
+    pub(super) async fn until_issued(&self, bytes: &[u8]) {
         let before: Vec<_> = bytes.iter().map(|byte| self.recorded_by(*byte)).collect();
         eventually_within("certificates under load", LIMIT, async || {
             bytes.iter().zip(&before).all(|(byte, before)| self.recorded_by(*byte) >= before + ISSUED).then_some(())
@@ -91,7 +91,7 @@ impl Scene {
         .await;
     }
 
-    async fn until_new_root_is_told(&self) {
+    pub(super) async fn until_new_root_is_told(&self) {
         eventually_within("the new root to be in the bundle", LIMIT, async || {
             let published =
                 "SELECT count(*) FROM signet.authorities WHERE kind = 'root' AND number = 2 AND published_in IS NOT NULL";
@@ -101,7 +101,7 @@ impl Scene {
     }
 
     /// After the load: every certificate and every token that somebody has was recorded before it was signed.
-    fn everything_is_recorded(&self, tokens: u64) {
+    pub(super) fn everything_is_recorded(&self, tokens: u64) {
         assert_eq!(self.unrecorded(), Vec::<String>::new());
         assert!(tokens > 0 && self.count("jwt_svid_intended") >= tokens, "{tokens}");
         assert_eq!(self.count("rotation_started"), 1, "nothing was rotated twice");
