@@ -2,6 +2,7 @@
 
 mod backup;
 mod keys;
+mod labels;
 mod limits;
 mod rotation;
 
@@ -31,67 +32,14 @@ use crate::store::Store;
 use crate::upstream::metrics::UpstreamMetrics;
 pub(crate) use backup::{BackupMetrics, BackupOutcome};
 pub(crate) use keys::KeyCollector;
+use labels::handshake_label;
+pub(crate) use labels::{AttestationKind, ConnectionOutcome, IstioMethod, Purpose, Role};
 pub(crate) use limits::{Limit, LimitMetrics};
 pub(crate) use rotation::RotationCollector;
 
 type OneLabel = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
 type ThreeLabels = [(&'static str, &'static str); 3];
-
-/// Whose certificate ends when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// The trust anchor.
-    Root,
-    /// The issuing CA.
-    Issuer,
-    /// What this CA shows to agents.
-    Serving,
-}
-
-/// What a certificate is issued for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// An entry.
-    Workload,
-    /// A caller in Istio's way.
-    Caller,
-    /// An agent SVID.
-    Agent,
-    /// The CA's own serving certificate.
-    Serving,
-}
-
-/// What is called in Istio's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IstioMethod {
-    /// `IstioCertificateService/CreateCertificate`.
-    CreateCertificate,
-    /// `IstioCAService/HandleCSR`.
-    HandleCsr,
-}
-
-/// How a node attests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttestationKind {
-    /// By join token.
-    JoinToken,
-    /// By a certificate of a provisioning authority.
-    Certificate,
-    /// By its registered node key.
-    Reattestation,
-}
-
-/// What became of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionOutcome {
-    /// Served; the client showed an SVID.
-    Identified,
-    /// Served; the client showed nothing.
-    Anonymous,
-    /// Closed after the handshake: no keying material.
-    Unserved,
-}
 
 /// The metrics; clones share them.
 #[derive(Clone)]
@@ -378,72 +326,6 @@ const HANDSHAKE_OUTCOMES: [HandshakeOutcome; 11] = [
     HandshakeOutcome::AddressEvictedStalled,
     HandshakeOutcome::Config,
 ];
-
-fn handshake_label(outcome: HandshakeOutcome) -> &'static str {
-    match outcome {
-        HandshakeOutcome::Finished => "finished",
-        HandshakeOutcome::PeerRejected => "peer_rejected",
-        HandshakeOutcome::PeerAlert => "peer_alert",
-        HandshakeOutcome::Protocol => "protocol",
-        HandshakeOutcome::Io => "io",
-        HandshakeOutcome::Timeout => "timeout",
-        HandshakeOutcome::EvictedSilent => "evicted_silent",
-        HandshakeOutcome::EvictedStalled => "evicted_stalled",
-        HandshakeOutcome::AddressEvictedSilent => "address_evicted_silent",
-        HandshakeOutcome::AddressEvictedStalled => "address_evicted_stalled",
-        HandshakeOutcome::Config => "config",
-    }
-}
-
-impl Role {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Issuer => "issuer",
-            Self::Serving => "serving",
-        }
-    }
-}
-
-impl Purpose {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Workload => "workload",
-            Self::Caller => "caller",
-            Self::Agent => "agent",
-            Self::Serving => "serving",
-        }
-    }
-}
-
-impl IstioMethod {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::CreateCertificate => "create_certificate",
-            Self::HandleCsr => "handle_csr",
-        }
-    }
-}
-
-impl AttestationKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::JoinToken => "join_token",
-            Self::Certificate => "certificate",
-            Self::Reattestation => "reattestation",
-        }
-    }
-}
-
-impl ConnectionOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Identified => "identified",
-            Self::Anonymous => "anonymous",
-            Self::Unserved => "unserved",
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -33,29 +33,51 @@ pub enum Requirement {
     ApiServer,
 }
 
+impl Requirement {
+    /// Whether the machine has it.
+    #[must_use]
+    pub fn is_met(self) -> bool {
+        match self {
+            Self::Root => nix::unistd::geteuid().is_root(),
+            Self::Strace => crate::strace::strace_works(),
+            Self::UserNamespaces => user_namespaces_work(),
+            Self::IstioPeer => istio_peer().is_some(),
+            Self::Peer(kind) => kind.program().is_some(),
+            Self::Envoy => envoy_binary().is_some(),
+            Self::Limbo => limbo().is_some_and(|path| path.is_file()),
+            Self::Nginx => nginx_binary().is_some(),
+            Self::Postgres => crate::postgres::is_there(),
+            Self::SoftHsm => softhsm_root().is_some(),
+            Self::ApiServer => apiserver_program().is_some(),
+        }
+    }
+
+    /// Whether its absence was ruled out by whoever runs the tests.
+    fn is_demanded(self) -> bool {
+        match self {
+            Self::Root | Self::UserNamespaces => variable("REQUIRE_ROOT").is_some(),
+            Self::Strace => variable("REQUIRE_STRACE").is_some(),
+            Self::IstioPeer | Self::Envoy => variable("SIGNET_TEST_FAST").is_none(),
+            Self::Peer(kind) => variable("SIGNET_TEST_FAST").is_none() && kind.has_tool_chain(),
+            Self::Limbo => limbo().is_some(),
+            Self::Nginx => variable("REQUIRE_NGINX").is_some(),
+            Self::Postgres => variable("REQUIRE_POSTGRES").is_some(),
+            Self::SoftHsm => variable("REQUIRE_SOFTHSM").is_some(),
+            Self::ApiServer => variable("REQUIRE_APISERVER").is_some(),
+        }
+    }
+}
+
 /// Whether the machine has what the test needs. If not, the test is listed as not run, or fails where its running was demanded.
 ///
 /// # Panics
 /// When the requirement is missing though `REQUIRE_ROOT`, `REQUIRE_STRACE`, `REQUIRE_NGINX`, `REQUIRE_SOFTHSM`, `REQUIRE_POSTGRES`, `REQUIRE_APISERVER` or the full `./test` promised it.
 #[must_use]
 pub fn needs(test: &str, requirement: Requirement) -> bool {
-    let (met, demanded) = match requirement {
-        Requirement::Root => (nix::unistd::geteuid().is_root(), variable("REQUIRE_ROOT").is_some()),
-        Requirement::Strace => (crate::strace::strace_works(), variable("REQUIRE_STRACE").is_some()),
-        Requirement::UserNamespaces => (user_namespaces_work(), variable("REQUIRE_ROOT").is_some()),
-        Requirement::IstioPeer => (istio_peer().is_some(), variable("SIGNET_TEST_FAST").is_none()),
-        Requirement::Peer(kind) => (kind.program().is_some(), variable("SIGNET_TEST_FAST").is_none() && kind.has_tool_chain()),
-        Requirement::Envoy => (envoy_binary().is_some(), variable("SIGNET_TEST_FAST").is_none()),
-        Requirement::Limbo => (limbo().is_some_and(|path| path.is_file()), limbo().is_some()),
-        Requirement::Nginx => (nginx_binary().is_some(), variable("REQUIRE_NGINX").is_some()),
-        Requirement::Postgres => (crate::postgres::is_there(), variable("REQUIRE_POSTGRES").is_some()),
-        Requirement::SoftHsm => (softhsm_root().is_some(), variable("REQUIRE_SOFTHSM").is_some()),
-        Requirement::ApiServer => (apiserver_program().is_some(), variable("REQUIRE_APISERVER").is_some()),
-    };
-    if met {
+    if requirement.is_met() {
         return true;
     }
-    assert!(!demanded, "{test} needs {requirement:?}, which this machine lacks; run it through ./test");
+    assert!(!requirement.is_demanded(), "{test} needs {requirement:?}, which this machine lacks; run it through ./test");
     if let Some(list) = variable("SIGNET_TEST_SKIPS") {
         let mut list = OpenOptions::new().append(true).create(true).open(list).expect("the list of skipped tests is writable");
         writeln!(list, "{test} (needs {requirement:?})").expect("the list of skipped tests is writable");

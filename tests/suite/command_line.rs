@@ -66,6 +66,12 @@ async fn a_fetched_svid_is_shown_written_inspected_and_verified_and_another_is_r
     let root = stranger.root_certificate().display().to_string();
     let refused = Cli::run(&["svid", "verify", &chain, "--bundle", &root, "--trust-domain", "example.org"]);
     assert!(refused.code == 1 && refused.stderr.contains("why:"), "{}", refused.stderr);
+    // What names no SPIFFE ID gets a verdict too.
+    let token = desk.bed.write("token", "not.a.token");
+    let nameless = desk.run(&["svid", "verify", token.to_str().unwrap(), "-o", "json"]);
+    let verdict: Value = serde_json::from_str(&nameless.stdout).unwrap();
+    assert_eq!((nameless.code, &verdict["valid"], &verdict["bundle"]), (1, &false.into(), &Value::Null), "{verdict}");
+    assert!(!verdict["why"].as_str().unwrap().is_empty(), "{verdict}");
     let nothing = Cli::run(&["svid", "inspect", &key]);
     assert!(nothing.code == 1 && nothing.stderr.contains("holds no SVID"), "{}", nothing.stderr);
     assert!(!nothing.stderr.contains("BEGIN"), "nothing of the key is shown");

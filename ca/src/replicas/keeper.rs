@@ -60,10 +60,10 @@ impl LeaseKeeper {
     ///
     /// # Errors
     /// [`KeeperError`].
-    pub(crate) async fn run(mut self, cut_off: impl Fn(bool) + Send, shutdown: Shutdown) -> Result<(), KeeperError> {
+    pub(crate) async fn run(mut self, cut_off: impl Fn(bool) + Send + Sync, shutdown: Shutdown) -> Result<(), KeeperError> {
         let mut ticker = Ticker::new(PERIOD)?;
         let company = self.others.subscribe();
-        let is_cut_off = |missed: u32| missed >= MISSED && !company.borrow().live.is_empty();
+        let tell = |missed: u32| cut_off(missed >= MISSED && !company.borrow().live.is_empty());
         loop {
             tokio::select! {
                 // Either order is fine: what is held is given up after all tasks have ended.
@@ -73,39 +73,32 @@ impl LeaseKeeper {
             if !self.store.is_shared() {
                 continue;
             }
-            let mut missed = self.missed;
-            let outcome = {
-                let turn = self.turn();
-                tokio::pin!(turn);
-                loop {
-                    tokio::select! {
-                        // A turn that was answered counts, whatever else is so by then.
-                        biased;
-                        outcome = &mut turn => break outcome,
-                        () = shutdown.fired() => return Ok(()),
-                        woken = ticker.tick() => {
-                            woken?;
-                            missed = missed.saturating_add(1);
-                            cut_off(is_cut_off(missed));
-                        }
-                    }
-                }
+            let before = self.missed;
+            let (outcome, missed) = tokio::select! {
+                () = shutdown.fired() => return Ok(()),
+                answered = answered(self.turn(), &mut ticker, before, &tell) => answered?,
             };
-            match outcome {
-                Ok(()) => (self.fault, self.missed) = (None, 0),
-                Err(error @ StoreError::Fenced { .. }) => return Err(KeeperError::Fenced(error)),
-                Err(error) => {
-                    // Once for each text: each second it is tried again.
-                    let text = error.to_string();
-                    if self.fault.as_ref() != Some(&text) {
-                        tracing::warn!(error = text, "the leases of this replica are not kept: another one may take the lead");
-                    }
-                    self.fault = Some(text);
-                    self.missed = missed.saturating_add(1);
-                }
-            }
-            cut_off(is_cut_off(self.missed));
+            self.judge(outcome, missed)?;
+            tell(self.missed);
         }
+    }
+
+    /// What became of a turn before whose answer so many beats in a row were missed.
+    fn judge(&mut self, outcome: Result<(), StoreError>, missed: u32) -> Result<(), KeeperError> {
+        match outcome {
+            Ok(()) => (self.fault, self.missed) = (None, 0),
+            Err(error @ StoreError::Fenced { .. }) => return Err(KeeperError::Fenced(error)),
+            Err(error) => {
+                // Once for each text: each second it is tried again.
+                let text = error.to_string();
+                if self.fault.as_ref() != Some(&text) {
+                    tracing::warn!(error = text, "the leases of this replica are not kept: another one may take the lead");
+                }
+                self.fault = Some(text);
+                self.missed = missed.saturating_add(1);
+            }
+        }
+        Ok(())
     }
 
     async fn turn(&mut self) -> Result<(), StoreError> {
@@ -174,5 +167,27 @@ impl LeaseKeeper {
 
     fn now(&self) -> Timestamp {
         self.clock.now().into()
+    }
+}
+
+/// Waits for a turn, and tells after each second of it how many beats were missed by then; with its outcome the last of these.
+async fn answered(
+    turn: impl Future<Output = Result<(), StoreError>>,
+    ticker: &mut Ticker,
+    mut missed: u32,
+    tell: &(impl Fn(u32) + Sync),
+) -> std::io::Result<(Result<(), StoreError>, u32)> {
+    tokio::pin!(turn);
+    loop {
+        tokio::select! {
+            // A turn that was answered counts, whatever else is so by then.
+            biased;
+            outcome = &mut turn => return Ok((outcome, missed)),
+            woken = ticker.tick() => {
+                woken?;
+                missed = missed.saturating_add(1);
+                tell(missed);
+            }
+        }
     }
 }

@@ -43,7 +43,7 @@ pub enum AdoptionError {
 impl From<CommandError> for AdoptionError {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Store(error) => Self::Store(error),
+            CommandError::Store(error) | CommandError::Overtaken(error) => Self::Store(error),
             other @ (CommandError::Refused(_)
             | CommandError::NoWayBack(_)
             | CommandError::NoRotation(_)

@@ -180,7 +180,14 @@ impl Driver {
 
     /// Everything that is due: what is stored and not done, what lies there newly, what is to begin or go on.
     pub(super) async fn turn(&mut self, tick: u64) {
-        let fault = self.look_after(tick).await.err().map(|error| error.to_string());
+        let fault = match self.look_after(tick).await {
+            Ok(()) => None,
+            Err(CommandError::Overtaken(by)) => {
+                tracing::debug!(%by, "another replica was faster; looking again");
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
         // Once for each text: what stays wrong is looked at each second.
         if let Some(error) = fault.as_ref().filter(|fault| self.fault.as_ref() != Some(*fault)) {
             tracing::error!(error, "authorities stay as they are");
@@ -257,26 +264,24 @@ impl Driver {
 
     /// After an error of the store nothing that is remembered counts.
     pub(super) fn noted(&mut self, error: CommandError) -> CommandError {
-        if let CommandError::Store(cause) = &error {
-            self.stale = true;
-            let is_over = match cause {
-                // Among replicas each changes its own, and the next look shows it; the lead is another one's then.
-                StoreError::Changed { .. } | StoreError::Fenced { lease: LeaseName::Lead, .. } => !self.is_shared(),
-                StoreError::Fenced { lease: LeaseName::Replica(_), .. } => true,
-                StoreError::NotFound { .. }
-                | StoreError::Exists { .. }
-                | StoreError::Banned { .. }
-                | StoreError::Superseded { .. }
-                | StoreError::Denied { .. }
-                | StoreError::InUse { .. }
-                | StoreError::ClockBehind(_)
-                | StoreError::Unavailable(_) => false,
-            };
-            if is_over {
-                self.fence_off(cause.clone());
+        let CommandError::Store(cause) = error else { return error };
+        self.stale = true;
+        match cause {
+            // Among replicas each changes its own, and the next look shows it; the lead is another one's then.
+            StoreError::Changed { .. } | StoreError::Fenced { lease: LeaseName::Lead, .. } if self.is_shared() => {
+                return CommandError::Overtaken(cause);
             }
+            StoreError::Changed { .. } | StoreError::Fenced { .. } => self.fence_off(cause.clone()),
+            StoreError::NotFound { .. }
+            | StoreError::Exists { .. }
+            | StoreError::Banned { .. }
+            | StoreError::Superseded { .. }
+            | StoreError::Denied { .. }
+            | StoreError::InUse { .. }
+            | StoreError::ClockBehind(_)
+            | StoreError::Unavailable(_) => {}
         }
-        error
+        CommandError::Store(cause)
     }
 
     /// This process must not go on.

@@ -215,6 +215,9 @@ pub(crate) enum CommandError {
     /// Nobody does at the moment.
     #[error("no replica leads at the moment; one takes the lead within seconds")]
     NobodyLeads,
+    /// Another replica was faster, as is usual among several: the next look begins with what that one made.
+    #[error("{0}: another replica was faster")]
+    Overtaken(StoreError),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),

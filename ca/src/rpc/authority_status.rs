@@ -76,11 +76,11 @@ fn command(error: CommandError, text: String) -> Status {
         }
         CommandError::NoWayBack(_) => (Code::FailedPrecondition, "NO_WAY_BACK", text),
         CommandError::NoRotation(_) => (Code::NotFound, "NO_ROTATION", text),
-        CommandError::Store(StoreError::Changed { .. }) => {
+        CommandError::Overtaken(StoreError::Changed { .. }) | CommandError::Store(StoreError::Changed { .. }) => {
             let message = format!("{text}; look at them anew (`signet authority show`), then decide again");
             (Code::Aborted, "AUTHORITIES_CHANGED", message)
         }
-        CommandError::Store(StoreError::Fenced { .. }) => (Code::Aborted, "NOT_LEADING", text),
+        CommandError::Overtaken(_) | CommandError::Store(StoreError::Fenced { .. }) => (Code::Aborted, "NOT_LEADING", text),
         CommandError::Store(error) => return AdminError::Store(error).into(),
         CommandError::AnotherLeads { .. } => (Code::FailedPrecondition, "NOT_LEADING", text),
         CommandError::ReplicaLives(_) => (Code::FailedPrecondition, "REPLICA_LIVES", text),

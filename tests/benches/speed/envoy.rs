@@ -7,9 +7,7 @@ use std::time::Duration;
 use mtls::{ClientTls, PeerMatcher, ServerTrust};
 use pki::{SerialNumber, certificates_from_pem};
 use runtime::clock::SystemClock;
-use tests::{
-    Agent, AgentOptions, Ca, CaOptions, Cli, Envoy, HttpService, Requirement, SdsClient, TestBed, WorkloadClient, needs,
-};
+use tests::{Agent, AgentOptions, Ca, CaOptions, Cli, Envoy, HttpService, Requirement, SdsClient, TestBed, WorkloadClient};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -19,7 +17,7 @@ const ID: &str = "spiffe://example.org/web";
 const ROTATIONS: usize = 30;
 
 pub(crate) async fn measure(figures: &mut Figures) {
-    if !needs("bench of a push to Envoy", Requirement::Envoy) {
+    if !Requirement::Envoy.is_met() {
         figures.row(
             "push to the first handshake in Envoy",
             "not measured",

@@ -15,7 +15,7 @@ use crate::authority::lifecycle::gate::{Accepted, Waiting};
 use crate::authority::lifecycle::rotation::{NoWayBack, Outcome, Phase};
 use crate::authority::lifecycle::{Adopted, Event, Lifecycle, Material, Refusal, Slot, apply};
 use crate::rotation::{Command, Probes, Request as Asked, RotationStanding};
-use crate::store::StoreError;
+use crate::store::{LeaseName, StoreError};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_seconds(seconds)
@@ -262,6 +262,8 @@ async fn each_refusal_has_its_code_its_reason_and_its_way_out() {
     let gate = Refusal::Gate { name: root, waits };
     let accept = "--force --accept-files --accept-leaves 4 --accept-node n1 --accept-node n2";
     let unpublished = Refusal::Gate { name: root, waits: vec![Waiting::Publication] };
+    let changed = StoreError::Changed { what: "lifecycle of the", name: "authorities".to_owned() };
+    let fenced = StoreError::Fenced { lease: LeaseName::Lead, epoch: 3 };
     let slot = Refusal::Slot { name: root, slot: Slot::Active, way_out: "prepare another".to_owned() };
     for (error, code, expected, text) in [
         (gate.into(), Code::FailedPrecondition, "GATE_CLOSED", accept),
@@ -272,6 +274,8 @@ async fn each_refusal_has_its_code_its_reason_and_its_way_out() {
         (NoWayBack::Tainted(root).into(), Code::FailedPrecondition, "NO_WAY_BACK", "start another one"),
         (CommandError::NoRotation(AuthorityKind::Root), Code::NotFound, "NO_ROTATION", "no rotation of the root"),
         (CommandError::Store(StoreError::Unavailable("/x: full".to_owned())), Code::Unavailable, "STORE_UNAVAILABLE", "store"),
+        (CommandError::Overtaken(changed), Code::Aborted, "AUTHORITIES_CHANGED", "signet authority show"),
+        (CommandError::Overtaken(fenced), Code::Aborted, "NOT_LEADING", "lead"),
         (CommandError::Failed("disk full".to_owned()), Code::Internal, "AUTHORITY_STEP_FAILED", "disk full"),
         (CommandError::Closing, Code::Unavailable, "CLOSING", "next start"),
     ] {

@@ -42,17 +42,14 @@ impl SvidFile {
     /// The trust domain that it claims to be of. Nothing of it is proven: it says whose bundle to verify it by.
     ///
     /// # Errors
-    /// [`Failure`] when it names no SPIFFE ID, and so cannot verify by any bundle.
-    pub(super) fn claimed_trust_domain(&self) -> Result<TrustDomain, Failure> {
-        let claimed = match self {
+    /// Why it names no SPIFFE ID, and so cannot verify by any bundle.
+    pub(super) fn claimed_trust_domain(&self) -> Result<TrustDomain, String> {
+        match self {
             Self::X509(chain) => match chain.first().map(Certificate::uri_sans) {
                 Some([uri]) => SpiffeId::parse(uri).map(|id| id.trust_domain().clone()).map_err(|error| error.to_string()),
                 Some(_) | None => Err("its leaf has not one URI as its name, as an X509-SVID has".to_owned()),
             },
             Self::Jwt(token) => claimed_trust_domain(token).map_err(|error| error.to_string()),
-        };
-        claimed.map_err(|why| {
-            Failure::failed("the SVID does not verify").because(why).advise("see it whole: `signet svid inspect FILE`")
-        })
+        }
     }
 }
