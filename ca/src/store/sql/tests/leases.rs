@@ -7,7 +7,7 @@ use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::authority::lifecycle::{AuthorityKind, Event, Lifecycle, Material, apply};
 use crate::issuance::LedgerError;
-use crate::store::{AuthorityStore, BundleStore, Fence, IssuanceStore, Lease, LeaseError, ReplicaStore};
+use crate::store::{AuthorityStore, BundleStore, Fence, IssuanceStore, IssuerRequest, Lease, LeaseError, ReplicaStore};
 
 async fn present(fixture: &Fixture, name: &str, byte: u8, silent: Option<Lease>) -> Result<Fence, LeaseError> {
     let registration = registration(name, byte);
@@ -87,6 +87,68 @@ async fn who_does_not_lead_moves_no_authority() {
     assert!(outcomes[..3].iter().all(fenced), "{outcomes:?}");
     assert_eq!(outcomes[3], Ok(()), "a certificate of its own needs its own lease alone");
     assert!(written(&fixture, &lead(&fixture, &follower, None).await.unwrap(), 2).await.iter().all(Result::is_ok));
+}
+
+/// For an issuing CA, by the key that `key` stands for.
+fn asked_by(fence: &Fence, key: u8) -> IssuerRequest {
+    let (name, root) = ("issuer-5".parse().unwrap(), "root-1".parse().unwrap());
+    IssuerRequest { name, replica: fence.replica.clone(), root, csr_der: vec![key] }
+}
+
+#[tokio::test]
+async fn whoever_is_a_replica_no_more_asks_for_no_issuing_ca_signs_none_moves_none_and_leads_nobody() {
+    let Some(fixture) = Fixture::new() else { return };
+    let store = &fixture.store;
+    let gone = present(&fixture, "a", 1, None).await.unwrap();
+    let other = present(&fixture, "b", 2, None).await.unwrap();
+    let now = present(&fixture, "a", 1, None).await.unwrap();
+    let (own, request) = (asked_by(&now, 7), asked_by(&other, 8));
+    store.ask_issuer(now.clone(), own.clone(), at(1)).await.unwrap();
+    store.ask_issuer(other.clone(), request.clone(), at(1)).await.unwrap();
+
+    assert!(fenced(&store.ask_issuer(gone.clone(), asked_by(&gone, 9), at(2)).await));
+    assert!(fenced(&store.claim_issuer(gone.clone(), request.clone()).await));
+    assert!(fenced(&store.forget_issuer(gone.clone(), own.name).await));
+    assert_eq!(store.issuer_requests().await.unwrap(), [own, request.clone()], "nothing was taken back or put in its place");
+    // What the same replica claimed is not answered by the process that it was before.
+    assert!(store.claim_issuer(now.clone(), request.clone()).await.unwrap());
+    assert!(fenced(&store.answer_issuer(gone.clone(), request.clone(), vec![1]).await));
+    assert_eq!(store.issuer_answer(request.clone()).await.unwrap(), None);
+    store.answer_issuer(now.clone(), request.clone(), vec![2]).await.unwrap();
+    assert_eq!(store.issuer_answer(request).await.unwrap(), Some(vec![2]));
+
+    let of_its_own = Rotation { from: "issuer-1".parse().unwrap(), ..rotation() };
+    assert!(fenced(&store.put_rotation(gone.clone(), of_its_own.clone(), OPERATOR, at(3)).await));
+    store.put_rotation(now.clone(), of_its_own, OPERATOR, at(3)).await.unwrap();
+    assert!(fenced(&store.end_rotation(gone.clone(), AuthorityKind::Issuer, Outcome::Completed, OPERATOR, at(3)).await));
+    store.end_rotation(now.clone(), AuthorityKind::Issuer, Outcome::Completed, OPERATOR, at(3)).await.unwrap();
+
+    let refused = lead(&fixture, &gone, None).await;
+    assert!(matches!(refused, Err(LeaseError::Store(StoreError::Fenced { .. }))), "{refused:?}");
+    lead(&fixture, &now, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_that_is_there_is_not_forgotten_and_one_that_is_gone_by_the_leader_alone() {
+    let Some(fixture) = Fixture::new() else { return };
+    let store = &fixture.store;
+    let leader = lead(&fixture, &present(&fixture, "a", 1, None).await.unwrap(), None).await.unwrap();
+    let other = present(&fixture, "b", 2, None).await.unwrap();
+    let follower = present(&fixture, "c", 3, None).await.unwrap();
+    store.ask_issuer(other.clone(), asked_by(&other, 7), at(1)).await.unwrap();
+    let refused = store.forget_replica(leader.clone(), other.replica.clone(), at(2)).await;
+    assert!(matches!(refused, Err(StoreError::Changed { .. })), "somebody is behind it: {refused:?}");
+
+    let seen = store.replicas().await.unwrap().into_iter().find(|known| known.name == other.replica).unwrap().lease;
+    store.retire_replica(leader.clone(), seen, OPERATOR, at(3)).await.unwrap();
+    assert!(fenced(&store.forget_replica(follower, other.replica.clone(), at(4)).await));
+    assert_eq!(store.replicas().await.unwrap().len(), 3);
+    store.forget_replica(leader, other.replica.clone(), at(4)).await.unwrap();
+    assert_eq!(store.replicas().await.unwrap().len(), 2);
+    // What it had asked for went with it: another host of this name is given nothing for a key that it does not have.
+    let back = present(&fixture, "b", 2, None).await.unwrap();
+    assert!(back.epoch > other.epoch + 1, "what was fenced off stays so: {}", back.epoch);
+    assert_eq!(store.issuer_requests().await.unwrap(), []);
 }
 
 #[tokio::test]
