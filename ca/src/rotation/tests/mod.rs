@@ -6,6 +6,7 @@ mod interruption;
 mod memory_keys;
 mod plugged_in;
 mod probing;
+mod replicas;
 mod schedule;
 mod upstream;
 
