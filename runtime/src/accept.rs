@@ -50,5 +50,9 @@ mod tests {
         assert!(concerns_one_connection(&Errno::ECONNABORTED.into()));
         assert!(!concerns_one_connection(&Errno::EMFILE.into()));
         assert!(!concerns_one_connection(&Errno::ENOBUFS.into()));
+        // Some milliseconds at least: a loop that only yields takes a whole processor for as long as the shortage lasts.
+        let pause = pause_after(&Errno::EMFILE.into()).expect("a shortage is waited out");
+        assert!((Duration::from_millis(10)..=Duration::from_secs(1)).contains(&pause), "{pause:?}");
+        assert_eq!(pause_after(&Errno::ECONNABORTED.into()), None);
     }
 }
