@@ -124,6 +124,20 @@ async fn each_fault_says_what_it_is_and_nothing_is_asked_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_more_headers_than_are_taken_is_none() {
+    let bench = Bench::new().await;
+    let with_field_of = |bytes: usize| {
+        let taken = r#"{"status":{"authenticated":true,"audiences":["istio-ca"]}}"#;
+        Reply::of(201, taken).with("x-more", "x".repeat(bytes).leak())
+    };
+    bench.double.next(with_field_of(8 * 1024));
+    assert!(bench.review().await.unwrap().authenticated);
+    let fault = bench.fault(with_field_of(20 * 1024)).await;
+    assert_eq!(fault.kind(), FaultKind::Unreachable, "{fault}");
+    assert!(bench.review().await.unwrap().authenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silence_ends_at_the_deadline_and_so_does_the_use_of_that_connection() {
     let bench = Bench::new().await;
     assert!(bench.review().await.is_ok());
