@@ -124,3 +124,110 @@ impl TokenReviewer {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use identity::TrustDomain;
+    use kubernetes::{ClusterConfig, KubernetesMetrics};
+    use pki::{
+        AuthorityRole, AuthoritySpec, KeyAlgorithm, PrivateKey, ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, Timestamp,
+        certificates_to_pem, prepare_authority,
+    };
+    use runtime::clock::SystemClock;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// In front of a server that takes connections and says nothing.
+    struct Bench {
+        reviewer: TokenReviewer,
+        _server: TcpListener,
+        _home: TempDir,
+    }
+
+    fn root() -> String {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let spec = AuthoritySpec {
+            role: AuthorityRole::Root,
+            trust_domain: &TrustDomain::parse("cluster.example").unwrap(),
+            public_key: key.public_key(),
+            lifetime: Duration::from_secs(86_400),
+            serial: SerialNumber::new(ReplicaByte::new(1).unwrap(), [1; SERIAL_RANDOM_BYTES]),
+            now: Timestamp::from(SystemClock::shared().now()),
+        };
+        certificates_to_pem([&prepare_authority(&spec, None).unwrap().sign(&key).unwrap()])
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (home, server) = (tempfile::tempdir().unwrap(), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+            let file = |name: &str, content: &str| {
+                let path = home.path().join(name);
+                std::fs::write(&path, content).unwrap();
+                path
+            };
+            let config = ClusterConfig {
+                api_server: format!("https://{}", server.local_addr().unwrap()).parse().unwrap(),
+                roots: file("roots.pem", &root()),
+                token_file: file("token", "own-token"),
+            };
+            let client = KubernetesClient::new(config, SystemClock::shared(), KubernetesMetrics::default());
+            let settings = ReviewSettings { cluster: "c".to_owned(), audiences: vec!["istio-ca".to_owned()] };
+            let reviewer = TokenReviewer::new(client, settings, SystemClock::shared(), ReviewMetrics::default());
+            Self { reviewer, _server: server, _home: home }
+        }
+    }
+
+    #[tokio::test]
+    async fn sixty_four_questions_are_open_at_once_and_what_comes_beside_them_waits() {
+        let Bench { reviewer, .. } = &Bench::new();
+        let tokens: Vec<_> = (0..100).map(|number| format!("a.{number}.c")).collect();
+        let (inside, outside) = tokens.split_at(64);
+        let mut open = std::pin::pin!(join_all(inside.iter().map(|token| reviewer.review(token))));
+        // As often as it takes for each to have come to its question.
+        for _ in 0..100 {
+            assert!(open.as_mut().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(reviewer.slots.available_permits(), 0);
+        let mut others = std::pin::pin!(join_all(outside.iter().map(|token| reviewer.review(token))));
+        for _ in 0..100 {
+            assert!(others.as_mut().now_or_never().is_none());
+        }
+    }
+
+    /// Time stands still but for what is waited for: the first opens the connection for 3 s, the second waits for it and goes on.
+    #[tokio::test(start_paused = true)]
+    async fn no_token_is_waited_for_beyond_the_deadline_for_its_turn_and_the_answer() {
+        let Bench { reviewer, .. } = &Bench::new();
+        let begin = tokio::time::Instant::now();
+        let (first, second) = tokio::join!(reviewer.review("a.1.c"), reviewer.review("a.2.c"));
+        for outcome in [first, second] {
+            assert!(matches!(outcome, Err(ReviewError::Unavailable { .. })), "{outcome:?}");
+        }
+        let waited = begin.elapsed();
+        assert!(waited < DEADLINE + Duration::from_millis(500), "{waited:?}");
+        // For a turn that nobody gives up, too.
+        let _taken = reviewer.slots.acquire_many(64).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let outcome = reviewer.review("a.3.c").await;
+        assert!(matches!(outcome, Err(ReviewError::Busy)), "{outcome:?}");
+        let waited = begin.elapsed();
+        assert!(waited < DEADLINE + Duration::from_millis(500), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_judged_is_asked_about_again() {
+        let Bench { reviewer, .. } = &Bench::new();
+        {
+            let _taken = reviewer.slots.acquire_many(64).await.unwrap();
+            assert!(matches!(reviewer.review("a.b.c").await, Err(ReviewError::Busy)));
+        }
+        let outcome = reviewer.review("a.b.c").await;
+        assert!(matches!(outcome, Err(ReviewError::Unavailable { .. })), "{outcome:?}");
+    }
+}
