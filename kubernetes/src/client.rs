@@ -1,6 +1,7 @@
 //! The client: each call by its own rules of time and size, and never a second time but when the first was not sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -32,21 +33,32 @@ pub struct KubernetesClient {
 }
 
 /// One request.
-struct Question {
+pub(crate) struct Question {
     call: Call,
     method: Method,
     /// Path and query.
-    target: &'static str,
+    target: String,
     body: Zeroizing<Vec<u8>>,
     /// The most bytes of the answer.
     most: usize,
 }
+
+/// The connection that a call was sent on last; 0 before it was sent.
+#[derive(Default)]
+pub(crate) struct Used(AtomicU64);
 
 /// The object that stands in the place of an answer when there is none.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
     message: String,
+}
+
+impl Question {
+    /// Reads what is at a target.
+    pub(crate) fn get(call: Call, target: String, most: usize) -> Self {
+        Self { call, method: Method::GET, target, body: Zeroizing::default(), most }
+    }
 }
 
 impl KubernetesClient {
@@ -84,7 +96,7 @@ impl KubernetesClient {
         let mut body = Zeroizing::new(Vec::with_capacity(room));
         let question = review::Question::new(token, audiences);
         serde_json::to_writer(&mut *body, &question).map_err(|error| malformed(call, &error))?;
-        let question = Question { call, method: Method::POST, target: review::PATH, body, most: MAX_REVIEW_BYTES };
+        let question = Question { call, method: Method::POST, target: review::PATH.to_owned(), body, most: MAX_REVIEW_BYTES };
         let answer = self
             .ask(question, deadline)
             .await
@@ -93,15 +105,37 @@ impl KubernetesClient {
         answer.map(|answer| answer.status)
     }
 
-    /// Asks within the deadline. A connection is left to those who still wait on it when nobody had an answer all the time: one to a server
+    pub(crate) fn metrics(&self) -> &KubernetesMetrics {
+        &self.metrics
+    }
+
+    /// Time since boot.
+    pub(crate) fn boottime(&self) -> Duration {
+        self.connection.boottime()
+    }
+
+    /// The whole answer, within the deadline.
+    pub(crate) async fn ask(&self, question: Question, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+        let (call, most, used) = (question.call, question.most, Used::default());
+        let exchange = async { read(call, self.granted(question, &used).await?.into_body(), most).await };
+        self.in_time(call, deadline, &used, exchange).await
+    }
+
+    /// Ends work at the deadline. A connection is left to those who still wait on it when nobody had an answer all the time: one to a server
     /// that is slow is kept, since a new one would make it slower.
-    async fn ask(&self, question: Question, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-        let call = question.call;
-        let (mut used, answers) = (None, self.connection.answers());
-        match tokio::time::timeout(deadline, self.exchange(question, &mut used)).await {
+    pub(crate) async fn in_time<T>(
+        &self,
+        call: Call,
+        deadline: Duration,
+        used: &Used,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let answers = self.connection.answers();
+        match tokio::time::timeout(deadline, work).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                if let Some(number) = used.filter(|_| self.connection.answers() == answers) {
+                let number = used.0.load(Ordering::Relaxed);
+                if number > 0 && self.connection.answers() == answers {
                     self.connection.leave(number).await;
                 }
                 Err(ApiError::Deadline { call, after: deadline })
@@ -109,17 +143,18 @@ impl KubernetesClient {
         }
     }
 
-    async fn exchange(&self, question: Question, used: &mut Option<u64>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    /// The answer of a server that grants what is asked for, whose body is still to come.
+    pub(crate) async fn granted(&self, question: Question, used: &Used) -> Result<Response<Incoming>, ApiError> {
         let Question { call, most, .. } = question;
         let request = self.request(question).await?;
         let response = self.send(call, request, used).await?;
         self.connection.answered();
         let status = response.status();
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = read(call, response, most).await?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(response);
         }
+        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = read(call, response.into_body(), most).await?;
         let told: Status = serde_json::from_slice(&body).unwrap_or_default();
         let after = after.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
         Err(ApiError::of_status(call, status.as_u16(), after, Message::of(&told.message)))
@@ -131,7 +166,7 @@ impl KubernetesClient {
         let field = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut field = HeaderValue::from_str(&field).map_err(|error| malformed(call, &error))?;
         field.set_sensitive(true);
-        let url = self.config().api_server.on_same_server(target).map_err(|error| malformed(call, &error))?;
+        let url = self.config().api_server.on_same_server(&target).map_err(|error| malformed(call, &error))?;
         Request::builder()
             .method(method)
             .uri(url.as_str())
@@ -144,12 +179,7 @@ impl KubernetesClient {
     }
 
     /// Sends it, and once more on a new connection when the old one had ended before it took the request.
-    async fn send(
-        &self,
-        call: Call,
-        request: Request<Full<Bytes>>,
-        used: &mut Option<u64>,
-    ) -> Result<Response<Incoming>, ApiError> {
+    async fn send(&self, call: Call, request: Request<Full<Bytes>>, used: &Used) -> Result<Response<Incoming>, ApiError> {
         let mut unsent = match self.try_send(request, used).await? {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -161,10 +191,10 @@ impl KubernetesClient {
     async fn try_send(
         &self,
         request: Request<Full<Bytes>>,
-        used: &mut Option<u64>,
+        used: &Used,
     ) -> Result<Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>, ApiError> {
         let (mut sender, number) = self.connection.sender().await?;
-        *used = Some(number);
+        used.0.store(number, Ordering::Relaxed);
         let outcome = sender.try_send_request(request).await;
         if outcome.is_err() && sender.is_closed() {
             self.connection.leave(number).await;
@@ -173,8 +203,7 @@ impl KubernetesClient {
     }
 }
 
-async fn read(call: Call, response: Response<Incoming>, most: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-    let mut body = response.into_body();
+async fn read(call: Call, mut body: Incoming, most: usize) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let mut content = Zeroizing::new(Vec::new());
     while let Some(frame) = body.frame().await {
         // Trailers are no part of the answer.

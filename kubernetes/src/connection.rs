@@ -55,6 +55,10 @@ impl Connection {
         &self.config
     }
 
+    pub(crate) fn boottime(&self) -> Duration {
+        self.clock.boottime()
+    }
+
     /// The connection that is open, with its number. One caller at a time opens one; the others wait for it.
     pub(crate) async fn sender(&self) -> Result<(Sender, u64), ApiError> {
         let mut open = self.open.lock().await;

@@ -15,6 +15,12 @@ const MAX_WORD_CHARACTERS: usize = 128;
 pub enum Call {
     /// Whom a token stands for.
     ReviewToken,
+    /// One pod.
+    GetPod,
+    /// Pods, all at one moment.
+    ListPods,
+    /// What becomes of pods.
+    WatchPods,
 }
 
 /// The server's own words: short and printable. It may repeat what it was asked.
@@ -98,6 +104,30 @@ pub enum ApiError {
         /// Its words.
         message: Message,
     },
+    /// What is asked about is too long ago (410): ask for what is now.
+    #[error("{call}: the API server does not know it any more (410): {message}")]
+    Expired {
+        /// What was asked.
+        call: Call,
+        /// Its words.
+        message: Message,
+    },
+    /// Nothing is asked about what cannot be the name of anything.
+    #[error("{call}: what should name {what} is no name")]
+    Name {
+        /// What was to be asked.
+        call: Call,
+        /// Of what.
+        what: &'static str,
+    },
+    /// There are more objects than are read.
+    #[error("{call}: there are more than {max}")]
+    TooMany {
+        /// What was asked.
+        call: Call,
+        /// The most that are read.
+        max: usize,
+    },
     /// Any other refusal.
     #[error("{call}: the API server answers {status}: {message}")]
     Refused {
@@ -128,12 +158,15 @@ pub enum ApiError {
 
 impl Call {
     /// Every one.
-    pub(crate) const ALL: [Self; 1] = [Self::ReviewToken];
+    pub(crate) const ALL: [Self; 4] = [Self::ReviewToken, Self::GetPod, Self::ListPods, Self::WatchPods];
 
     /// For metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::ReviewToken => "review_token",
+            Self::GetPod => "get_pod",
+            Self::ListPods => "list_pods",
+            Self::WatchPods => "watch_pods",
         }
     }
 }
@@ -142,6 +175,9 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReviewToken => "create tokenreviews.authentication.k8s.io",
+            Self::GetPod => "get pods",
+            Self::ListPods => "list pods",
+            Self::WatchPods => "watch pods",
         })
     }
 }
@@ -172,8 +208,8 @@ impl ApiError {
                 FaultKind::Unreachable
             }
             Self::Local { .. } | Self::Unauthenticated { .. } | Self::Forbidden { .. } => FaultKind::Credential,
-            Self::Refused { .. } => FaultKind::Refused,
-            Self::TooLarge { .. } | Self::Malformed { .. } => FaultKind::Malformed,
+            Self::Refused { .. } | Self::Expired { .. } | Self::Name { .. } => FaultKind::Refused,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Malformed { .. } => FaultKind::Malformed,
         }
     }
 
@@ -188,6 +224,7 @@ impl ApiError {
         match status {
             401 => Self::Unauthenticated { call, message },
             403 => Self::Forbidden { call, message },
+            410 => Self::Expired { call, message },
             429 | 500..=599 => Self::Busy { call, status, after, message },
             _ => Self::Refused { call, status, message },
         }
@@ -217,5 +254,6 @@ mod tests {
             assert_eq!((of(busy).kind(), of(busy).retry_after()), (FaultKind::Unreachable, Some(Duration::from_secs(3))));
         }
         assert_eq!((of(422).kind(), of(302).kind()), (FaultKind::Refused, FaultKind::Refused));
+        assert!(matches!(of(410), ApiError::Expired { .. }));
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::object;
+
 /// Where it is asked.
 pub(crate) const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -53,6 +55,7 @@ struct Spec<'a> {
 /// The object that is answered with.
 #[derive(Deserialize)]
 pub(crate) struct Answer {
+    #[serde(deserialize_with = "object")]
     pub(crate) status: TokenReview,
 }
 
@@ -77,7 +80,14 @@ mod tests {
         assert_eq!(review.user.extra["authentication.kubernetes.io/pod-name"], ["web-1"]);
         let refused = serde_json::from_str::<Answer>(r#"{"status":{"user":{},"error":"no"}}"#).unwrap().status;
         assert_eq!(refused, TokenReview { error: "no".to_owned(), ..TokenReview::default() });
-        for bad in ["{}", r#"{"status":{"authenticated":"yes"}}"#, r#"{"status":{"audiences":"istio-ca"}}"#, "[]", "null"] {
+        for bad in [
+            "{}",
+            r#"{"status":{"authenticated":"yes"}}"#,
+            r#"{"status":{"audiences":"istio-ca"}}"#,
+            r#"{"status":[true]}"#,
+            "[]",
+            "null",
+        ] {
             assert!(serde_json::from_str::<Answer>(bad).is_err(), "{bad}");
         }
     }

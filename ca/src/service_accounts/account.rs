@@ -6,6 +6,7 @@ use std::fmt;
 
 use identity::{SpiffeId, TrustDomain};
 use kubernetes::Message;
+use kubernetes::names::{is_label, is_name, is_uid};
 use kubernetes::review::{TokenReview, UserInfo};
 
 /// The group of every service account.
@@ -15,11 +16,6 @@ const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const NODE_UID: &str = "authentication.kubernetes.io/node-uid";
-/// The longest name of a namespace, and of everything else (RFC 1123 section 2.1, as Kubernetes takes it).
-const MAX_LABEL_BYTES: usize = 63;
-const MAX_NAME_BYTES: usize = 253;
-/// The longest UID. They are opaque; those of today are UUIDs of 36 bytes.
-const MAX_UID_BYTES: usize = 128;
 
 /// A service account that the API server vouches for, and what its token is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,25 +179,6 @@ fn pod_of(user: &UserInfo) -> Result<Option<BoundPod>, ReviewRefusal> {
         (Some(_), None) => Err(ReviewRefusal::Bound { key: POD_UID }),
         (None, Some(_)) => Err(ReviewRefusal::Bound { key: POD_NAME }),
     }
-}
-
-fn is_label(text: &str) -> bool {
-    text.len() <= MAX_LABEL_BYTES && !text.contains('.') && is_name(text)
-}
-
-/// Labels between dots. Kubernetes bounds the whole, and not each label.
-fn is_name(text: &str) -> bool {
-    let is_edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_part = |part: &str| {
-        let bytes = part.as_bytes();
-        let is_closed = bytes.first().is_some_and(is_edge) && bytes.last().is_some_and(is_edge);
-        is_closed && bytes.iter().all(|byte| is_edge(byte) || *byte == b'-')
-    };
-    text.len() <= MAX_NAME_BYTES && text.split('.').all(is_part)
-}
-
-fn is_uid(text: &str) -> bool {
-    (1..=MAX_UID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 #[cfg(test)]

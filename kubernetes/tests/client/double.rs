@@ -1,12 +1,15 @@
 //! In the place of an API server: HTTP/2 over TLS, with one answer after the other as a test wants them.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -30,6 +33,11 @@ pub(crate) enum Reply {
         status: u16,
         fields: Vec<(&'static str, &'static str)>,
         body: String,
+    },
+    /// An answer in pieces, after which it ends or stays open without a word.
+    Pieces {
+        pieces: Vec<String>,
+        ends: bool,
     },
     /// The stream ends without an answer.
     Reset,
@@ -133,8 +141,31 @@ impl Double {
     }
 }
 
-async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
-    let line = format!("{} {}", request.method(), request.uri().path());
+/// What is sent of a body, and whether it ends then.
+struct Pieces(VecDeque<Bytes>, bool);
+
+impl Pieces {
+    fn whole(body: String) -> Self {
+        Self(VecDeque::from([Bytes::from(body)]), true)
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None if self.1 => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Pieces>, &'static str> {
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let line = format!("{} {target}", request.method());
     let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
     let body = String::from_utf8(request.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
     let reply = {
@@ -149,8 +180,9 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
             for (name, value) in fields {
                 response = response.header(name, value);
             }
-            Ok(response.body(Full::new(Bytes::from(body))).unwrap())
+            Ok(response.body(Pieces::whole(body)).unwrap())
         }
+        Reply::Pieces { pieces, ends } => Ok(Response::new(Pieces(pieces.into_iter().map(Bytes::from).collect(), ends))),
         Reply::Reset => Err("the stream ends here"),
         Reply::Never => std::future::pending().await,
     }

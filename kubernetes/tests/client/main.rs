@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "this is a test: it fails by them")]
 
 mod double;
+mod pods;
 
 use std::sync::Arc;
 use std::time::Duration;
