@@ -6,9 +6,10 @@
 mod callers;
 mod credential;
 mod error;
+mod impersonation;
 mod request;
 
-pub(crate) use callers::{CallerParts, IstioCallers};
+pub(crate) use callers::{CallerParts, IstioCallers, NodeProxies};
 pub(crate) use credential::Credential;
 pub(crate) use error::CallError;
 pub(crate) use request::{Metadata, SigningRequest};

@@ -23,6 +23,7 @@ mod key_file;
 mod key_watch;
 pub mod keystore;
 mod metrics;
+mod node_pods;
 pub mod oidc;
 pub mod provisioning;
 mod rate;

@@ -25,6 +25,7 @@ use vault::VaultMetrics;
 use crate::checkpoints::metrics::CheckpointMetrics;
 use crate::error_reason::ErrorReason;
 use crate::federation::FederationMetrics;
+use crate::node_pods::PodMetrics;
 use crate::oidc::OidcMetrics;
 use crate::revocation::RevocationMetrics;
 use crate::service_accounts::ReviewMetrics;
@@ -77,6 +78,8 @@ pub(crate) struct Metrics {
     pub(crate) kubernetes: KubernetesMetrics,
     /// Of the part that has tokens reviewed there.
     pub(crate) reviews: ReviewMetrics,
+    /// Of the part that looks for pods there.
+    pub(crate) pods: PodMetrics,
 }
 
 impl Metrics {
@@ -109,6 +112,7 @@ impl Metrics {
             vault: VaultMetrics::default(),
             kubernetes: KubernetesMetrics::default(),
             reviews: ReviewMetrics::register(registry),
+            pods: PodMetrics::register(registry),
         };
         metrics.vault.register(registry, "vault_calls");
         metrics.kubernetes.register(registry, "kubernetes_calls");

@@ -148,6 +148,13 @@ pub enum Reason {
     },
     /// The API server of a Kubernetes cluster vouched for a service account's token.
     ServiceAccount(ReviewedAccount),
+    /// For a pod, asked for by the proxy of its node, whose token the API server vouched for.
+    PodOfNode {
+        /// The proxy.
+        by: ReviewedAccount,
+        /// Namespace, name and UID of a pod that has the identity.
+        pod: String,
+    },
     /// The holder of a certificate that was issued by token asked for the next one.
     Renewal {
         /// The serial of the certificate that it presented.

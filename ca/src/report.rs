@@ -14,6 +14,7 @@ use crate::authority::SigningAuthority;
 use crate::backup::RestoredNote;
 use crate::checkpoints::CheckpointDesk;
 use crate::federation::FederationViews;
+use crate::istio::NodeProxies;
 use crate::oidc::TokenJudge;
 use crate::revocation::Published;
 use crate::rotation::RotationView;
@@ -52,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) rotation: watch::Receiver<Arc<RotationView>>,
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) reviewer: Option<Arc<TokenReviewer>>,
+    pub(crate) proxies: Option<NodeProxies>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
     pub(crate) lists: watch::Receiver<Arc<Published>>,
@@ -81,6 +83,7 @@ impl Report {
         warnings.extend(self.rotation.borrow().faults.iter().cloned());
         warnings.extend(self.judge.warnings());
         warnings.extend(self.reviewer.as_ref().and_then(|reviewer| reviewer.warning()));
+        warnings.extend(self.proxies.as_ref().and_then(|proxies| proxies.pods.warning()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));

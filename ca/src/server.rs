@@ -35,10 +35,12 @@ use crate::config::{CaConfig, StoreConfig};
 use crate::federation::{Endpoint, FederationViews, Poller};
 use crate::issuance_clock::IssuanceClock;
 use crate::issuing::{Desk, ResultWriter};
+use crate::istio::NodeProxies;
 use crate::jwt::desk::JwtDesk;
 use crate::key_file;
 use crate::keystore::KeystoreError;
 use crate::metrics::{KeyCollector, Metrics, RotationCollector, StoreCollector};
+use crate::node_pods::PodWatcher;
 use crate::oidc::{KeyRefresher, TokenJudge};
 use crate::provisioning::{self, ProvisioningSource};
 use crate::replicas::{LeaseKeeper, Tenure, TenureError};
@@ -117,6 +119,8 @@ struct Parts {
     jwt: Arc<JwtDesk>,
     judge: Arc<TokenJudge>,
     reviewer: Option<Arc<TokenReviewer>>,
+    proxies: Option<NodeProxies>,
+    pod_watcher: Option<PodWatcher>,
     results: ResultWriter,
     report: Arc<Report>,
     checkpoints: Arc<CheckpointDesk>,

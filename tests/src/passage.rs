@@ -20,10 +20,18 @@ enum Way {
     Shut,
 }
 
+/// What becomes of bytes, and of which.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    way: Way,
+    /// The one connection whose bytes go on whatever becomes of others, counted from 1.
+    but: Option<usize>,
+}
+
 /// The way. It is shut for good when this is dropped.
 pub struct Passage {
     address: SocketAddr,
-    way: watch::Sender<Way>,
+    way: watch::Sender<State>,
     taken: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
@@ -36,16 +44,16 @@ impl Passage {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let (way, state) = watch::channel(Way::Open);
+        let (way, state) = watch::channel(State { way: Way::Open, but: None });
         let taken = Arc::new(AtomicUsize::new(0));
         let mut task = JoinSet::new();
         let count = Arc::clone(&taken);
         task.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                if *state.borrow() != Way::Shut {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    connections.spawn(carry(stream, server, state.clone()));
+                if state.borrow().way != Way::Shut {
+                    let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+                    connections.spawn(carry(stream, server, number, state.clone()));
                 }
             }
         });
@@ -66,37 +74,43 @@ impl Passage {
 
     /// Lets everything pass, what was held back first.
     pub fn open(&self) {
-        self.way.send_replace(Way::Open);
+        self.way.send_replace(State { way: Way::Open, but: None });
     }
 
     /// Holds everything back, and ends nothing.
     pub fn stall(&self) {
-        self.way.send_replace(Way::Stalled);
+        self.way.send_replace(State { way: Way::Stalled, but: None });
+    }
+
+    /// Holds everything back but what is on one connection, counted from 1 as they were let in; ends nothing.
+    pub fn stall_but(&self, connection: usize) {
+        self.way.send_replace(State { way: Way::Stalled, but: Some(connection) });
     }
 
     /// Ends every connection, and each new one.
     pub fn shut(&self) {
-        self.way.send_replace(Way::Shut);
+        self.way.send_replace(State { way: Way::Shut, but: None });
     }
 }
 
-async fn carry(client: TcpStream, server: SocketAddr, state: watch::Receiver<Way>) {
+async fn carry(client: TcpStream, server: SocketAddr, number: usize, state: watch::Receiver<State>) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     // Whichever ends first ends both, as a router that fails does.
     tokio::select! {
-        () = pump(from_client, to_server, state.clone()) => {}
-        () = pump(from_server, to_client, state) => {}
+        () = pump(from_client, to_server, number, state.clone()) => {}
+        () = pump(from_server, to_client, number, state) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<Way>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: usize, mut state: watch::Receiver<State>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let way = *state.borrow_and_update();
+        let State { way, but } = *state.borrow_and_update();
+        let passes = way == Way::Open || but == Some(number);
         tokio::select! {
-            changed = state.changed() => if changed.is_err() || *state.borrow() == Way::Shut { return },
-            read = from.read(&mut buffer), if way == Way::Open => {
+            changed = state.changed() => if changed.is_err() || state.borrow().way == Way::Shut { return },
+            read = from.read(&mut buffer), if passes => {
                 let Ok(length @ 1..) = read else { return };
                 if to.write_all(&buffer[..length]).await.is_err() {
                     return;

@@ -1,7 +1,7 @@
 //! Callers in Istio's way at a CA that runs: by a token of an OIDC rule, by the certificate that it gave them, by the bytes that
 //! Istio's own clients send, and by somebody else's gRPC.
 
-mod raw_call;
+pub(crate) mod raw_call;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ async fn connect(ca: &Ca, svid: Option<&Arc<X509Svid>>) -> CaConnection {
     CaConnection::open(ca.address, &ca.trust_domain, &fingerprint, svid.cloned()).await.unwrap()
 }
 
-fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {
+pub(crate) fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -124,12 +124,12 @@ async fn a_token_gives_a_certificate_and_that_the_next_one_until_its_rule_is_gon
 }
 
 /// A request as a client of Istio sends it.
-fn recorded(name: &str) -> Vec<u8> {
+pub(crate) fn recorded(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/istio").join(format!("{name}.bin"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+pub(crate) const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const HANDLE_CSR: &str = "/istio.v1.auth.IstioCAService/HandleCSR";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,9 +153,9 @@ async fn the_bytes_of_istios_own_clients_are_understood() {
     let old = CsrResponse::decode(&*send(HANDLE_CSR, "node-agent-1.1", &token).await.unwrap()).unwrap();
     assert!(old.is_approved);
     assert_eq!(certificates_from_pem(&old.signed_cert).unwrap()[0].uri_sans(), [HTTPBIN_ID]);
-    // For whom it asks is not proved by anybody yet.
+    // That it asks for somebody on its node is not proved by such a token (`kubernetes_pods` has one that proves it).
     let refused = send(CREATE_CERTIFICATE, "ztunnel", &token).await.unwrap_err();
-    assert_eq!(refusal(&refused), (Code::Unauthenticated, "CREDENTIAL_INVALID".to_owned()));
+    assert_eq!(refusal(&refused), (Code::PermissionDenied, "IMPERSONATION_REFUSED".to_owned()));
     // The identity in the request is not the caller's.
     let other = issuer.token("system:serviceaccount:default:sleep");
     let refused = send(CREATE_CERTIFICATE, "istio-agent", &other).await.unwrap_err();

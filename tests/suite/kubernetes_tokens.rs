@@ -18,19 +18,19 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 /// How long anything may take that an informer of the API server does, or a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
-const ISSUER: &str = "https://kubernetes.default.svc";
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A namespace of one test, in a cluster that others use too.
-struct Stage {
-    server: std::sync::Arc<ApiServer>,
-    admin: ApiClient,
-    namespace: &'static str,
-    bed: TestBed,
+pub(crate) struct Stage {
+    pub(crate) server: std::sync::Arc<ApiServer>,
+    pub(crate) admin: ApiClient,
+    pub(crate) namespace: &'static str,
+    pub(crate) bed: TestBed,
 }
 
 impl Stage {
-    async fn new(namespace: &'static str) -> Self {
+    pub(crate) async fn new(namespace: &'static str) -> Self {
         let server = ApiServer::shared().await;
         let admin = server.admin();
         let _made = admin.create("/api/v1/namespaces", &json!({ "metadata": { "name": namespace } })).await.ok();
@@ -38,14 +38,14 @@ impl Stage {
     }
 
     /// An account, by its UID.
-    async fn account(&self, name: &str) -> String {
+    pub(crate) async fn account(&self, name: &str) -> String {
         let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.namespace);
         let made = self.admin.create(&path, &json!({ "metadata": { "name": name } })).await.ok();
         made["metadata"]["uid"].as_str().unwrap().to_owned()
     }
 
     /// A token of an account for an audience, bound to a pod or to nothing.
-    async fn token(&self, account: &str, audience: &str, pod: Option<&Value>) -> String {
+    pub(crate) async fn token(&self, account: &str, audience: &str, pod: Option<&Value>) -> String {
         let bound = pod.map(
             |pod| json!({ "kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"] }),
         );
@@ -56,7 +56,7 @@ impl Stage {
     }
 
     /// A pod of an account on a node of this test's.
-    async fn pod(&self, name: &str, account: &str) -> Value {
+    pub(crate) async fn pod(&self, name: &str, account: &str) -> Value {
         let node = json!({ "metadata": { "name": format!("{}-node", self.namespace) } });
         drop(self.admin.create("/api/v1/nodes", &node).await);
         let pod = json!({
@@ -71,25 +71,16 @@ impl Stage {
     }
 
     /// The file with the token of the CA's own account, which may do nothing yet.
-    async fn account_of_ca(&self) -> PathBuf {
+    pub(crate) async fn account_of_ca(&self) -> PathBuf {
         let _uid = self.account("signet-ca").await;
         let token = self.token("signet-ca", ISSUER, None).await;
         self.bed.write("ca-token", &format!("{token}\n"))
     }
 
     /// Lets the CA's account have tokens reviewed, as docs/kubernetes.md says it.
-    async fn allow_reviews(&self) {
-        let name = format!("{}-reviews", self.namespace);
+    pub(crate) async fn allow_reviews(&self) {
         let rule = json!({ "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"] });
-        let role = json!({ "metadata": { "name": name }, "rules": [rule] });
-        let roles = "/apis/rbac.authorization.k8s.io/v1";
-        let _made = self.admin.create(&format!("{roles}/clusterroles"), &role).await.ok();
-        let binding = json!({
-            "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-            "subjects": [{ "kind": "ServiceAccount", "namespace": self.namespace, "name": "signet-ca" }],
-        });
-        let _made = self.admin.create(&format!("{roles}/clusterrolebindings"), &binding).await.ok();
+        self.allow("reviews", &rule).await;
         let own = self.server.bearer(&self.token("signet-ca", ISSUER, None).await);
         let question = json!({ "spec": { "token": "a.b.c", "audiences": ["istio-ca"] } });
         eventually_within("the role to count", LIMIT, async || {
@@ -99,25 +90,39 @@ impl Stage {
         .await;
     }
 
+    /// Gives the CA's account a ClusterRole of one rule.
+    pub(crate) async fn allow(&self, what: &str, rule: &Value) {
+        let name = format!("{}-{what}", self.namespace);
+        let role = json!({ "metadata": { "name": name }, "rules": [rule] });
+        let roles = "/apis/rbac.authorization.k8s.io/v1";
+        let _made = self.admin.create(&format!("{roles}/clusterroles"), &role).await.ok();
+        let binding = json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "namespace": self.namespace, "name": "signet-ca" }],
+        });
+        let _made = self.admin.create(&format!("{roles}/clusterrolebindings"), &binding).await.ok();
+    }
+
     /// A CA that may ask, by way of this address.
-    async fn ca(&self, address: std::net::SocketAddr, token_file: &std::path::Path) -> Ca {
+    pub(crate) async fn ca(&self, address: std::net::SocketAddr, token_file: &std::path::Path) -> Ca {
         let extra = self.server.table(address, token_file);
         Ca::start(&self.bed, CaOptions { trust_domain: "cluster.local".to_owned(), extra, ..CaOptions::default() }).await
     }
 
     /// The same, reached straight.
-    async fn usual_ca(&self) -> Ca {
+    pub(crate) async fn usual_ca(&self) -> Ca {
         let token_file = self.account_of_ca().await;
         self.allow_reviews().await;
         self.ca(self.server.address(), &token_file).await
     }
 }
 
-fn csr() -> String {
+pub(crate) fn csr() -> String {
     request_to_pem(&build_request(&PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(), None).unwrap())
 }
 
-async fn channel(ca: &Ca) -> Channel {
+pub(crate) async fn channel(ca: &Ca) -> Channel {
     let fingerprint = ca.create_token("unused").ca_fingerprint;
     CaConnection::open(ca.address, &ca.trust_domain, &fingerprint, None).await.unwrap().channel
 }

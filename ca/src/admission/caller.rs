@@ -199,6 +199,26 @@ impl Admitted {
         Ok(Self { subject, caller, reason: Reason::ServiceAccount(account), provenance: None })
     }
 
+    /// Admits the proxy of a node to the identity of `pod` (namespace, name and UID), which was found alive on that node in this very call.
+    /// No line begins with it, as with [`Self::for_account`].
+    ///
+    /// # Errors
+    /// [`CallerError::NotAWorkload`].
+    pub fn for_pod_of_node(
+        trust_domain: &TrustDomain,
+        id: SpiffeId,
+        by: ReviewedAccount,
+        pod: String,
+        ttl: Option<Duration>,
+    ) -> Result<Self, CallerError> {
+        if !is_workload(trust_domain, &id) {
+            return Err(CallerError::NotAWorkload { id, trust_domain: trust_domain.clone() });
+        }
+        let caller = by.id(trust_domain).map_or_else(|| by.to_string(), |id| id.to_string());
+        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl, ends_by: None };
+        Ok(Self { subject, caller, reason: Reason::PodOfNode { by, pod }, provenance: None })
+    }
+
     /// Admits the holder of a renewable certificate to the same identity again, and to no other, with the DNS names of now.
     /// `granted` is what its grounds are granted by the rules of now; `ttl` the life asked for.
     ///

@@ -1,6 +1,10 @@
 //! `[kubernetes]`: the cluster whose API server says whom the tokens of service accounts stand for.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use ::kubernetes::ClusterConfig;
+use ::kubernetes::names::{is_label, is_name};
 use runtime::config::Section;
 
 /// The section, checked.
@@ -12,6 +16,23 @@ pub struct KubernetesConfig {
     pub audiences: Vec<String>,
     /// The API server, and what this process shows to it.
     pub server: ClusterConfig,
+    /// The service accounts of proxies that may ask for the identities of the pods of their node. Empty: nobody may, and no pods are watched.
+    pub trusted_node_accounts: BTreeSet<AccountName>,
+}
+
+/// The name of a service account, as `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccountName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// Reads the section, where there is one. Faults go to the document.
@@ -29,14 +50,29 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
     if audiences.len() > MAX_AUDIENCES {
         section.fault("audiences", format!("{}; at most {MAX_AUDIENCES} are read", audiences.len()));
     }
+    let trusted = section.list("trusted_node_accounts", account_name);
+    if trusted.len() > MAX_TRUSTED_ACCOUNTS {
+        section.fault("trusted_node_accounts", format!("{}; at most {MAX_TRUSTED_ACCOUNTS} are read", trusted.len()));
+    }
     let server = ClusterConfig::read(&section);
-    Some(KubernetesConfig { cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()), audiences, server: server? })
+    Some(KubernetesConfig {
+        cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
+        audiences,
+        server: server?,
+        trusted_node_accounts: trusted.into_iter().collect(),
+    })
 }
 
 fn cluster_name(text: &str) -> Result<String, String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let is_good = is_plain && (1..=MAX_CLUSTER_BYTES).contains(&text.len());
     if is_good { Ok(text.to_owned()) } else { Err("expected 1 to 63 letters, digits, \"-\", \"_\" or \".\"".to_owned()) }
+}
+
+fn account_name(text: &str) -> Result<AccountName, String> {
+    let parts = text.split_once('/').filter(|(namespace, name)| is_label(namespace) && is_name(name));
+    let (namespace, name) = parts.ok_or("expected NAMESPACE/ACCOUNT")?;
+    Ok(AccountName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 fn audience(text: &str) -> Result<String, String> {
@@ -50,6 +86,7 @@ const DEFAULT_CLUSTER: &str = "Kubernetes";
 const DEFAULT_AUDIENCE: &str = "istio-ca";
 const MAX_CLUSTER_BYTES: usize = 63;
 const MAX_AUDIENCES: usize = 16;
+const MAX_TRUSTED_ACCOUNTS: usize = 64;
 const MAX_AUDIENCE_BYTES: usize = 512;
 
 #[cfg(test)]
@@ -64,6 +101,7 @@ mod tests {
         let config = CaConfig::parse("f", &format!("{HEAD}[kubernetes]\n")).unwrap().kubernetes.unwrap();
         assert_eq!((config.cluster.as_str(), config.audiences.as_slice()), ("Kubernetes", &["istio-ca".to_owned()][..]));
         assert_eq!(config.server.api_server.as_str(), "https://kubernetes.default.svc");
+        assert!(config.trusted_node_accounts.is_empty(), "nobody is trusted who is not named");
     }
 
     #[test]
@@ -71,7 +109,15 @@ mod tests {
         let read = |text: &str| CaConfig::parse("f", &format!("{HEAD}[kubernetes]\n{text}\n"));
         let config = read("cluster = \"east-1\"\naudiences = [\"a\", \"b\"]").unwrap().kubernetes.unwrap();
         assert_eq!((config.cluster.as_str(), config.audiences.len()), ("east-1", 2));
+        let trusted =
+            read("trusted_node_accounts = [\"istio-system/ztunnel\", \"a/b.c\", \"a/b.c\"]").unwrap().kubernetes.unwrap();
+        let trusted: Vec<_> = trusted.trusted_node_accounts.iter().map(ToString::to_string).collect();
+        assert_eq!(trusted, ["a/b.c", "istio-system/ztunnel"]);
         for (bad, key) in [
+            ("trusted_node_accounts = [\"ztunnel\"]", "kubernetes.trusted_node_accounts"),
+            ("trusted_node_accounts = [\"a.b/ztunnel\"]", "kubernetes.trusted_node_accounts"),
+            ("trusted_node_accounts = [\"a/b/c\"]", "kubernetes.trusted_node_accounts"),
+            ("trusted_node_accounts = [\"*/ztunnel\"]", "kubernetes.trusted_node_accounts"),
             ("cluster = \"\"", "kubernetes.cluster"),
             ("cluster = \"a b\"", "kubernetes.cluster"),
             ("audiences = []", "kubernetes.audiences"),

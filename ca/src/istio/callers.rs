@@ -1,5 +1,6 @@
 //! Who calls, whether that caller may have a certificate now, and whether it has had enough of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,15 @@ use runtime::clock::Clock;
 
 use super::credential::Credential;
 use super::error::CallError;
+use super::impersonation::{Impersonation, ImpersonationRefusal, PodOfNode};
 use crate::admission::{Admitted, Renewable, RenewalFacts};
+use crate::config::AccountName;
+use crate::node_pods::NodePods;
 use crate::oidc::{TokenError, TokenJudge, TokenSubject};
 use crate::rate::{Limiter, RateLimit};
 use crate::records::{Held, RenewalGrounds};
 use crate::revocation::RevocationSource;
-use crate::service_accounts::{ReviewError, ReviewRefusal, ReviewedAccount, TokenReviewer};
+use crate::service_accounts::{BoundPod, ReviewError, ReviewRefusal, ReviewedAccount, TokenReviewer};
 use crate::serving::Credentials;
 use crate::store::Store;
 
@@ -41,10 +45,19 @@ pub(crate) struct CallerParts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) reviewer: Option<Arc<TokenReviewer>>,
+    pub(crate) proxies: Option<NodeProxies>,
     pub(crate) revocation: Arc<dyn RevocationSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_renewal_age: Duration,
     pub(crate) rate: RateLimit,
+}
+
+/// Proxies that ask for the identities of the pods of their node. Clones share the pods.
+#[derive(Clone)]
+pub(crate) struct NodeProxies {
+    /// Their service accounts. Not empty.
+    pub(crate) trusted: BTreeSet<AccountName>,
+    pub(crate) pods: Arc<NodePods>,
 }
 
 /// The judge of callers. One for the process.
@@ -60,6 +73,14 @@ impl Authenticated {
             Self::Token(subject) => &subject.id,
             Self::Account { id, account: _ } => id,
             Self::Certificate(svid) => svid.id(),
+        }
+    }
+
+    /// The service account that it is, and the pod that its token is bound to.
+    fn bound_pod(&self) -> Option<(&ReviewedAccount, &BoundPod)> {
+        match self {
+            Self::Account { account, .. } => account.pod.as_ref().map(|pod| (account, pod)),
+            Self::Token(_) | Self::Certificate(_) => None,
         }
     }
 
@@ -118,7 +139,35 @@ impl IstioCallers {
     /// # Errors
     /// [`CallError::TooFast`].
     pub(crate) fn charge(&self, caller: &Authenticated) -> Result<(), CallError> {
-        self.rates.charge(caller.id().as_str(), 1).map_err(CallError::TooFast)
+        // A proxy asks for all pods of its node, as an identity that it shares with those of all other nodes.
+        let proxy = caller.bound_pod().filter(|(account, _)| self.is_trusted(account));
+        let key = proxy.map_or_else(|| caller.id().to_string(), |(_, pod)| format!("{} {}", caller.id(), pod.uid));
+        self.rates.charge(&key, 1).map_err(CallError::TooFast)
+    }
+
+    /// Whether the caller may have a certificate of this life for the identity of a pod on its node, now.
+    ///
+    /// # Errors
+    /// [`CallError::Impersonation`], [`CallError::PodsUnavailable`] or [`CallError::Admission`].
+    pub(crate) async fn admit_for_pod(
+        &self,
+        caller: Authenticated,
+        asked: &str,
+        ttl: Option<Duration>,
+    ) -> Result<Admitted, CallError> {
+        let trust_domain = self.parts.credentials.trust_domain();
+        let Some(NodeProxies { trusted, pods }) = &self.parts.proxies else {
+            return Err(CallError::Impersonation(ImpersonationRefusal::NobodyTrusted));
+        };
+        let wanted = Impersonation::of(caller, asked, trusted, trust_domain).map_err(CallError::Impersonation)?;
+        let judged = pods.decide(wanted.node(), |pods| wanted.judge(pods)).await.map_err(CallError::PodsUnavailable)?;
+        let PodOfNode { id, by, pod } = judged.map_err(CallError::Impersonation)?;
+        Ok(Admitted::for_pod_of_node(trust_domain, id, by, pod, ttl)?)
+    }
+
+    fn is_trusted(&self, account: &ReviewedAccount) -> bool {
+        let name = || AccountName { namespace: account.namespace.clone(), name: account.name.clone() };
+        self.parts.proxies.as_ref().is_some_and(|proxies| proxies.trusted.contains(&name()))
     }
 
     /// Whether the caller may have a certificate of this life, now.

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use pki::{RequestPemError, SvidError, TemplateError};
 
+use super::impersonation::ImpersonationRefusal;
 use crate::admission::CallerError;
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuance::IssuanceError;
 use crate::issuing::IssuingError;
+use crate::node_pods::PodsUnavailable;
 use crate::oidc::{KeysUnavailable, TokenRefusal};
 use crate::rate::TooFast;
 use crate::service_accounts::{ReviewError, ReviewRefusal};
@@ -40,9 +42,14 @@ pub(crate) enum CallError {
     /// A certificate that was good in the handshake.
     #[error("the client certificate is not good any more: {0}")]
     Certificate(SvidError),
-    /// For another identity than the caller's own.
-    #[error("the request is not authenticated")]
-    Impersonation,
+    /// For another identity than the caller's own. Whoever is told so has proved who it is.
+    #[error("the identity of somebody else (ImpersonatedIdentity) is refused: {0}")]
+    Impersonation(ImpersonationRefusal),
+    /// Whether a pod has the identity cannot be told now.
+    #[error(
+        "whether the identity of somebody else (ImpersonatedIdentity) is for this node cannot be asked at present: try again later"
+    )]
+    PodsUnavailable(PodsUnavailable),
     /// Too many calls of one caller.
     #[error("more certificates were asked for by this identity than it may have for now ({}): try again in {:?}", .0.limit, .0.wait)]
     TooFast(TooFast),
@@ -83,7 +90,7 @@ impl CallError {
             Self::KeysUnavailable(why) => why.to_string(),
             Self::Review(why) => why.to_string(),
             Self::ReviewUnavailable(why) => why.to_string(),
-            Self::Impersonation => "it asks for the identity of somebody else (ImpersonatedIdentity)".to_owned(),
+            Self::PodsUnavailable(why) => why.to_string(),
             Self::Admission(CallerError::NoLongerGranted { id, why }) => format!("what {id} was admitted by: {why}"),
             Self::Admission(CallerError::NotRenewable { serial, id, reason }) => {
                 format!("the certificate {serial} of {id} was issued for \"{reason}\", which nobody can show again")
@@ -95,6 +102,7 @@ impl CallError {
             | Self::NoCredential
             | Self::Authorization
             | Self::Certificate(_)
+            | Self::Impersonation(_)
             | Self::TooFast(_)
             | Self::Admission(_)
             | Self::MetadataType { .. }
@@ -112,9 +120,9 @@ impl Told for CallError {
         match self {
             Self::Busy => Some(ErrorReason::NotReady),
             Self::NoCredential => Some(ErrorReason::NoCredential),
-            Self::Authorization | Self::Token(_) | Self::Review(_) | Self::Certificate(_) | Self::Impersonation => {
-                Some(ErrorReason::CredentialInvalid)
-            }
+            Self::Authorization | Self::Token(_) | Self::Review(_) | Self::Certificate(_) => Some(ErrorReason::CredentialInvalid),
+            Self::Impersonation(_) => Some(ErrorReason::ImpersonationRefused),
+            Self::PodsUnavailable(_) => Some(ErrorReason::PodsUnavailable),
             Self::KeysUnavailable(_) => Some(ErrorReason::KeysUnavailable),
             Self::ReviewUnavailable(_) => Some(ErrorReason::ReviewUnavailable),
             Self::TooFast(_) => Some(ErrorReason::RateExceeded),
@@ -143,6 +151,7 @@ impl Told for CallError {
         match self {
             Self::TooFast(TooFast { wait, limit: _ }) => Some(*wait),
             Self::ReviewUnavailable(why) => why.retry_after(),
+            Self::PodsUnavailable(why) => why.retry_after(),
             Self::Busy
             | Self::NoCredential
             | Self::Authorization
@@ -150,7 +159,7 @@ impl Told for CallError {
             | Self::KeysUnavailable(_)
             | Self::Review(_)
             | Self::Certificate(_)
-            | Self::Impersonation
+            | Self::Impersonation(_)
             | Self::Admission(_)
             | Self::MetadataType { .. }
             | Self::Signer { .. }

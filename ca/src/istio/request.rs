@@ -22,30 +22,31 @@ pub(crate) struct SigningRequest {
     pub(crate) request: VerifiedRequest,
     /// The life asked for; `None`: the default.
     pub(crate) ttl: Option<Duration>,
+    /// The identity that is asked for in the place of the caller's own, as it came.
+    pub(crate) impersonated: Option<String>,
 }
 
 impl SigningRequest {
     /// Reads a request of `CreateCertificate`.
     ///
     /// # Errors
-    /// [`CallError`]: somebody else's identity or another signer is asked for, a value is of the wrong kind, or the CSR is not one good
-    /// PEM block.
+    /// [`CallError`]: another signer is asked for, a value is of the wrong kind, or the CSR is not one good PEM block.
     pub(crate) fn create_certificate(
         csr: &str,
         validity_seconds: i64,
         metadata: &Metadata,
         limit: &CsrLimit,
     ) -> Result<Self, CallError> {
-        // Impersonation is for proxies of a node that Kubernetes vouches for; nobody does so here. First, so that the answer says
-        // nothing else.
-        if !text(metadata, IMPERSONATED_IDENTITY)?.is_empty() {
-            return Err(CallError::Impersonation);
-        }
+        let impersonated = text(metadata, IMPERSONATED_IDENTITY)?;
         let signer = text(metadata, CERT_SIGNER)?;
         if !signer.is_empty() {
             return Err(CallError::Signer { asked: signer.chars().take(64).collect() });
         }
-        Ok(Self { request: verified(csr.as_bytes(), limit)?, ttl: positive(validity_seconds).map(Duration::from_secs) })
+        Ok(Self {
+            request: verified(csr.as_bytes(), limit)?,
+            ttl: positive(validity_seconds).map(Duration::from_secs),
+            impersonated: Some(impersonated).filter(|asked| !asked.is_empty()).map(str::to_owned),
+        })
     }
 
     /// Reads a request of `HandleCSR`, in which names must be asked for.
@@ -58,7 +59,7 @@ impl SigningRequest {
             return Err(CallError::NoNames);
         }
         let ttl = positive(i64::from(ttl_minutes)).map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
-        Ok(Self { request, ttl })
+        Ok(Self { request, ttl, impersonated: None })
     }
 }
 
@@ -104,17 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_signer_and_no_impersonation_pass_whatever_else_is_in_the_metadata() {
+    fn an_empty_signer_passes_whatever_else_is_in_the_metadata_and_an_identity_is_told_as_it_came() {
         let csr = csr(None);
         let read = |metadata: &Metadata| SigningRequest::create_certificate(&csr, 60, metadata, &limit());
         for good in [Metadata::new(), metadata(CERT_SIGNER, Some("")), metadata(IMPERSONATED_IDENTITY, Some(""))] {
-            assert!(read(&good).is_ok(), "{good:?}");
+            assert_eq!(read(&good).unwrap().impersonated, None, "{good:?}");
         }
         let signer = read(&metadata(CERT_SIGNER, Some("vault"))).unwrap_err();
         assert!(signer.to_string().contains("vault"), "{signer}");
-        let foreign = read(&metadata(IMPERSONATED_IDENTITY, Some("spiffe://example.org/x"))).unwrap_err();
-        assert!(matches!(foreign, CallError::Impersonation));
-        assert!(!foreign.to_string().contains("example.org") && !foreign.to_string().contains("mperson"), "{foreign}");
+        let asked = read(&metadata(IMPERSONATED_IDENTITY, Some("spiffe://example.org/x"))).unwrap();
+        assert_eq!(asked.impersonated.as_deref(), Some("spiffe://example.org/x"));
         for key in [CERT_SIGNER, IMPERSONATED_IDENTITY] {
             assert!(matches!(read(&metadata(key, None)), Err(CallError::MetadataType { key: found }) if found == key));
         }

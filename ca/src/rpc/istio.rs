@@ -92,8 +92,11 @@ impl IstioService {
         info.vouched_for(authenticated.id());
         let held = authenticated.held();
         self.callers.charge(&authenticated)?;
-        let SigningRequest { request, ttl } = read()?;
-        let admitted = self.callers.admit(authenticated, ttl).await?;
+        let SigningRequest { request, ttl, impersonated } = read()?;
+        let admitted = match impersonated {
+            Some(asked) => self.callers.admit_for_pod(authenticated, &asked, ttl).await?,
+            None => self.callers.admit(authenticated, ttl).await?,
+        };
         Ok(self.desk.issue_to_caller(admitted, &request, held).await?)
     }
 }

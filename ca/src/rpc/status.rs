@@ -37,6 +37,7 @@ impl ErrorReason {
             | Self::NotRenewable
             | Self::LineEnded
             | Self::NoLongerGranted
+            | Self::ImpersonationRefused
             | Self::IdentityRevoked
             | Self::NotDownstream => Code::PermissionDenied,
             Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
@@ -49,6 +50,7 @@ impl ErrorReason {
             | Self::NotReady
             | Self::KeysUnavailable
             | Self::ReviewUnavailable
+            | Self::PodsUnavailable
             | Self::Overloaded => Code::Unavailable,
             Self::RateExceeded => Code::ResourceExhausted,
         }

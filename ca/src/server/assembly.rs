@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kubernetes::KubernetesClient;
 use pki::Timestamp;
 use runtime::clock::Clock;
+use runtime::entropy::Entropy;
 use runtime::readiness::Readiness;
 use tokio::sync::{Mutex, watch};
 use tonic_health::pb::health_server::HealthServer;
@@ -19,9 +20,11 @@ use crate::checkpoints::{CheckpointDesk, CheckpointParts};
 use crate::config::{CaConfig, KubernetesConfig, LimitsConfig};
 use crate::federation::{Poller, PollerParts};
 use crate::issuing::{Desk, DeskParts, ServingNames};
+use crate::istio::NodeProxies;
 use crate::jwt::desk::JwtDesk;
 use crate::key_watch::KEYS;
 use crate::metrics::Metrics;
+use crate::node_pods::{NodePods, PodWatcher};
 use crate::oidc::TokenJudge;
 use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
 use crate::revocation::{Keeper, KeeperParts, Lists, StoredRevocations};
@@ -95,7 +98,8 @@ pub(super) async fn assemble(
     let serving = SharedServing(Arc::new(Mutex::new(serving)));
     let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
     let judge = Arc::new(judge);
-    let reviewer = config.kubernetes.as_ref().map(|kubernetes| reviewer(kubernetes, clock, &metrics));
+    let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, clock, entropy, &metrics));
+    let Cluster { reviewer, proxies, pod_watcher } = cluster.unwrap_or_default();
     let readiness = Readiness::default();
     let token = keys.token().cloned();
     for condition in [CLOCK, ISSUING, SERVING, STORE].into_iter().chain(token.as_ref().map(|_| KEYS)) {
@@ -192,6 +196,7 @@ pub(super) async fn assemble(
         rotation: views,
         judge: Arc::clone(&judge),
         reviewer: reviewer.clone(),
+        proxies: proxies.clone(),
         checkpoints: Arc::clone(&checkpoints),
         store: store.state(),
         lists: lists.clone(),
@@ -226,6 +231,8 @@ pub(super) async fn assemble(
         jwt,
         judge,
         reviewer,
+        proxies,
+        pod_watcher,
         results,
         report,
         checkpoints,
@@ -249,12 +256,29 @@ pub(super) async fn assemble(
     })
 }
 
-/// Who asks the API server about tokens. Nothing is asked before the first one comes.
-fn reviewer(config: &KubernetesConfig, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Arc<TokenReviewer> {
-    let KubernetesConfig { cluster, audiences, server } = config.clone();
-    let client = KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone());
-    let settings = ReviewSettings { cluster, audiences };
-    Arc::new(TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone()))
+/// What stands on the API server of a cluster, where one is configured.
+#[derive(Default)]
+struct Cluster {
+    reviewer: Option<Arc<TokenReviewer>>,
+    proxies: Option<NodeProxies>,
+    pod_watcher: Option<PodWatcher>,
+}
+
+impl Cluster {
+    /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
+    fn of(config: &KubernetesConfig, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, metrics: &Metrics) -> Self {
+        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted } = config.clone();
+        let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
+        let watched = (!trusted.is_empty()).then(|| {
+            let calls = metrics.kubernetes.clone();
+            let (pods, watcher) = NodePods::new(Arc::clone(&client), clock, entropy, calls, metrics.pods.clone());
+            (NodeProxies { trusted, pods: Arc::new(pods) }, watcher)
+        });
+        let (proxies, pod_watcher) = watched.unzip();
+        let settings = ReviewSettings { cluster, audiences };
+        let reviewer = TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone());
+        Self { reviewer: Some(Arc::new(reviewer)), proxies, pod_watcher }
+    }
 }
 
 /// Word of a restore; one that cannot be read is told and counts for nothing.

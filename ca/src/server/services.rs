@@ -97,6 +97,7 @@ impl Parts {
             store: Arc::clone(store),
             judge: Arc::clone(&self.judge),
             reviewer: self.reviewer.clone(),
+            proxies: self.proxies.clone(),
             revocation: Arc::new(StoredRevocations(store.revoked())),
             clock: Arc::clone(clock),
             max_renewal_age,

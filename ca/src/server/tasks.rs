@@ -46,6 +46,9 @@ impl Parts {
         for refresher in self.key_refreshers {
             group.spawn("keys of an OIDC issuer", refresher.run(shutdown.clone()));
         }
+        if let Some(watcher) = self.pod_watcher {
+            group.spawn("pods", watcher.run(shutdown.clone()));
+        }
         if let Some(upstream) = self.upstream {
             group.spawn("upstream", upstream.run(shutdown.clone()));
         }

@@ -45,7 +45,7 @@ pub(crate) enum ReviewError {
 
 /// Asks one API server. One for the process.
 pub(crate) struct TokenReviewer {
-    client: KubernetesClient,
+    client: Arc<KubernetesClient>,
     settings: ReviewSettings,
     slots: Semaphore,
     held: Mutex<ReviewCache>,
@@ -64,7 +64,12 @@ impl ReviewError {
 
 impl TokenReviewer {
     /// Asks nothing yet.
-    pub(crate) fn new(client: KubernetesClient, settings: ReviewSettings, clock: Arc<dyn Clock>, metrics: ReviewMetrics) -> Self {
+    pub(crate) fn new(
+        client: Arc<KubernetesClient>,
+        settings: ReviewSettings,
+        clock: Arc<dyn Clock>,
+        metrics: ReviewMetrics,
+    ) -> Self {
         let slots = Semaphore::new(MAX_CONCURRENT);
         Self { client, settings, slots, held: Mutex::default(), fault: Mutex::default(), clock, metrics }
     }

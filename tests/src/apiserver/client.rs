@@ -53,6 +53,16 @@ impl ApiClient {
         self.call(Method::POST, path, Some(object)).await
     }
 
+    /// Puts an object in the place of what is at a path.
+    pub async fn replace(&self, path: &str, object: &Value) -> ApiAnswer {
+        self.call(Method::PUT, path, Some(object)).await
+    }
+
+    /// Asks for the end of what is at a path, which a kubelet then has so many seconds for.
+    pub async fn delete_within(&self, path: &str, seconds: u32) -> ApiAnswer {
+        self.call(Method::DELETE, path, Some(&serde_json::json!({ "gracePeriodSeconds": seconds }))).await
+    }
+
     /// Deletes what is at a path, at once: no kubelet is awaited.
     pub async fn delete(&self, path: &str) -> ApiAnswer {
         self.call(Method::DELETE, path, Some(&serde_json::json!({ "gracePeriodSeconds": 0 }))).await

@@ -13,14 +13,17 @@ const PURE: &[&str] = &[
     "ca/src/federation/relation",
     "ca/src/federation/schedule",
     "ca/src/issuance",
+    "ca/src/istio/impersonation",
     "ca/src/jwt/issuance",
     "ca/src/revocation/lists",
+    "ca/src/node_pods/rule",
     "ca/src/turns/queue",
     "ca/src/turns/urgency",
     "ca/src/oidc/rule",
     "ca/src/oidc/template",
     "ca/src/service_accounts/account",
     "ca/src/service_accounts/cache",
+    "kubernetes/src/pods",
     "sds/src/stream",
 ];
 

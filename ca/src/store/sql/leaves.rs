@@ -39,9 +39,11 @@ impl LeafIntent {
             Reason::Entry(entry) => (of_entry(entry.as_str(), caller, subject.as_str()), Some(entry.clone())),
             Reason::Attestation | Reason::AgentRenewal => (agent(subject.as_str()), None),
             // What rests on the issuing CA of another CA is not known here: it is held to its end, whatever came after it.
-            Reason::Token { .. } | Reason::ServiceAccount(_) | Reason::Renewal { .. } | Reason::Downstream(_) => {
-                (certificate(&serial.to_string()), None)
-            }
+            Reason::Token { .. }
+            | Reason::ServiceAccount(_)
+            | Reason::PodOfNode { .. }
+            | Reason::Renewal { .. }
+            | Reason::Downstream(_) => (certificate(&serial.to_string()), None),
             Reason::Serving | Reason::Authority => return None,
         };
         Some(Self { issuer_key: *issuer_key, not_after: *not_after, holder, entry })

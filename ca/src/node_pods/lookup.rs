@@ -1,0 +1,175 @@
+//! Decides on the pods of a node: by what the watch says while it says something, and by a read else.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kubernetes::pods::{Pod, PodScope};
+use kubernetes::{ApiError, ClusterConfig, KubernetesClient, KubernetesMetrics};
+use runtime::clock::Clock;
+use runtime::entropy::Entropy;
+use tokio::sync::Semaphore;
+
+use super::metrics::{DecidedBy, PodMetrics};
+use super::watcher::{KnownPods, PodWatcher};
+
+/// For how long what the watch said last is enough to decide by.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// The time for a turn and a read.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Reads at once, each of the pods of another node.
+const MAX_CONCURRENT: usize = 16;
+
+/// Why nothing is known of a node's pods now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum PodsUnavailable {
+    /// The API server did not say. Shared by all who waited for the same read.
+    #[error("which pods run on the node cannot be told now: {0}")]
+    Unread(Arc<ApiError>),
+    /// Too many others ask.
+    #[error(
+        "which pods run on the node cannot be told now: too many others are being read about, and none of them was done within \
+         {DEADLINE:?}"
+    )]
+    Busy,
+}
+
+/// The pods of nodes. One for the process.
+pub(crate) struct NodePods {
+    client: Arc<KubernetesClient>,
+    known: KnownPods,
+    reads: Mutex<HashMap<String, Reads>>,
+    /// Counts those who came.
+    came: AtomicU64,
+    slots: Semaphore,
+    /// Why the last read went wrong; `None` when it did not.
+    fault: Mutex<Option<String>>,
+    clock: Arc<dyn Clock>,
+    metrics: PodMetrics,
+}
+
+/// Reads of one node's pods, one at a time: the last one.
+type Reads = Arc<tokio::sync::Mutex<Option<Read>>>;
+
+struct Read {
+    /// How many had come when it was begun: it is for them, and for nobody who came later.
+    for_those_before: u64,
+    pods: Result<Arc<Vec<Pod>>, PodsUnavailable>,
+}
+
+impl PodsUnavailable {
+    /// For how long the API server wants to be left alone, when it says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Unread(error) = self { error.retry_after() } else { None }
+    }
+}
+
+impl NodePods {
+    /// Who decides, by reads on this client, and who watches, on a connection of its own. Nothing is asked yet.
+    pub(crate) fn new(
+        client: Arc<KubernetesClient>,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+        calls: KubernetesMetrics,
+        metrics: PodMetrics,
+    ) -> (Self, PodWatcher) {
+        let known = KnownPods::default();
+        let config: ClusterConfig = client.config().clone();
+        let watcher = PodWatcher {
+            client: KubernetesClient::new(config, Arc::clone(clock), calls),
+            known: known.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            metrics: metrics.clone(),
+        };
+        let pods = Self {
+            client,
+            known,
+            reads: Mutex::default(),
+            came: AtomicU64::new(0),
+            slots: Semaphore::new(MAX_CONCURRENT),
+            fault: Mutex::default(),
+            clock: Arc::clone(clock),
+            metrics,
+        };
+        (pods, watcher)
+    }
+
+    /// What `judge` says of the pods of a node. What the watch says counts for 5 s, and only where something is found: what it has not heard
+    /// of may be there already. Everything else is decided by a read that began after this was called.
+    ///
+    /// # Errors
+    /// [`PodsUnavailable`].
+    pub(crate) async fn decide<T, E>(
+        &self,
+        node: &str,
+        judge: impl Fn(&[Pod]) -> Result<T, E>,
+    ) -> Result<Result<T, E>, PodsUnavailable> {
+        if let Some(found) = self.watched(node).and_then(|pods| judge(&pods).ok()) {
+            self.metrics.decided(DecidedBy::Watch, Some(true));
+            return Ok(Ok(found));
+        }
+        let judged = self.read(node).await.map(|pods| judge(&pods));
+        self.metrics.decided(DecidedBy::Read, judged.as_ref().map(Result::is_ok).ok());
+        judged
+    }
+
+    /// What an operator should know.
+    pub(crate) fn warning(&self) -> Option<String> {
+        if let Some(fault) = locked(&self.fault).clone() {
+            return Some(format!("the pods of nodes cannot be read, and nobody has an identity for them: {fault}"));
+        }
+        let fault = self.known.locked().fault().map(str::to_owned)?;
+        Some(format!("pods are not watched, and each question about them is read from the API server: {fault}"))
+    }
+
+    fn watched(&self, node: &str) -> Option<Vec<Pod>> {
+        let known = self.known.locked();
+        let is_fresh = known.heard().is_some_and(|heard| self.clock.boottime().saturating_sub(heard) < FRESH_FOR);
+        is_fresh.then(|| known.pods_of(node).cloned().collect())
+    }
+
+    /// The pods of a node now. Those who come while one is read about wait for the next read, which is for all of them.
+    async fn read(&self, node: &str) -> Result<Arc<Vec<Pod>>, PodsUnavailable> {
+        let number = self.came.fetch_add(1, Ordering::SeqCst);
+        let began = self.clock.boottime();
+        let reads = {
+            let mut all = locked(&self.reads);
+            // Nobody waits for what only this map holds.
+            all.retain(|_, reads| Arc::strong_count(reads) > 1);
+            Arc::clone(all.entry(node.to_owned()).or_default())
+        };
+        let turn = async {
+            let mut last = reads.lock().await;
+            if let Some(Read { pods, .. }) = last.as_ref().filter(|read| number < read.for_those_before) {
+                return pods.clone();
+            }
+            let Ok(_slot) = self.slots.acquire().await else { return Err(PodsUnavailable::Busy) };
+            let left = DEADLINE.saturating_sub(self.clock.boottime().saturating_sub(began));
+            let for_those_before = self.came.load(Ordering::SeqCst);
+            let read = self.client.pods(&PodScope::Node(node.to_owned()), left).await;
+            self.tell(read.as_ref().err());
+            let pods = read.map(|list| Arc::new(list.pods)).map_err(|error| PodsUnavailable::Unread(Arc::new(error)));
+            *last = Some(Read { for_those_before, pods: pods.clone() });
+            pods
+        };
+        // A little more than the read has, so that a read which takes too long says so itself.
+        tokio::time::timeout(DEADLINE + DEADLINE / 10, turn).await.unwrap_or(Err(PodsUnavailable::Busy))
+    }
+
+    /// Says so once when it begins, and once when it is over.
+    fn tell(&self, fault: Option<&ApiError>) {
+        let fault = fault.map(ToString::to_string);
+        let before = std::mem::replace(&mut *locked(&self.fault), fault.clone());
+        match (before, fault) {
+            (None, Some(fault)) => tracing::error!(fault, "the API server does not say which pods run on a node"),
+            (Some(_), None) => tracing::info!("the API server says again which pods run on nodes"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
