@@ -6,7 +6,7 @@ use pki::{KeyAlgorithm, PrivateKey, build_request, certificates_from_pem, reques
 use prost::Message;
 use proto::istio::istio_certificate_service_client::IstioCertificateServiceClient;
 use proto::istio::{IstioCertificateRequest, IstioCertificateResponse};
-use runtime::clock::{Clock, SystemClock};
+use runtime::clock::SystemClock;
 use serde_json::{Value, json};
 use tests::{Ca, CaConnection, CaOptions, Passage, Requirement, eventually_within, http_get, needs};
 use tokio::task::JoinSet;

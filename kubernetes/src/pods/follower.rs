@@ -1,8 +1,10 @@
 //! Keeps up with pods: a list, then a watch from there on, and a list anew when the watch cannot go on. Pure: time and randomness are
 //! arguments, and whoever holds the machine does what it says and tells it what came of it.
 //!
-//! It knows how things stood at the moment when it was last told anything. While nobody says anything, nothing may have happened, or a great
-//! deal: whoever decides by it asks first when that was ([`PodFollower::heard`]).
+//! It knows how things stood at a moment that it names ([`PodFollower::heard`]). While nobody says anything, nothing may have happened, or a
+//! great deal. And what is told may be old: a watch begins with what happened before it, and a way that was blocked gives back all that it
+//! held. So what a watch says counts as being of now only after a bookmark, which comes when all that was before has been told, and only while
+//! no 5 s pass without a word.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use crate::pod_calls::MAX_PODS;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
 /// For how long a watch may say nothing. A server says at least about once a minute how far it has come.
 const SILENCE: Duration = Duration::from_secs(90);
+/// For how long what a watch says may have been on its way, to count as being of now.
+const DELAY: Duration = Duration::from_secs(5);
 
 /// What is to be done now. All times are since boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +71,8 @@ enum State {
     /// A watch from this version is due.
     WatchAt(Duration, String),
     Opening(String),
-    /// The version that it has come to, and when it last said anything.
-    Watching(String, Duration),
+    /// The version that it has come to, when it last said anything, and whether it has told all that happened before it began.
+    Watching(String, Duration, bool),
 }
 
 /// Pods that are bound to a node, by it, and where each is.
@@ -102,12 +106,12 @@ impl PodFollower {
                 self.state = State::Opening(version.clone());
                 Step::Watch { version }
             }
-            State::Watching(_, last) if last.saturating_add(SILENCE) <= at.now => {
+            State::Watching(_, last, _) if last.saturating_add(SILENCE) <= at.now => {
                 self.list_anew(at, format!("the watch of pods has said nothing for {SILENCE:?}"), None);
                 self.step(at)
             }
             State::ListAt(due) | State::WatchAt(due, _) => Step::Rest { until: *due },
-            State::Watching(_, last) => Step::Hear { until: last.saturating_add(SILENCE) },
+            State::Watching(_, last, _) => Step::Hear { until: last.saturating_add(SILENCE) },
             // Whoever was told so before did not say what came of it: it begins from the beginning.
             State::Listing | State::Opening(_) => {
                 self.list_anew(at, "a step was given up".to_owned(), None);
@@ -135,7 +139,7 @@ impl PodFollower {
         let State::Opening(version) = &self.state else { return };
         match outcome {
             Ok(()) => {
-                self.state = State::Watching(version.clone(), at.now);
+                self.state = State::Watching(version.clone(), at.now, false);
                 self.fault = None;
             }
             Err(error) => self.go_on_or_list(Some(error), version.clone(), at),
@@ -144,7 +148,10 @@ impl PodFollower {
 
     /// What a watch said.
     pub fn told(&mut self, event: PodEvent, at: Moment) {
-        let State::Watching(version, last) = &mut self.state else { return };
+        let State::Watching(version, last, has_caught_up) = &mut self.state else { return };
+        // What comes after a silence may have been on its way all that time, with more behind it.
+        let is_prompt = at.now.saturating_sub(*last) < DELAY;
+        *has_caught_up &= is_prompt;
         match event {
             PodEvent::Applied(pod) => {
                 version.clone_from(&pod.version);
@@ -158,6 +165,8 @@ impl PodFollower {
             }
             PodEvent::Bookmark(reached) => {
                 *version = reached;
+                // A server says so when it has told all that happened before.
+                *has_caught_up |= is_prompt;
                 *last = at.now;
             }
             PodEvent::Expired(message) => {
@@ -165,20 +174,23 @@ impl PodFollower {
             }
             PodEvent::Failed(message) => return self.list_anew(at, format!("the watch of pods failed: {message}"), None),
         }
+        let is_of_now = *has_caught_up;
         if self.pods.places.len() > MAX_PODS {
             return self.list_anew(at, format!("there are more than {MAX_PODS} pods"), None);
         }
-        self.heard = Some(at.now);
+        if is_of_now {
+            self.heard = Some(at.now);
+        }
         self.backoff.reset();
     }
 
     /// A watch has ended: by the server, which does so in its time (`None`), or by a fault.
     pub fn ended(&mut self, fault: Option<&ApiError>, at: Moment) {
-        let State::Watching(version, _) = &self.state else { return };
+        let State::Watching(version, _, _) = &self.state else { return };
         self.go_on_or_list(fault, version.clone(), at);
     }
 
-    /// At which time since boot things stood as they are known here, at the earliest; `None` while nothing is known.
+    /// A moment, in time since boot, whose state all that is known here is of, or of a later one; within 5 s. `None` while nothing is known.
     #[must_use]
     pub fn heard(&self) -> Option<Duration> {
         self.heard
@@ -201,37 +213,12 @@ impl PodFollower {
         self.pods.places.len()
     }
 
-    /// What broke on its way is asked for again from where it was; what was refused or not understood is not.
+    /// Where it ended well it goes on from there; after a fault it would have to catch up first, and a list is quicker.
     fn go_on_or_list(&mut self, fault: Option<&ApiError>, version: String, at: Moment) {
-        let (is_on_its_way, after) = match fault {
-            None => (true, None),
-            Some(
-                error @ (ApiError::Local { .. }
-                | ApiError::Connect(_)
-                | ApiError::Handshake { .. }
-                | ApiError::Broken { .. }
-                | ApiError::Deadline { .. }
-                | ApiError::Unauthenticated { .. }
-                | ApiError::Forbidden { .. }
-                | ApiError::Busy { .. }),
-            ) => (true, error.retry_after()),
-            Some(
-                ApiError::Expired { .. }
-                | ApiError::Name { .. }
-                | ApiError::TooMany { .. }
-                | ApiError::Refused { .. }
-                | ApiError::TooLarge { .. }
-                | ApiError::Malformed { .. },
-            ) => (false, None),
-        };
-        // A server that ends a watch in its time has no fault.
-        if let Some(error) = fault {
-            self.fault = Some(error.to_string());
-        }
-        if is_on_its_way {
-            self.state = State::WatchAt(self.pause(at, after), version);
-        } else {
-            self.list_anew(at, self.fault.clone().unwrap_or_default(), None);
+        match fault {
+            // A server ends watches in their time.
+            None => self.state = State::WatchAt(self.pause(at, None), version),
+            Some(error) => self.list_anew(at, error.to_string(), error.retry_after()),
         }
     }
 

@@ -62,14 +62,17 @@ fn it_lists_watches_and_knows_which_pods_are_bound_to_which_node() {
     // The same name, on another node: what was there is gone.
     follower.told(PodEvent::Applied(pod("b", Some("n1"), 8)), at(3));
     assert_eq!((names(&follower, "n1"), names(&follower, "n2")), (vec!["b".into(), "c".into()], vec![]));
-    assert_eq!((follower.heard(), follower.count()), (Some(at(3).now), 2));
-    follower.told(PodEvent::Bookmark("40".to_owned()), at(9));
-    assert_eq!(follower.heard(), Some(at(9).now));
+    assert_eq!((follower.heard(), follower.count()), (Some(at(0).now), 2), "it may have happened before the watch began");
+    follower.told(PodEvent::Bookmark("40".to_owned()), at(7));
+    assert_eq!(follower.heard(), Some(at(7).now));
     follower.ended(None, at(10));
     assert_eq!(follower.fault(), None, "a server ends watches in their time");
     let Step::Rest { until } = follower.step(at(10)) else { panic!("it does not rest") };
     assert_eq!(follower.step(Moment { now: until, random: 0 }), Step::Watch { version: "40".to_owned() });
-    assert_eq!(follower.heard(), Some(at(9).now), "what was known then still was so then");
+    assert_eq!(follower.heard(), Some(at(7).now), "what was known then still was so then");
+    follower.opened(Ok(()), at(11));
+    follower.told(PodEvent::Applied(pod("d", Some("n1"), 41)), at(11));
+    assert_eq!(follower.heard(), Some(at(7).now), "it is told what happened meanwhile, and there may be more of it");
 }
 
 #[test]
@@ -114,27 +117,57 @@ fn what_is_out_of_date_or_not_understood_is_known_no_more_until_the_next_list() 
 }
 
 #[test]
-fn what_broke_goes_on_from_where_it_was_after_pauses_that_grow() {
+fn what_was_on_its_way_for_long_is_not_taken_for_what_is_now() {
+    let told = |follower: &mut PodFollower, second: u64| {
+        follower.told(PodEvent::Applied(pod("a", Some("n1"), second + 10)), at(second));
+        follower.heard().unwrap().as_secs()
+    };
+    let bookmark = |follower: &mut PodFollower, second: u64| {
+        follower.told(PodEvent::Bookmark("900".to_owned()), at(second));
+        follower.heard().unwrap().as_secs()
+    };
+    let mut follower = watching(&[]);
+    assert_eq!(
+        [told(&mut follower, 1), bookmark(&mut follower, 2), told(&mut follower, 6), told(&mut follower, 10)],
+        [0, 2, 6, 10]
+    );
+    // Nothing for 5 s: the way may have been blocked, and more may follow.
+    assert_eq!(
+        [told(&mut follower, 15), told(&mut follower, 15), bookmark(&mut follower, 16), told(&mut follower, 17)],
+        [10, 10, 16, 17]
+    );
+    // A bookmark itself may have been held.
+    assert_eq!([bookmark(&mut follower, 60), told(&mut follower, 61), bookmark(&mut follower, 62)], [17, 17, 62]);
+}
+
+#[test]
+fn after_faults_there_is_a_list_after_pauses_that_grow() {
     let mut follower = watching(&[]);
     let mut now = SECOND;
     let mut pauses = Vec::new();
     follower.ended(Some(&refused()), Moment { now, random: 0 });
     for _ in 0..8 {
+        assert_eq!(follower.heard(), None);
+        assert!(follower.fault().is_some_and(|fault| fault.contains("watch pods: forbidden")), "{:?}", follower.fault());
         let Step::Rest { until } = follower.step(Moment { now, random: 0 }) else { panic!("it does not rest") };
         pauses.push((until - now).as_millis());
         now = until;
+        assert_eq!(follower.step(Moment { now, random: 0 }), Step::List);
+        follower.listed(Ok(list(&[], 5)), now, Moment { now, random: 0 });
         assert_eq!(follower.step(Moment { now, random: 0 }), Step::Watch { version: "5".to_owned() });
         follower.opened(Err(&refused()), Moment { now, random: 0 });
-        assert!(follower.fault().is_some_and(|fault| fault.contains("watch pods: forbidden")), "{:?}", follower.fault());
     }
     assert_eq!(pauses, [600, 1200, 2400, 4800, 9600, 19200, 22500, 22500]);
     let Step::Rest { until } = follower.step(Moment { now, random: 0 }) else { panic!("it does not rest") };
-    assert!(matches!(follower.step(Moment { now: until, random: 0 }), Step::Watch { .. }));
-    follower.opened(Ok(()), Moment { now: until, random: 0 });
+    let then = Moment { now: until, random: 0 };
+    assert_eq!(follower.step(then), Step::List);
+    follower.listed(Ok(list(&[], 5)), until, then);
+    assert!(matches!(follower.step(then), Step::Watch { .. }));
+    follower.opened(Ok(()), then);
     assert_eq!(follower.fault(), None);
-    follower.told(PodEvent::Bookmark("6".to_owned()), Moment { now: until, random: 0 });
-    follower.ended(None, Moment { now: until, random: 0 });
-    assert_eq!(follower.step(Moment { now: until, random: 0 }), Step::Rest { until: until + SECOND * 6 / 10 });
+    follower.told(PodEvent::Bookmark("6".to_owned()), then);
+    follower.ended(None, then);
+    assert_eq!(follower.step(then), Step::Rest { until: until + SECOND * 6 / 10 });
     // A server that wants to be left alone is.
     let mut follower = PodFollower::default();
     assert_eq!(follower.step(at(0)), Step::List);
