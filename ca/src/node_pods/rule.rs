@@ -119,22 +119,25 @@ mod tests {
         assert_eq!(found(changed(|pod| pod.version = "900".to_owned())), [Ok(()), Ok(())]);
     }
 
+    /// What is changed of a pod, and what is found then by account and by name.
+    type Change = (fn(&mut Pod), [Result<(), NoLivePod>; 2]);
+
     #[test]
     fn each_thing_that_is_another_is_told_and_none_is_passed_over() {
         use NoLivePod::{Ended, NotThere, OtherAccount, OtherNode, OtherUid, Terminating};
         assert_eq!([&BY_ACCOUNT, &BY_NAME].map(|sought| live_pod(&[], sought)), [Err(NotThere), Err(NotThere)]);
-        let changes: [(&dyn Fn(&mut Pod), [Result<(), NoLivePod>; 2]); 11] = [
-            (&|pod| pod.namespace = "mall".to_owned(), [Err(NotThere), Err(NotThere)]),
-            (&|pod| pod.name = "web-2".to_owned(), [Ok(()), Err(NotThere)]),
-            (&|pod| pod.uid = "u2".to_owned(), [Ok(()), Err(OtherUid)]),
-            (&|pod| pod.node = Some("n2".to_owned()), [Err(OtherNode), Err(OtherNode)]),
-            (&|pod| pod.node = None, [Err(OtherNode), Err(OtherNode)]),
-            (&|pod| pod.service_account = Some("api".to_owned()), [Err(NotThere), Err(OtherAccount)]),
-            (&|pod| pod.service_account = None, [Err(NotThere), Err(OtherAccount)]),
-            (&|pod| pod.is_terminating = true, [Err(Terminating), Err(Terminating)]),
-            (&|pod| pod.phase = Phase::Succeeded, [Err(Ended), Err(Ended)]),
-            (&|pod| pod.phase = Phase::Failed, [Err(Ended), Err(Ended)]),
-            (&|pod| pod.phase = Phase::Unknown, [Err(Ended), Err(Ended)]),
+        let changes: [Change; 11] = [
+            (|pod| pod.namespace = "mall".to_owned(), [Err(NotThere), Err(NotThere)]),
+            (|pod| pod.name = "web-2".to_owned(), [Ok(()), Err(NotThere)]),
+            (|pod| pod.uid = "u2".to_owned(), [Ok(()), Err(OtherUid)]),
+            (|pod| pod.node = Some("n2".to_owned()), [Err(OtherNode), Err(OtherNode)]),
+            (|pod| pod.node = None, [Err(OtherNode), Err(OtherNode)]),
+            (|pod| pod.service_account = Some("api".to_owned()), [Err(NotThere), Err(OtherAccount)]),
+            (|pod| pod.service_account = None, [Err(NotThere), Err(OtherAccount)]),
+            (|pod| pod.is_terminating = true, [Err(Terminating), Err(Terminating)]),
+            (|pod| pod.phase = Phase::Succeeded, [Err(Ended), Err(Ended)]),
+            (|pod| pod.phase = Phase::Failed, [Err(Ended), Err(Ended)]),
+            (|pod| pod.phase = Phase::Unknown, [Err(Ended), Err(Ended)]),
         ];
         for (place, (change, want)) in changes.into_iter().enumerate() {
             assert_eq!(found(changed(change)), want, "{place}");

@@ -105,6 +105,9 @@ fn only_an_account_of_this_trust_domain_can_be_asked_for() {
     assert!(long.len() < 500, "{long}");
 }
 
+/// What is changed of a pod, and what is said then.
+type Change = (fn(&mut Pod), NoLivePod);
+
 #[test]
 fn both_pods_must_be_there_alive_and_on_that_node() {
     let judged = |change: &dyn Fn(&mut Vec<Pod>)| {
@@ -115,7 +118,7 @@ fn both_pods_must_be_there_alive_and_on_that_node() {
     assert_eq!(judged(&|_| ()), Ok(()));
     let of_caller = |why| Err(ImpersonationRefusal::Caller { pod: "ztunnel-a".to_owned(), node: "n1".to_owned(), why });
     let of_pod = |why| Err(ImpersonationRefusal::Pod { account: "shop/web.front".to_owned(), node: "n1".to_owned(), why });
-    let changes: [(fn(&mut Pod), NoLivePod); 4] = [
+    let changes: [Change; 4] = [
         (|pod| pod.is_terminating = true, NoLivePod::Terminating),
         (|pod| pod.phase = Phase::Failed, NoLivePod::Ended),
         (|pod| pod.phase = Phase::Succeeded, NoLivePod::Ended),
