@@ -63,7 +63,9 @@ fn told(chain: Vec<v1::AuditCheckpoint>) {
     let Ok(kept) = checkpoints::judge(None, chain, &trust_domain()) else { return };
     let read: Vec<SignedCheckpoint> = read.into_iter().map_while(std::result::Result::ok).collect();
     assert_eq!(kept.as_ref(), read.last(), "the newest is kept");
-    for (before, after) in read.iter().zip(read.iter().skip(1)).filter(|(before, after)| before != after) {
+    // One that was signed twice is the same: its digest covers all but the signature, its key too.
+    let moves = read.iter().zip(read.iter().skip(1)).filter(|(before, after)| before.digest() != after.digest());
+    for (before, after) in moves {
         let (held, next) = (before.checkpoint(), after.checkpoint());
         assert!(next.previous == *before.digest() && next.sequence > held.sequence && after.key_id() == before.key_id());
     }
