@@ -39,6 +39,7 @@ pub(crate) struct Question {
     /// Path and query.
     target: String,
     body: Zeroizing<Vec<u8>>,
+    accept: HeaderValue,
     /// The most bytes of the answer.
     most: usize,
 }
@@ -57,7 +58,12 @@ struct Status {
 impl Question {
     /// Reads what is at a target.
     pub(crate) fn get(call: Call, target: String, most: usize) -> Self {
-        Self { call, method: Method::GET, target, body: Zeroizing::default(), most }
+        Self { call, method: Method::GET, target, body: Zeroizing::default(), accept: JSON, most }
+    }
+
+    /// The answer in another form.
+    pub(crate) fn accepting(self, accept: HeaderValue) -> Self {
+        Self { accept, ..self }
     }
 }
 
@@ -96,7 +102,8 @@ impl KubernetesClient {
         let mut body = Zeroizing::new(Vec::with_capacity(room));
         let question = review::Question::new(token, audiences);
         serde_json::to_writer(&mut *body, &question).map_err(|error| malformed(call, &error))?;
-        let question = Question { call, method: Method::POST, target: review::PATH.to_owned(), body, most: MAX_REVIEW_BYTES };
+        let target = review::PATH.to_owned();
+        let question = Question { call, method: Method::POST, target, body, accept: JSON, most: MAX_REVIEW_BYTES };
         let answer = self
             .ask(question, deadline)
             .await
@@ -161,7 +168,7 @@ impl KubernetesClient {
     }
 
     async fn request(&self, question: Question) -> Result<Request<Full<Bytes>>, ApiError> {
-        let Question { call, method, target, body, most: _ } = question;
+        let Question { call, method, target, body, accept, most: _ } = question;
         let token = self.bearer.token().await?;
         let field = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut field = HeaderValue::from_str(&field).map_err(|error| malformed(call, &error))?;
@@ -172,7 +179,7 @@ impl KubernetesClient {
             .uri(url.as_str())
             .header(AUTHORIZATION, field)
             .header(CONTENT_TYPE, JSON)
-            .header(ACCEPT, JSON)
+            .header(ACCEPT, accept)
             .header(USER_AGENT, AGENT)
             .body(Full::new(Bytes::from_owner(body)))
             .map_err(|error| malformed(call, &error))

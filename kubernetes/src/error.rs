@@ -15,12 +15,17 @@ const MAX_WORD_CHARACTERS: usize = 128;
 pub enum Call {
     /// Whom a token stands for.
     ReviewToken,
-    /// One pod.
-    GetPod,
-    /// Pods, all at one moment.
-    ListPods,
-    /// What becomes of pods.
-    WatchPods,
+    /// Objects, all at one moment.
+    List(Kind),
+    /// What becomes of objects.
+    Watch(Kind),
+}
+
+/// A kind of object, as the rules of RBAC name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pods of `core/v1`.
+    Pods,
 }
 
 /// The server's own words: short and printable. It may repeat what it was asked.
@@ -158,26 +163,32 @@ pub enum ApiError {
 
 impl Call {
     /// Every one.
-    pub(crate) const ALL: [Self; 4] = [Self::ReviewToken, Self::GetPod, Self::ListPods, Self::WatchPods];
+    pub(crate) const ALL: [Self; 3] = [Self::ReviewToken, Self::List(Kind::Pods), Self::Watch(Kind::Pods)];
 
     /// For metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::ReviewToken => "review_token",
-            Self::GetPod => "get_pod",
-            Self::ListPods => "list_pods",
-            Self::WatchPods => "watch_pods",
+            Self::List(Kind::Pods) => "list_pods",
+            Self::Watch(Kind::Pods) => "watch_pods",
         }
     }
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReviewToken => f.write_str("create tokenreviews.authentication.k8s.io"),
+            Self::List(kind) => write!(f, "list {kind}"),
+            Self::Watch(kind) => write!(f, "watch {kind}"),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ReviewToken => "create tokenreviews.authentication.k8s.io",
-            Self::GetPod => "get pods",
-            Self::ListPods => "list pods",
-            Self::WatchPods => "watch pods",
+            Self::Pods => "pods",
         })
     }
 }

@@ -4,7 +4,8 @@
 //! * [`KubernetesClient`]: every call within a deadline and a number of bytes, on one HTTP/2 connection. Nothing is tried again here but
 //!   what was never sent: whoever asks knows what a second try may cost.
 //! * [`review`] and [`pods`]: what is answered, as the fields that count. Who believes what of it is the caller's affair.
-//! * [`pods::follower`]: a list and a watch kept together, as a machine without I/O. [`PodWatch`] is the stream that feeds it.
+//! * [`Resource`] is an object of a kind, [`Selection`] says which of them; `KubernetesClient` lists and watches any.
+//! * [`follower`]: a list and a watch kept together, as a machine without I/O. [`Watcher`] is the task that does what it says.
 //! * [`ApiError`]: each fault in words, with what to do.
 
 mod client;
@@ -12,16 +13,21 @@ mod config;
 mod connection;
 mod credential;
 mod error;
+pub mod follower;
+mod list;
 pub mod names;
 mod object;
-mod pod_calls;
-mod pod_watch;
+mod objects;
 pub mod pods;
 pub mod review;
 mod tally;
+mod watch;
+mod watcher;
 
 pub use client::KubernetesClient;
 pub use config::ClusterConfig;
-pub use error::{ApiError, Call, FaultKind, Message};
-pub use pod_watch::PodWatch;
+pub use error::{ApiError, Call, FaultKind, Kind, Message};
+pub use objects::{ObjectEvent, ObjectList, Resource, Selection};
 pub use tally::KubernetesMetrics;
+pub use watch::ObjectWatch;
+pub use watcher::{Known, Watcher};

@@ -1,19 +1,20 @@
-//! Pods of `core/v1`, as the fields that count: lists of them, and what a watch says of them. Pure; `follower` keeps up with them.
+//! Pods of `core/v1`, as the fields that count, and which of them run on which node. Pure.
 
-pub mod follower;
+mod of_nodes;
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
 
+pub use self::of_nodes::PodsOfNodes;
 use crate::names::{is_label, is_name, is_uid};
 use crate::object::{Object, object};
-use crate::{ApiError, Call, Message};
+use crate::objects::is_version;
+use crate::{ApiError, Call, Kind, Resource, Selection};
 
-/// The longest version of an object, and the longest token by which a list goes on, in bytes.
-const MAX_VERSION_BYTES: usize = 256;
-const MAX_CONTINUE_BYTES: usize = 1536;
+/// Where they are.
+const PATH: &str = "/api/v1/pods";
 
 /// A pod, as the API server has it. One whose names are none is not read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -52,30 +53,6 @@ pub enum Phase {
     Unknown,
 }
 
-/// Pods, all as they were at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodList {
-    /// The pods.
-    pub pods: Vec<Pod>,
-    /// The moment, as a version from which a watch goes on.
-    pub version: String,
-}
-
-/// What a watch says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PodEvent {
-    /// There is a pod, or it has changed.
-    Applied(Pod),
-    /// It is gone; as it was last.
-    Deleted(Pod),
-    /// Nothing else happened up to this version.
-    Bookmark(String),
-    /// What happened since the version asked for is not known any more (410): list anew.
-    Expired(Message),
-    /// The watch failed.
-    Failed(Message),
-}
-
 /// Which pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodScope {
@@ -83,14 +60,6 @@ pub enum PodScope {
     Cluster,
     /// Those that are bound to this node.
     Node(String),
-}
-
-/// One part of a list.
-pub(crate) struct PodPage {
-    pub(crate) pods: Vec<Pod>,
-    pub(crate) version: String,
-    /// By what the next part is asked for; `None` at the end.
-    pub(crate) next: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -124,50 +93,6 @@ struct RawSpec {
 #[derive(Deserialize)]
 struct RawStatus {
     phase: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawPage {
-    #[serde(deserialize_with = "object")]
-    metadata: RawPageMetadata,
-    #[serde(deserialize_with = "items")]
-    items: Vec<Pod>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawPageMetadata {
-    resource_version: String,
-    r#continue: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
-enum RawEvent {
-    Added(Pod),
-    Modified(Pod),
-    Deleted(Pod),
-    Bookmark(Object<RawBookmark>),
-    Error(Object<RawError>),
-}
-
-#[derive(Deserialize)]
-struct RawBookmark {
-    #[serde(deserialize_with = "object")]
-    metadata: RawVersion,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawVersion {
-    resource_version: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawError {
-    code: u16,
-    message: String,
 }
 
 impl TryFrom<Object<RawPod>> for Pod {
@@ -211,62 +136,29 @@ impl fmt::Display for Pod {
     }
 }
 
-impl PodPage {
-    pub(crate) fn read(call: Call, text: &[u8]) -> Result<Self, ApiError> {
-        let Object(RawPage { metadata, items }) = serde_json::from_slice(text).map_err(|error| malformed(call, &error))?;
-        let RawPageMetadata { resource_version: version, r#continue: next } = metadata;
-        let next = next.filter(|next| !next.is_empty());
-        if !is_version(&version) || next.as_ref().is_some_and(|next| next.len() > MAX_CONTINUE_BYTES) {
-            return Err(malformed(call, &"the version of a list, or what goes on with it, is none"));
-        }
-        Ok(Self { pods: items, version, next })
-    }
-}
+impl Resource for Pod {
+    const KIND: Kind = Kind::Pods;
+    /// The largest clusters that Kubernetes is made for have 150,000.
+    const MOST: usize = 200_000;
 
-impl PodEvent {
-    /// Reads one line of a watch.
-    pub(crate) fn read(call: Call, line: &[u8]) -> Result<Self, ApiError> {
-        let Object(event) = serde_json::from_slice(line).map_err(|error| malformed(call, &error))?;
-        match event {
-            RawEvent::Added(pod) | RawEvent::Modified(pod) => Ok(Self::Applied(pod)),
-            RawEvent::Deleted(pod) => Ok(Self::Deleted(pod)),
-            RawEvent::Bookmark(Object(RawBookmark { metadata: RawVersion { resource_version } })) => {
-                let is_good = is_version(&resource_version);
-                is_good
-                    .then_some(Self::Bookmark(resource_version))
-                    .ok_or_else(|| malformed(call, &"the version of a bookmark is none"))
-            }
-            RawEvent::Error(Object(RawError { code: 410, message })) => Ok(Self::Expired(Message::of(&message))),
-            RawEvent::Error(Object(RawError { code: _, message })) => Ok(Self::Failed(Message::of(&message))),
-        }
+    fn version(&self) -> &str {
+        &self.version
     }
 }
 
 impl PodScope {
-    /// The part of a query that names it.
+    /// These pods, to be listed and watched.
     ///
     /// # Errors
-    /// [`ApiError::Name`].
-    pub(crate) fn query(&self, call: Call) -> Result<String, ApiError> {
-        match self {
-            Self::Cluster => Ok(String::new()),
-            Self::Node(name) if is_name(name) => Ok(format!("&fieldSelector=spec.nodeName%3D{name}")),
-            Self::Node(_) => Err(ApiError::Name { call, what: "a node" }),
-        }
+    /// [`ApiError::Name`]: the name of the node is none.
+    pub fn selection(&self) -> Result<Selection<Pod>, ApiError> {
+        let query = match self {
+            Self::Cluster => String::new(),
+            Self::Node(name) if is_name(name) => format!("&fieldSelector=spec.nodeName%3D{name}"),
+            Self::Node(_) => return Err(ApiError::Name { call: Call::List(Kind::Pods), what: "a node" }),
+        };
+        Ok(Selection::new(PATH.to_owned(), query))
     }
-}
-
-fn is_version(text: &str) -> bool {
-    (1..=MAX_VERSION_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The field must be there; Go writes `null` for a list of nothing.
-fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pod>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-fn malformed(call: Call, cause: &impl ToString) -> ApiError {
-    ApiError::Malformed { call, cause: cause.to_string() }
 }
 
 #[cfg(test)]

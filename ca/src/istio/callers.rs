@@ -166,8 +166,7 @@ impl IstioCallers {
     }
 
     fn is_trusted(&self, account: &ReviewedAccount) -> bool {
-        let name = || AccountName { namespace: account.namespace.clone(), name: account.name.clone() };
-        self.parts.proxies.as_ref().is_some_and(|proxies| proxies.trusted.contains(&name()))
+        self.parts.proxies.as_ref().is_some_and(|proxies| proxies.trusted.contains(&account.account_name()))
     }
 
     /// Whether the caller may have a certificate of this life, now.

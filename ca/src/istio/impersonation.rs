@@ -94,7 +94,7 @@ impl Impersonation {
         trust_domain: &TrustDomain,
     ) -> Result<Self, ImpersonationRefusal> {
         let Authenticated::Account { account: by, .. } = caller else { return Err(ImpersonationRefusal::NotByReviewedToken) };
-        let account = AccountName { namespace: by.namespace.clone(), name: by.name.clone() };
+        let account = by.account_name();
         if !trusted.contains(&account) {
             return Err(ImpersonationRefusal::NotTrusted { account: account.to_string() });
         }
@@ -116,7 +116,7 @@ impl Impersonation {
     ///
     /// # Errors
     /// [`ImpersonationRefusal::Caller`] or [`ImpersonationRefusal::Pod`].
-    pub(crate) fn judge(&self, pods: &[Pod]) -> Result<PodOfNode, ImpersonationRefusal> {
+    pub(crate) fn judge(&self, pods: &[&Pod]) -> Result<PodOfNode, ImpersonationRefusal> {
         let Self { id, wanted: AccountName { namespace, name }, by, pod, node } = self;
         let own = Sought { node, namespace: &by.namespace, account: &by.name, pod: Some((&pod.name, &pod.uid)) };
         let refused = |why| ImpersonationRefusal::Caller { pod: pod.name.clone(), node: node.clone(), why };

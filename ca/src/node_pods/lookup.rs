@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kubernetes::pods::{Pod, PodScope};
-use kubernetes::{ApiError, ClusterConfig, KubernetesClient, KubernetesMetrics};
+use kubernetes::pods::{Pod, PodScope, PodsOfNodes};
+use kubernetes::{ApiError, ClusterConfig, Known, KubernetesClient, KubernetesMetrics};
 use runtime::clock::Clock;
 use runtime::entropy::Entropy;
 use tokio::sync::Semaphore;
 
 use super::metrics::{DecidedBy, PodMetrics};
-use super::watcher::{KnownPods, PodWatcher};
+use super::watcher::PodWatcher;
 
 /// For how long what the watch said last is enough to decide by.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub(crate) enum PodsUnavailable {
 /// The pods of nodes. One for the process.
 pub(crate) struct NodePods {
     client: Arc<KubernetesClient>,
-    known: KnownPods,
+    known: Known<PodsOfNodes>,
     reads: Mutex<HashMap<String, Reads>>,
     /// Counts those who came.
     came: AtomicU64,
@@ -74,7 +74,7 @@ impl NodePods {
         calls: KubernetesMetrics,
         metrics: PodMetrics,
     ) -> (Self, PodWatcher) {
-        let known = KnownPods::default();
+        let known = Known::default();
         let config: ClusterConfig = client.config().clone();
         let watcher = PodWatcher {
             client: KubernetesClient::new(config, Arc::clone(clock), calls),
@@ -104,13 +104,13 @@ impl NodePods {
     pub(crate) async fn decide<T, E>(
         &self,
         node: &str,
-        judge: impl Fn(&[Pod]) -> Result<T, E>,
+        judge: impl Fn(&[&Pod]) -> Result<T, E>,
     ) -> Result<Result<T, E>, PodsUnavailable> {
-        if let Some(found) = self.watched(node).and_then(|pods| judge(&pods).ok()) {
+        if let Some(found) = self.watched(node, &judge) {
             self.metrics.decided(DecidedBy::Watch, Some(true));
             return Ok(Ok(found));
         }
-        let judged = self.read(node).await.map(|pods| judge(&pods));
+        let judged = self.read(node).await.map(|pods| judge(&pods.iter().collect::<Vec<_>>()));
         self.metrics.decided(DecidedBy::Read, judged.as_ref().map(Result::is_ok).ok());
         judged
     }
@@ -124,10 +124,14 @@ impl NodePods {
         Some(format!("pods are not watched, and each question about them is read from the API server: {fault}"))
     }
 
-    fn watched(&self, node: &str) -> Option<Vec<Pod>> {
+    fn watched<T, E>(&self, node: &str, judge: impl Fn(&[&Pod]) -> Result<T, E>) -> Option<T> {
         let known = self.known.locked();
         let is_fresh = known.heard().is_some_and(|heard| self.clock.boottime().saturating_sub(heard) < FRESH_FOR);
-        is_fresh.then(|| known.pods_of(node).cloned().collect())
+        if !is_fresh {
+            return None;
+        }
+        let pods: Vec<_> = known.index().pods_of(node).collect();
+        judge(&pods).ok()
     }
 
     /// The pods of a node now. Those who come while one is read about wait for the next read, which is for all of them.
@@ -148,9 +152,12 @@ impl NodePods {
             let Ok(_slot) = self.slots.acquire().await else { return Err(PodsUnavailable::Busy) };
             let left = DEADLINE.saturating_sub(self.clock.boottime().saturating_sub(began));
             let for_those_before = self.came.load(Ordering::SeqCst);
-            let read = self.client.pods(&PodScope::Node(node.to_owned()), left).await;
+            let read = match PodScope::Node(node.to_owned()).selection() {
+                Ok(selection) => self.client.list(&selection, left).await,
+                Err(error) => Err(error),
+            };
             self.tell(read.as_ref().err());
-            let pods = read.map(|list| Arc::new(list.pods)).map_err(|error| PodsUnavailable::Unread(Arc::new(error)));
+            let pods = read.map(|list| Arc::new(list.objects)).map_err(|error| PodsUnavailable::Unread(Arc::new(error)));
             *last = Some(Read { for_those_before, pods: pods.clone() });
             pods
         };

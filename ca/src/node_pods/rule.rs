@@ -43,7 +43,7 @@ pub(crate) enum NoLivePod {
 ///
 /// # Errors
 /// [`NoLivePod`].
-pub(crate) fn live_pod<'p>(pods: &'p [Pod], sought: &Sought<'_>) -> Result<&'p Pod, NoLivePod> {
+pub(crate) fn live_pod<'p>(pods: &[&'p Pod], sought: &Sought<'_>) -> Result<&'p Pod, NoLivePod> {
     let mut closest = NoLivePod::NotThere;
     for pod in pods {
         match judge(pod, sought) {
@@ -108,7 +108,7 @@ mod tests {
     const BY_NAME: Sought<'static> = Sought { pod: Some(("web-1", "u1")), ..BY_ACCOUNT };
 
     fn found(pod: Pod) -> [Result<(), NoLivePod>; 2] {
-        let pods = [pod];
+        let pods = [&pod];
         [&BY_ACCOUNT, &BY_NAME].map(|sought| live_pod(&pods, sought).map(drop))
     }
 
@@ -149,10 +149,11 @@ mod tests {
         let ended = changed(|pod| pod.phase = Phase::Failed);
         let leaving = changed(|pod| pod.is_terminating = true);
         let elsewhere = changed(|pod| pod.node = Some("n2".to_owned()));
-        let others = [ended.clone(), elsewhere.clone(), leaving, ended];
+        let others = [&ended, &elsewhere, &leaving, &ended];
         assert_eq!(live_pod(&others, &BY_ACCOUNT), Err(NoLivePod::Terminating));
-        let with_good = [others.as_slice(), &[pod()]].concat();
-        assert_eq!(live_pod(&with_good, &BY_ACCOUNT), Ok(&pod()));
-        assert_eq!(live_pod(&[elsewhere], &BY_ACCOUNT), Err(NoLivePod::OtherNode));
+        let good = pod();
+        let with_good = [others.as_slice(), &[&good]].concat();
+        assert_eq!(live_pod(&with_good, &BY_ACCOUNT), Ok(&good));
+        assert_eq!(live_pod(&[&elsewhere], &BY_ACCOUNT), Err(NoLivePod::OtherNode));
     }
 }

@@ -9,6 +9,8 @@ use kubernetes::Message;
 use kubernetes::names::{is_label, is_name, is_uid};
 use kubernetes::review::{TokenReview, UserInfo};
 
+use crate::config::AccountName;
+
 /// The group of every service account.
 const GROUP: &str = "system:serviceaccounts";
 /// The extras by which the API server names what a token is bound to.
@@ -96,6 +98,11 @@ impl ReviewedAccount {
         let (namespace, name) =
             account_of(&user).ok_or_else(|| ReviewRefusal::NotAnAccount { user: Message::of(&user.username) })?;
         Ok(Self { cluster: cluster.to_owned(), namespace, name, pod: pod_of(&user)? })
+    }
+
+    /// Its namespace and name, as a configuration writes them.
+    pub(crate) fn account_name(&self) -> AccountName {
+        AccountName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     /// Who it is: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.

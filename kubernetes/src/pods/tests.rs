@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-
-const CALL: Call = Call::ListPods;
+use crate::objects::Page;
+use crate::{Message, ObjectEvent};
 
 fn written() -> Value {
     json!({
@@ -93,7 +93,7 @@ fn what_lacks_a_name_or_has_one_that_is_none_is_no_pod() {
 #[test]
 fn a_list_is_read_whole_or_not_at_all() {
     let page =
-        |value: &Value| PodPage::read(CALL, value.to_string().as_bytes()).map(|page| (page.pods.len(), page.version, page.next));
+        |value: &Value| Page::<Pod>::read(value.to_string().as_bytes()).map(|page| (page.objects.len(), page.version, page.next));
     let list = |items: Value, go_on: &str| json!({ "metadata": { "resourceVersion": "9", "continue": go_on }, "items": items });
     assert_eq!(page(&list(json!([written(), written()]), "abc")).unwrap(), (2, "9".to_owned(), Some("abc".to_owned())));
     assert_eq!(page(&list(Value::Null, "")).unwrap(), (0, "9".to_owned(), None));
@@ -103,7 +103,7 @@ fn a_list_is_read_whole_or_not_at_all() {
         list(json!([written(), nameless]), ""),
         list(json!([written(), []]), ""),
         list(json!({}), ""),
-        list(json!([]), &"x".repeat(MAX_CONTINUE_BYTES + 1)),
+        list(json!([]), &"x".repeat(1536 + 1)),
         json!({ "metadata": {}, "items": [] }),
         json!({ "metadata": { "resourceVersion": "" }, "items": [] }),
         json!({ "metadata": [], "items": [] }),
@@ -112,29 +112,29 @@ fn a_list_is_read_whole_or_not_at_all() {
         json!({}),
     ] {
         let fault = page(&bad).unwrap_err();
-        assert!(matches!(fault, ApiError::Malformed { call: CALL, .. }), "{bad}: {fault}");
+        assert!(matches!(fault, ApiError::Malformed { call: Call::List(Kind::Pods), .. }), "{bad}: {fault}");
     }
 }
 
 #[test]
 fn each_kind_of_event_is_read_and_no_other() {
-    let event = |value: &Value| PodEvent::read(CALL, value.to_string().as_bytes());
+    let event = |value: &Value| ObjectEvent::<Pod>::read(value.to_string().as_bytes());
     let of = |kind: &str, object: Value| json!({ "type": kind, "object": object });
     let pod: Pod = serde_json::from_value(written()).unwrap();
-    assert_eq!(event(&of("ADDED", written())).unwrap(), PodEvent::Applied(pod.clone()));
-    assert_eq!(event(&of("MODIFIED", written())).unwrap(), PodEvent::Applied(pod.clone()));
-    assert_eq!(event(&of("DELETED", written())).unwrap(), PodEvent::Deleted(pod));
+    assert_eq!(event(&of("ADDED", written())).unwrap(), ObjectEvent::Applied(pod.clone()));
+    assert_eq!(event(&of("MODIFIED", written())).unwrap(), ObjectEvent::Applied(pod.clone()));
+    assert_eq!(event(&of("DELETED", written())).unwrap(), ObjectEvent::Deleted(pod));
     let bookmark =
         json!({ "kind": "Pod", "metadata": { "resourceVersion": "20" }, "spec": { "containers": null }, "status": {} });
-    assert_eq!(event(&of("BOOKMARK", bookmark)).unwrap(), PodEvent::Bookmark("20".to_owned()));
+    assert_eq!(event(&of("BOOKMARK", bookmark)).unwrap(), ObjectEvent::Bookmark("20".to_owned()));
     let status = |code: u16| json!({ "kind": "Status", "code": code, "message": "too old resource version: 1 (9)" });
-    assert_eq!(event(&of("ERROR", status(410))).unwrap(), PodEvent::Expired(Message::of("too old resource version: 1 (9)")));
-    assert!(matches!(event(&of("ERROR", status(500))).unwrap(), PodEvent::Failed(_)));
-    assert!(matches!(event(&of("ERROR", json!({}))).unwrap(), PodEvent::Failed(_)));
+    assert_eq!(event(&of("ERROR", status(410))).unwrap(), ObjectEvent::Expired(Message::of("too old resource version: 1 (9)")));
+    assert!(matches!(event(&of("ERROR", status(500))).unwrap(), ObjectEvent::Failed(_)));
+    assert!(matches!(event(&of("ERROR", json!({}))).unwrap(), ObjectEvent::Failed(_)));
     // The object may come first.
     assert!(matches!(
-        PodEvent::read(CALL, format!(r#"{{"object":{},"type":"ADDED"}}"#, written()).as_bytes()),
-        Ok(PodEvent::Applied(_))
+        ObjectEvent::<Pod>::read(format!(r#"{{"object":{},"type":"ADDED"}}"#, written()).as_bytes()),
+        Ok(ObjectEvent::Applied(_))
     ));
     for bad in [
         of("added", written()),
@@ -153,8 +153,8 @@ fn each_kind_of_event_is_read_and_no_other() {
 
 #[test]
 fn a_scope_names_a_node_and_nothing_else() {
-    assert_eq!(PodScope::Cluster.query(CALL).unwrap(), "");
-    let node = |name: &str| PodScope::Node(name.to_owned()).query(CALL);
+    assert_eq!(PodScope::Cluster.selection().unwrap().query, "");
+    let node = |name: &str| PodScope::Node(name.to_owned()).selection().map(|selection| selection.query);
     assert_eq!(node("node-1.example").unwrap(), "&fieldSelector=spec.nodeName%3Dnode-1.example");
     for bad in ["", "a,spec.nodeName!=b", "a&limit=1", "a%2Cb"] {
         assert!(matches!(node(bad), Err(ApiError::Name { .. })), "{bad}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kubernetes::pods::{PodEvent, PodList, PodScope};
-use kubernetes::{ApiError, PodWatch};
+use kubernetes::pods::{Pod, PodScope};
+use kubernetes::{ApiError, ObjectEvent, ObjectList, ObjectWatch};
 use serde_json::{Value, json};
 
 use super::double::Reply;
@@ -40,41 +40,17 @@ fn node() -> PodScope {
 }
 
 async fn list(bench: &Bench, scope: PodScope) -> Result<(Vec<String>, String), ApiError> {
-    let PodList { pods, version } = bench.client.pods(&scope, LIMIT).await?;
-    Ok((pods.into_iter().map(|pod| pod.name).collect(), version))
+    let ObjectList { objects, version } = bench.client.list(&scope.selection()?, LIMIT).await?;
+    Ok((objects.into_iter().map(|pod| pod.name).collect(), version))
 }
 
 fn lines(bench: &Bench) -> Vec<String> {
     bench.double.seen().into_iter().map(|seen| seen.line).collect()
 }
 
-async fn watch(bench: &Bench, pieces: Vec<String>, ends: bool) -> PodWatch {
+async fn watch(bench: &Bench, pieces: Vec<String>, ends: bool) -> ObjectWatch<Pod> {
     bench.double.next(Reply::Pieces { pieces, ends });
-    bench.client.watch_pods(&node(), "5", LIMIT).await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_pod_is_asked_for_by_its_name_and_one_that_is_not_there_is_no_fault() {
-    let bench = Bench::new().await;
-    let ask = async |namespace: &str, name: &str| bench.client.pod(namespace, name, LIMIT).await;
-    bench.double.next(Reply::of(200, &pod("web-1", "7").to_string()));
-    assert_eq!(ask("shop", "web-1").await.unwrap().unwrap().uid, "uid-web-1");
-    assert_eq!(lines(&bench), ["GET /api/v1/namespaces/shop/pods/web-1"]);
-    bench.double.next(Reply::of(404, r#"{"kind":"Status","message":"pods \"web-1\" not found"}"#));
-    assert_eq!(ask("shop", "web-1").await.unwrap(), None);
-    for other in [pod("web-2", "7").to_string(), "[]".to_owned(), "{}".to_owned()] {
-        bench.double.next(Reply::of(200, &other));
-        let fault = ask("shop", "web-1").await.unwrap_err();
-        assert!(matches!(fault, ApiError::Malformed { .. }), "{other}: {fault}");
-    }
-    bench.double.next(Reply::of(403, "{}"));
-    let fault = ask("shop", "web-1").await.unwrap_err();
-    assert!(matches!(fault, ApiError::Forbidden { .. }) && fault.to_string().contains("get pods: forbidden"), "{fault}");
-    let asked = bench.double.seen().len();
-    for (namespace, name) in [("..", "web-1"), ("shop", "../secrets/key"), ("shop", ""), ("", "web-1"), ("shop", "a?b")] {
-        assert!(matches!(ask(namespace, name).await, Err(ApiError::Name { .. })), "{namespace} {name}");
-    }
-    assert_eq!(bench.double.seen().len(), asked, "what is no name was asked about");
+    bench.client.watch(&node().selection().unwrap(), "5", LIMIT).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +108,7 @@ async fn a_list_ends_at_its_deadline_however_many_parts_it_has() {
     let bench = Bench::new().await;
     bench.double.next(page(&["a"], "9", "more"));
     bench.double.next(Reply::Never);
-    let fault = bench.client.pods(&node(), Duration::from_millis(500)).await.unwrap_err();
+    let fault = bench.client.list(&node().selection().unwrap(), Duration::from_millis(500)).await.unwrap_err();
     assert!(matches!(fault, ApiError::Deadline { .. }), "{fault}");
 }
 
@@ -144,9 +120,9 @@ async fn a_watch_tells_events_however_they_are_cut_and_its_end() {
     for size in [1, 7, 100_000] {
         let pieces = text.as_bytes().chunks(size).map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect();
         let mut watch = watch(&bench, pieces, true).await;
-        assert!(matches!(watch.next().await.unwrap(), Some(PodEvent::Applied(pod)) if pod.name == "a"));
-        assert!(matches!(watch.next().await.unwrap(), Some(PodEvent::Deleted(pod)) if pod.version == "7"));
-        assert_eq!(watch.next().await.unwrap(), Some(PodEvent::Bookmark("9".to_owned())));
+        assert!(matches!(watch.next().await.unwrap(), Some(ObjectEvent::Applied(pod)) if pod.name == "a"));
+        assert!(matches!(watch.next().await.unwrap(), Some(ObjectEvent::Deleted(pod)) if pod.version == "7"));
+        assert_eq!(watch.next().await.unwrap(), Some(ObjectEvent::Bookmark("9".to_owned())));
         assert_eq!(watch.next().await.unwrap(), None);
     }
     let want = "GET /api/v1/pods?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&fieldSelector=spec.nodeName%3Dnode-1&resourceVersion=5";
@@ -170,9 +146,9 @@ async fn what_a_watch_says_that_is_no_event_ends_its_use() {
     assert!(matches!(fault, ApiError::TooLarge { .. }), "{fault}");
     let status = json!({ "kind": "Status", "code": 410, "message": "too old resource version" });
     let told = watch(&bench, vec![event("ERROR", &status)], true).await.next().await.unwrap();
-    assert!(matches!(told, Some(PodEvent::Expired(_))), "{told:?}");
+    assert!(matches!(told, Some(ObjectEvent::Expired(_))), "{told:?}");
     bench.double.next(gone());
-    let fault = bench.client.watch_pods(&node(), "1", LIMIT).await.err().unwrap();
+    let fault = bench.client.watch(&node().selection().unwrap(), "1", LIMIT).await.err().unwrap();
     assert!(matches!(fault, ApiError::Expired { .. }), "{fault}");
 }
 
@@ -186,7 +162,7 @@ async fn a_wait_for_an_event_that_is_given_up_loses_nothing_and_a_connection_tha
             break told.unwrap();
         }
     };
-    assert!(matches!(told, Some(PodEvent::Applied(pod)) if pod.name == "a"));
+    assert!(matches!(told, Some(ObjectEvent::Applied(pod)) if pod.name == "a"));
     assert!(tokio::time::timeout(Duration::from_millis(50), open.next()).await.is_err(), "half an event was told");
     // Other calls go on beside it, on the same connection.
     bench.double.next(page(&["a"], "9", ""));

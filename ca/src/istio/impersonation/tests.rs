@@ -49,6 +49,10 @@ fn pods() -> Vec<Pod> {
     vec![pod("istio-system", "ztunnel-a", "ztunnel"), pod("shop", "web-1", "web.front")]
 }
 
+fn judge(wanted: &Impersonation, pods: &[Pod]) -> Result<PodOfNode, ImpersonationRefusal> {
+    wanted.judge(&pods.iter().collect::<Vec<_>>())
+}
+
 fn asked(caller: Authenticated, asked: &str) -> Result<Impersonation, ImpersonationRefusal> {
     let trusted = [account("istio-system", "ztunnel"), account("other", "proxy")].into();
     Impersonation::of(caller, asked, &trusted, &domain())
@@ -60,7 +64,7 @@ const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web.front";
 fn a_trusted_proxy_has_the_identity_of_a_live_pod_of_its_node() {
     let wanted = asked(by(proxy()), WEB).unwrap();
     assert_eq!(wanted.node(), "n1");
-    let PodOfNode { id, by, pod } = wanted.judge(&pods()).unwrap();
+    let PodOfNode { id, by, pod } = judge(&wanted, &pods()).unwrap();
     assert_eq!((id.as_str(), by, pod.as_str()), (WEB, proxy(), "shop/web-1 uid-web-1"));
 }
 
@@ -113,7 +117,7 @@ fn both_pods_must_be_there_alive_and_on_that_node() {
     let judged = |change: &dyn Fn(&mut Vec<Pod>)| {
         let mut pods = pods();
         change(&mut pods);
-        asked(by(proxy()), WEB).unwrap().judge(&pods).map(drop)
+        judge(&asked(by(proxy()), WEB).unwrap(), &pods).map(drop)
     };
     assert_eq!(judged(&|_| ()), Ok(()));
     let of_caller = |why| Err(ImpersonationRefusal::Caller { pod: "ztunnel-a".to_owned(), node: "n1".to_owned(), why });

@@ -1,14 +1,15 @@
-//! A watch of pods: one answer whose lines come as things happen.
+//! A watch of objects: one answer whose lines come as things happen.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::client::{Question, Used};
-use crate::pod_calls::{PATH, push_encoded};
-use crate::pods::{PodEvent, PodScope};
-use crate::{ApiError, Call, KubernetesClient, KubernetesMetrics};
+use crate::list::push_encoded;
+use crate::{ApiError, Call, KubernetesClient, KubernetesMetrics, ObjectEvent, Resource, Selection};
 
 /// The most bytes of one event. What etcd takes of an object, 1.5 MiB, can be six times as long in JSON.
 const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
@@ -17,53 +18,65 @@ const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 /// After how long the server ends a watch: whoever may not watch any more learns it then.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Asks for metadata alone, event by event.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
 /// A watch under way. It ends when it is dropped.
-pub struct PodWatch {
+pub struct ObjectWatch<T> {
     body: Incoming,
     /// What came and is not told yet.
     buffer: Vec<u8>,
     /// How much of it has no end of a line.
     scanned: usize,
     metrics: KubernetesMetrics,
+    of: PhantomData<fn() -> T>,
 }
 
 impl KubernetesClient {
-    /// Begins to watch the pods of a scope from a version on, that of a list or of an event. Its beginning takes `deadline` at most.
+    /// Begins to watch the objects of a selection from a version on, that of a list or of an event. Its beginning takes `deadline` at most.
     ///
     /// # Errors
     /// [`ApiError`]; [`ApiError::Expired`] when the version is too old.
-    pub async fn watch_pods(&self, scope: &PodScope, version: &str, deadline: Duration) -> Result<PodWatch, ApiError> {
-        let (call, used) = (Call::WatchPods, Used::default());
-        let mut target =
-            format!("{PATH}?watch=true&allowWatchBookmarks=true&timeoutSeconds={}{}", LONGEST.as_secs(), scope.query(call)?);
+    pub async fn watch<T: Resource>(
+        &self,
+        Selection { path, query, .. }: &Selection<T>,
+        version: &str,
+        deadline: Duration,
+    ) -> Result<ObjectWatch<T>, ApiError> {
+        let (call, used) = (Call::Watch(T::KIND), Used::default());
+        let mut target = format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={}{query}", LONGEST.as_secs());
         target.push_str("&resourceVersion=");
         push_encoded(&mut target, version);
-        let question = Question::get(call, target, MAX_REFUSAL_BYTES);
+        let mut question = Question::get(call, target, MAX_REFUSAL_BYTES);
+        if T::IS_METADATA_ONLY {
+            question = question.accepting(METADATA);
+        }
         let begun = self.in_time(call, deadline, &used, self.granted(question, &used)).await;
         self.metrics().count(call, &begun);
-        Ok(PodWatch { body: begun?.into_body(), buffer: Vec::new(), scanned: 0, metrics: self.metrics().clone() })
+        let (body, metrics) = (begun?.into_body(), self.metrics().clone());
+        Ok(ObjectWatch { body, buffer: Vec::new(), scanned: 0, metrics, of: PhantomData })
     }
 }
 
-impl PodWatch {
+impl<T: Resource> ObjectWatch<T> {
     /// The next event; `None` when the server has ended the watch, as it does in its time. Nothing is lost when the wait is given up.
     ///
     /// # Errors
     /// [`ApiError`]; the watch is of no use any more.
-    pub async fn next(&mut self) -> Result<Option<PodEvent>, ApiError> {
+    pub async fn next(&mut self) -> Result<Option<ObjectEvent<T>>, ApiError> {
         let next = self.read().await;
         if next.is_err() {
-            self.metrics.count(Call::WatchPods, &next);
+            self.metrics.count(Call::Watch(T::KIND), &next);
         }
         next
     }
 
-    async fn read(&mut self) -> Result<Option<PodEvent>, ApiError> {
-        let call = Call::WatchPods;
+    async fn read(&mut self) -> Result<Option<ObjectEvent<T>>, ApiError> {
+        let call = Call::Watch(T::KIND);
         loop {
             if let Some(end) = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n') {
                 let end = self.scanned + end;
-                let event = PodEvent::read(call, &self.buffer[..end]);
+                let event = ObjectEvent::read(&self.buffer[..end]);
                 self.buffer.drain(..=end);
                 self.scanned = 0;
                 return event.map(Some);

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pods::Phase;
-use crate::{Call, Message};
+use crate::pods::{Phase, Pod, PodsOfNodes};
+use crate::{Call, Kind, Message};
+
+type PodFollower = Follower<PodsOfNodes>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,12 +29,12 @@ fn pod(name: &str, node: Option<&str>, version: u64) -> Pod {
     }
 }
 
-fn list(pods: &[Pod], version: u64) -> PodList {
-    PodList { pods: pods.to_vec(), version: version.to_string() }
+fn list(pods: &[Pod], version: u64) -> ObjectList<Pod> {
+    ObjectList { objects: pods.to_vec(), version: version.to_string() }
 }
 
 fn names(follower: &PodFollower, node: &str) -> Vec<String> {
-    follower.pods_of(node).map(|pod| pod.name.clone()).collect()
+    follower.index().pods_of(node).map(|pod| pod.name.clone()).collect()
 }
 
 /// One that watches since second 0, from version 5.
@@ -47,7 +49,7 @@ fn watching(pods: &[Pod]) -> PodFollower {
 }
 
 fn refused() -> ApiError {
-    ApiError::Forbidden { call: Call::WatchPods, message: Message::default() }
+    ApiError::Forbidden { call: Call::Watch(Kind::Pods), message: Message::default() }
 }
 
 #[test]
@@ -57,13 +59,13 @@ fn it_lists_watches_and_knows_which_pods_are_bound_to_which_node() {
         (names(&follower, "n1"), names(&follower, "n2"), names(&follower, "n3")),
         (vec!["a".into()], vec!["b".into()], vec![])
     );
-    follower.told(PodEvent::Applied(pod("c", Some("n1"), 6)), at(1));
-    follower.told(PodEvent::Deleted(pod("a", Some("n1"), 7)), at(2));
+    follower.told(ObjectEvent::Applied(pod("c", Some("n1"), 6)), at(1));
+    follower.told(ObjectEvent::Deleted(pod("a", Some("n1"), 7)), at(2));
     // The same name, on another node: what was there is gone.
-    follower.told(PodEvent::Applied(pod("b", Some("n1"), 8)), at(3));
+    follower.told(ObjectEvent::Applied(pod("b", Some("n1"), 8)), at(3));
     assert_eq!((names(&follower, "n1"), names(&follower, "n2")), (vec!["b".into(), "c".into()], vec![]));
-    assert_eq!((follower.heard(), follower.count()), (Some(at(0).now), 2), "it may have happened before the watch began");
-    follower.told(PodEvent::Bookmark("40".to_owned()), at(7));
+    assert_eq!((follower.heard(), follower.index().count()), (Some(at(0).now), 2), "it may have happened before the watch began");
+    follower.told(ObjectEvent::Bookmark("40".to_owned()), at(7));
     assert_eq!(follower.heard(), Some(at(7).now));
     follower.ended(None, at(10));
     assert_eq!(follower.fault(), None, "a server ends watches in their time");
@@ -71,7 +73,7 @@ fn it_lists_watches_and_knows_which_pods_are_bound_to_which_node() {
     assert_eq!(follower.step(Moment { now: until, random: 0 }), Step::Watch { version: "40".to_owned() });
     assert_eq!(follower.heard(), Some(at(7).now), "what was known then still was so then");
     follower.opened(Ok(()), at(11));
-    follower.told(PodEvent::Applied(pod("d", Some("n1"), 41)), at(11));
+    follower.told(ObjectEvent::Applied(pod("d", Some("n1"), 41)), at(11));
     assert_eq!(follower.heard(), Some(at(7).now), "it is told what happened meanwhile, and there may be more of it");
 }
 
@@ -88,12 +90,12 @@ fn a_list_counts_from_when_it_was_asked_for() {
 
 #[test]
 fn what_is_out_of_date_or_not_understood_is_known_no_more_until_the_next_list() {
-    let expired = || ApiError::Expired { call: Call::WatchPods, message: Message::default() };
-    let malformed = || ApiError::Malformed { call: Call::WatchPods, cause: "x".to_owned() };
-    let large = || ApiError::TooLarge { call: Call::WatchPods, max: 1 };
+    let expired = || ApiError::Expired { call: Call::Watch(Kind::Pods), message: Message::default() };
+    let malformed = || ApiError::Malformed { call: Call::Watch(Kind::Pods), cause: "x".to_owned() };
+    let large = || ApiError::TooLarge { call: Call::Watch(Kind::Pods), max: 1 };
     let ends: [&dyn Fn(&mut PodFollower); 6] = [
-        &|follower| follower.told(PodEvent::Expired(Message::of("too old")), at(7)),
-        &|follower| follower.told(PodEvent::Failed(Message::of("etcd")), at(7)),
+        &|follower| follower.told(ObjectEvent::Expired(Message::of("too old")), at(7)),
+        &|follower| follower.told(ObjectEvent::Failed(Message::of("etcd")), at(7)),
         &|follower| follower.ended(Some(&malformed()), at(7)),
         &|follower| follower.ended(Some(&large()), at(7)),
         &|follower| drop(follower.step(Moment { now: SILENCE, random: 0 })),
@@ -119,11 +121,11 @@ fn what_is_out_of_date_or_not_understood_is_known_no_more_until_the_next_list() 
 #[test]
 fn what_was_on_its_way_for_long_is_not_taken_for_what_is_now() {
     let told = |follower: &mut PodFollower, second: u64| {
-        follower.told(PodEvent::Applied(pod("a", Some("n1"), second + 10)), at(second));
+        follower.told(ObjectEvent::Applied(pod("a", Some("n1"), second + 10)), at(second));
         follower.heard().unwrap().as_secs()
     };
     let bookmark = |follower: &mut PodFollower, second: u64| {
-        follower.told(PodEvent::Bookmark("900".to_owned()), at(second));
+        follower.told(ObjectEvent::Bookmark("900".to_owned()), at(second));
         follower.heard().unwrap().as_secs()
     };
     let mut follower = watching(&[]);
@@ -165,13 +167,14 @@ fn after_faults_there_is_a_list_after_pauses_that_grow() {
     assert!(matches!(follower.step(then), Step::Watch { .. }));
     follower.opened(Ok(()), then);
     assert_eq!(follower.fault(), None);
-    follower.told(PodEvent::Bookmark("6".to_owned()), then);
+    follower.told(ObjectEvent::Bookmark("6".to_owned()), then);
     follower.ended(None, then);
     assert_eq!(follower.step(then), Step::Rest { until: until + SECOND * 6 / 10 });
     // A server that wants to be left alone is.
     let mut follower = PodFollower::default();
     assert_eq!(follower.step(at(0)), Step::List);
-    let busy = ApiError::Busy { call: Call::ListPods, status: 429, after: Some(SECOND * 20), message: Message::default() };
+    let busy =
+        ApiError::Busy { call: Call::List(Kind::Pods), status: 429, after: Some(SECOND * 20), message: Message::default() };
     follower.listed(Err(&busy), at(0).now, at(0));
     assert_eq!(follower.step(at(0)), Step::Rest { until: SECOND * 20 });
 }
@@ -179,8 +182,8 @@ fn after_faults_there_is_a_list_after_pauses_that_grow() {
 #[test]
 fn more_pods_than_are_read_are_none() {
     let mut follower = watching(&[]);
-    for number in 0..=MAX_PODS {
-        follower.told(PodEvent::Applied(pod(&format!("p{number}"), Some("n"), 6)), at(1));
+    for number in 0..=Pod::MOST {
+        follower.told(ObjectEvent::Applied(pod(&format!("p{number}"), Some("n"), 6)), at(1));
     }
     assert_eq!(follower.heard(), None);
     assert!(follower.fault().is_some_and(|fault| fault.contains("200000")), "{:?}", follower.fault());
@@ -224,7 +227,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// A server, with all its past: what each version was made by, the first being version 1.
 #[derive(Default)]
 struct Server {
-    past: Vec<PodEvent>,
+    past: Vec<ObjectEvent<Pod>>,
     compacted: usize,
 }
 
@@ -234,9 +237,9 @@ impl Server {
         let mut pods = BTreeMap::new();
         for event in &self.past[..version] {
             match event {
-                PodEvent::Applied(pod) => drop(pods.insert(pod.name.clone(), pod.clone())),
-                PodEvent::Deleted(pod) => drop(pods.remove(&pod.name)),
-                PodEvent::Bookmark(_) | PodEvent::Expired(_) | PodEvent::Failed(_) => {}
+                ObjectEvent::Applied(pod) => drop(pods.insert(pod.name.clone(), pod.clone())),
+                ObjectEvent::Deleted(pod) => drop(pods.remove(&pod.name)),
+                ObjectEvent::Bookmark(_) | ObjectEvent::Expired(_) | ObjectEvent::Failed(_) => {}
             }
         }
         pods
@@ -244,7 +247,7 @@ impl Server {
 }
 
 fn known(follower: &PodFollower) -> BTreeMap<String, Pod> {
-    ["n0", "n1", "n2"].iter().flat_map(|node| follower.pods_of(node)).map(|pod| (pod.name.clone(), pod.clone())).collect()
+    ["n0", "n1", "n2"].iter().flat_map(|node| follower.index().pods_of(node)).map(|pod| (pod.name.clone(), pod.clone())).collect()
 }
 
 proptest! {
@@ -263,12 +266,12 @@ proptest! {
                 Act::Write(name, node) => {
                     let version = u64::try_from(server.past.len()).unwrap() + 1;
                     let node = (node < 3).then(|| format!("n{node}"));
-                    server.past.push(PodEvent::Applied(pod(&format!("p{name}"), node.as_deref(), version)));
+                    server.past.push(ObjectEvent::Applied(pod(&format!("p{name}"), node.as_deref(), version)));
                 }
                 Act::Delete(name) => {
                     if let Some(mut gone) = server.at(server.past.len()).remove(&format!("p{name}")) {
                         gone.version = (server.past.len() + 1).to_string();
-                        server.past.push(PodEvent::Deleted(gone));
+                        server.past.push(ObjectEvent::Deleted(gone));
                     }
                 }
                 Act::Deliver(most) => if let Some(from) = told {
@@ -280,11 +283,11 @@ proptest! {
                     reached = until;
                 },
                 Act::Bookmark => if told == Some(server.past.len()) {
-                    follower.told(PodEvent::Bookmark(server.past.len().to_string()), moment);
+                    follower.told(ObjectEvent::Bookmark(server.past.len().to_string()), moment);
                 },
                 Act::Compact => server.compacted = server.past.len(),
                 Act::End(well) => if told.take().is_some() {
-                    let broken = ApiError::Deadline { call: Call::WatchPods, after: SECOND };
+                    let broken = ApiError::Deadline { call: Call::Watch(Kind::Pods), after: SECOND };
                     follower.ended((!well).then_some(&broken), moment);
                     failed = Some(now);
                 },
@@ -310,7 +313,7 @@ proptest! {
                                     follower.opened(Ok(()), moment);
                                     told = Some(reached);
                                 } else {
-                                    let expired = ApiError::Expired { call: Call::WatchPods, message: Message::default() };
+                                    let expired = ApiError::Expired { call: Call::Watch(Kind::Pods), message: Message::default() };
                                     let fault = if well { expired } else { refused() };
                                     follower.opened(Err(&fault), moment);
                                     failed = Some(now);

@@ -1,19 +1,16 @@
-//! Keeps up with pods: a list, then a watch from there on, and a list anew when the watch cannot go on. Pure: time and randomness are
+//! Keeps up with objects of one kind: a list, then a watch from there on, and a list anew when the watch cannot go on. Pure: time and randomness are
 //! arguments, and whoever holds the machine does what it says and tells it what came of it.
 //!
-//! It knows how things stood at a moment that it names ([`PodFollower::heard`]). While nobody says anything, nothing may have happened, or a
+//! It knows how things stood at a moment that it names ([`Follower::heard`]). While nobody says anything, nothing may have happened, or a
 //! great deal. And what is told may be old: a watch begins with what happened before it, and a way that was blocked gives back all that it
 //! held. So what a watch says counts as being of now only after a bookmark, which comes when all that was before has been told, and only while
 //! no 5 s pass without a word.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use runtime::backoff::Backoff;
 
-use super::{Pod, PodEvent, PodList};
-use crate::ApiError;
-use crate::pod_calls::MAX_PODS;
+use crate::{ApiError, ObjectEvent, ObjectList, Resource};
 
 /// The first pause after a list or a watch that did not go well, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
@@ -30,14 +27,14 @@ pub enum Step {
         /// When to ask again.
         until: Duration,
     },
-    /// List all pods, and tell [`PodFollower::listed`].
+    /// List all of them, and tell [`Follower::listed`].
     List,
-    /// Watch from this version on, and tell [`PodFollower::opened`].
+    /// Watch from this version on, and tell [`Follower::opened`].
     Watch {
         /// From where.
         version: String,
     },
-    /// Tell what the watch says ([`PodFollower::told`], [`PodFollower::ended`]), and ask again at this moment at the latest.
+    /// Tell what the watch says ([`Follower::told`], [`Follower::ended`]), and ask again at this moment at the latest.
     Hear {
         /// When its silence is too long.
         until: Duration,
@@ -53,12 +50,30 @@ pub struct Moment {
     pub random: u8,
 }
 
-/// The machine, with the pods that it knows of.
+/// What is known of objects of one kind, kept as whoever asks needs it.
+pub trait Index: Default {
+    /// The kind.
+    type Object: Resource;
+
+    /// These are all that there are.
+    fn replace(&mut self, objects: Vec<Self::Object>);
+
+    /// There is this one, or it has changed.
+    fn apply(&mut self, object: Self::Object);
+
+    /// This one is gone.
+    fn remove(&mut self, object: &Self::Object);
+
+    /// How many are kept.
+    fn count(&self) -> usize;
+}
+
+/// The machine, with what it knows of.
 #[derive(Debug)]
-pub struct PodFollower {
+pub struct Follower<I> {
     state: State,
     backoff: Backoff,
-    pods: Pods,
+    index: I,
     heard: Option<Duration>,
     fault: Option<String>,
 }
@@ -75,25 +90,15 @@ enum State {
     Watching(String, Duration, bool),
 }
 
-/// Pods that are bound to a node, by it, and where each is.
-#[derive(Debug, Default)]
-struct Pods {
-    of_nodes: HashMap<String, BTreeMap<Key, Pod>>,
-    places: HashMap<Key, String>,
-}
-
-/// Namespace and name.
-type Key = (String, String);
-
-impl Default for PodFollower {
+impl<I: Index> Default for Follower<I> {
     fn default() -> Self {
         let (first, longest) = PAUSES;
         let state = State::ListAt(Duration::ZERO);
-        Self { state, backoff: Backoff::new(first, longest), pods: Pods::default(), heard: None, fault: None }
+        Self { state, backoff: Backoff::new(first, longest), index: I::default(), heard: None, fault: None }
     }
 }
 
-impl PodFollower {
+impl<I: Index> Follower<I> {
     /// What is to be done. What is named is taken for begun.
     pub fn step(&mut self, at: Moment) -> Step {
         match &self.state {
@@ -107,7 +112,7 @@ impl PodFollower {
                 Step::Watch { version }
             }
             State::Watching(_, last, _) if last.saturating_add(SILENCE) <= at.now => {
-                self.list_anew(at, format!("the watch of pods has said nothing for {SILENCE:?}"), None);
+                self.list_anew(at, format!("the watch of {} has said nothing for {SILENCE:?}", I::Object::KIND), None);
                 self.step(at)
             }
             State::ListAt(due) | State::WatchAt(due, _) => Step::Rest { until: *due },
@@ -121,11 +126,10 @@ impl PodFollower {
     }
 
     /// What came of [`Step::List`] that was begun at `asked`.
-    pub fn listed(&mut self, outcome: Result<PodList, &ApiError>, asked: Duration, at: Moment) {
+    pub fn listed(&mut self, outcome: Result<ObjectList<I::Object>, &ApiError>, asked: Duration, at: Moment) {
         match outcome {
-            Ok(PodList { pods, version }) => {
-                self.pods = Pods::default();
-                pods.into_iter().for_each(|pod| self.pods.apply(pod));
+            Ok(ObjectList { objects, version }) => {
+                self.index.replace(objects);
                 // What was written later may be in it or not.
                 self.heard = Some(asked);
                 self.state = State::WatchAt(at.now, version);
@@ -147,36 +151,38 @@ impl PodFollower {
     }
 
     /// What a watch said.
-    pub fn told(&mut self, event: PodEvent, at: Moment) {
+    pub fn told(&mut self, event: ObjectEvent<I::Object>, at: Moment) {
         let State::Watching(version, last, has_caught_up) = &mut self.state else { return };
         // What comes after a silence may have been on its way all that time, with more behind it.
         let is_prompt = at.now.saturating_sub(*last) < DELAY;
         *has_caught_up &= is_prompt;
         match event {
-            PodEvent::Applied(pod) => {
-                version.clone_from(&pod.version);
+            ObjectEvent::Applied(object) => {
+                object.version().clone_into(version);
                 *last = at.now;
-                self.pods.apply(pod);
+                self.index.apply(object);
             }
-            PodEvent::Deleted(pod) => {
-                version.clone_from(&pod.version);
+            ObjectEvent::Deleted(object) => {
+                object.version().clone_into(version);
                 *last = at.now;
-                self.pods.remove(&(pod.namespace, pod.name));
+                self.index.remove(&object);
             }
-            PodEvent::Bookmark(reached) => {
+            ObjectEvent::Bookmark(reached) => {
                 *version = reached;
                 // A server says so when it has told all that happened before.
                 *has_caught_up |= is_prompt;
                 *last = at.now;
             }
-            PodEvent::Expired(message) => {
-                return self.list_anew(at, format!("the watch of pods is out of date: {message}"), None);
+            ObjectEvent::Expired(message) => {
+                return self.list_anew(at, format!("the watch of {} is out of date: {message}", I::Object::KIND), None);
             }
-            PodEvent::Failed(message) => return self.list_anew(at, format!("the watch of pods failed: {message}"), None),
+            ObjectEvent::Failed(message) => {
+                return self.list_anew(at, format!("the watch of {} failed: {message}", I::Object::KIND), None);
+            }
         }
         let is_of_now = *has_caught_up;
-        if self.pods.places.len() > MAX_PODS {
-            return self.list_anew(at, format!("there are more than {MAX_PODS} pods"), None);
+        if self.index.count() > I::Object::MOST {
+            return self.list_anew(at, format!("there are more than {} {}", I::Object::MOST, I::Object::KIND), None);
         }
         if is_of_now {
             self.heard = Some(at.now);
@@ -202,15 +208,15 @@ impl PodFollower {
         self.fault.as_deref()
     }
 
-    /// The pods that are bound to a node, as far as they are known.
-    pub fn pods_of(&self, node: &str) -> impl Iterator<Item = &Pod> {
-        self.pods.of_nodes.get(node).into_iter().flat_map(BTreeMap::values)
+    /// What is known.
+    #[must_use]
+    pub fn index(&self) -> &I {
+        &self.index
     }
 
-    /// How many pods are known that are bound to a node.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.pods.places.len()
+    /// What is known, for whoever takes out of it what has changed.
+    pub fn index_mut(&mut self) -> &mut I {
+        &mut self.index
     }
 
     /// Where it ended well it goes on from there; after a fault it would have to catch up first, and a list is quicker.
@@ -232,27 +238,6 @@ impl PodFollower {
     fn pause(&mut self, at: Moment, after: Option<Duration>) -> Duration {
         let pause = self.backoff.next_delay(at.random);
         at.now.saturating_add(after.map_or(pause, |after| after.max(pause)))
-    }
-}
-
-impl Pods {
-    fn apply(&mut self, pod: Pod) {
-        let key = (pod.namespace.clone(), pod.name.clone());
-        self.remove(&key);
-        if let Some(node) = pod.node.clone() {
-            self.places.insert(key.clone(), node.clone());
-            self.of_nodes.entry(node).or_default().insert(key, pod);
-        }
-    }
-
-    fn remove(&mut self, key: &Key) {
-        let Some(node) = self.places.remove(key) else { return };
-        if let Some(pods) = self.of_nodes.get_mut(&node) {
-            pods.remove(key);
-            if pods.is_empty() {
-                self.of_nodes.remove(&node);
-            }
-        }
     }
 }
 
