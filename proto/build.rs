@@ -29,9 +29,10 @@ fn generate(descriptor_set: &str, files: &[String]) -> Result<(), Box<dyn Error>
 }
 
 /// Messages that carry a key, a token or a credential: their `Debug` is written by hand and shows nothing.
-const SECRET_MESSAGES: [&str; 9] = [
+const SECRET_MESSAGES: [&str; 10] = [
     "signet.v1.MakeBackupRequest",
     "signet.v1.AttestJoinTokenRequest",
+    "signet.v1.AttestServiceAccountRequest",
     "signet.v1.CreateTokenResponse",
     "signet.v1.IssueJwtSvidResponse",
     "X509SVID",

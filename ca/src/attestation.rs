@@ -1,5 +1,5 @@
 //! Node attestation: how a node without a usable certificate gets one, by join token, by a certificate that somebody else issued,
-//! or by its registered node key.
+//! by the token of its agent's pod, or by its registered node key.
 //!
 //! Owns the order of the checks. The caller proves that it holds the node key by a signature over a transcript that carries
 //! the TLS exporter of its connection (docs/protocol.md, "Transcripts"), so that a proof seen elsewhere is worth nothing here,
@@ -7,6 +7,7 @@
 //! before its holder has proved itself.
 
 mod certificate;
+mod service_account;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::AgentIssuance;
 use crate::issuing::{Desk, IssuedSvid, IssuingError};
+use crate::node_pods::PodsUnavailable;
 use crate::provisioning::{ProvisioningError, ProvisioningSource};
 use crate::rate::TooFast;
 use crate::records::{AgentSvidRecord, JoinToken, NodeRecord, NodeState, SvidGrounds};
-use crate::store::{CertificateUseError, RedeemError, Store, StoreError};
+use crate::service_accounts::ReviewError;
+use crate::store::{AgentPodError, CertificateUseError, RedeemError, Store, StoreError};
 pub(crate) use certificate::CertificateProof;
+pub(crate) use service_account::{ClusterAgents, ServiceAccountRefusal};
 
 /// Bytes of the nonce that a node key signs to re-attest.
 pub(crate) const NONCE_BYTES: usize = 32;
@@ -57,6 +61,18 @@ pub(crate) enum AttestError {
     /// The certificate was used, or its node's name or the key is taken.
     #[error(transparent)]
     CertificateUse(#[from] CertificateUseError),
+    /// The token of a service account attests nobody.
+    #[error(transparent)]
+    ServiceAccount(#[from] ServiceAccountRefusal),
+    /// Whether it does cannot be told. What the API server says is for the log.
+    #[error("the token of the service account cannot be judged now")]
+    ReviewUnavailable(ReviewError),
+    /// The same for its pod.
+    #[error("the pod of the agent cannot be looked at now")]
+    PodsUnavailable(PodsUnavailable),
+    /// The pod went with another key, or the node's name or the key is taken.
+    #[error(transparent)]
+    AgentPod(#[from] AgentPodError),
     /// The token.
     #[error(transparent)]
     Redeem(#[from] RedeemError),
@@ -114,6 +130,8 @@ pub(crate) struct Attestation {
     pub(crate) slots: Semaphore,
     /// Whose certificates attest nodes.
     pub(crate) provisioning: Vec<ProvisioningSource>,
+    /// Whose pods attest nodes.
+    pub(crate) agents: Option<ClusterAgents>,
 }
 
 impl Attestation {

@@ -36,7 +36,7 @@ use crate::provisioning::NodeTemplate;
 pub use federation::{EndpointConfig, EndpointIdentity, FederationConfig};
 pub use istio::IstioConfig;
 pub use keys::KeyStore;
-pub use kubernetes::{AccountName, KubernetesConfig};
+pub use kubernetes::{AccountName, ClusterAgentsConfig, KubernetesConfig};
 pub use limits::LimitsConfig;
 pub use revocation::RevocationConfig;
 pub use rotation::RotationConfig;

@@ -157,7 +157,12 @@ impl Metrics {
             drop(self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", "issued"), ("reason", "NONE")]));
         }
         drop(self.jwt_issuance.get_or_create(&[("outcome", "issued"), ("reason", "NONE")]));
-        for kind in [AttestationKind::JoinToken, AttestationKind::Certificate, AttestationKind::Reattestation] {
+        for kind in [
+            AttestationKind::JoinToken,
+            AttestationKind::Certificate,
+            AttestationKind::ServiceAccount,
+            AttestationKind::Reattestation,
+        ] {
             for outcome in ["attested", "refused"] {
                 drop(self.attestations.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome)]));
             }

@@ -72,6 +72,23 @@ pub struct ProvisioningCertificate {
     pub not_after: Timestamp,
 }
 
+/// A pod in which an agent runs, as the API server of its cluster vouched for it when it attested its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentPod {
+    /// The name that the configuration gives the cluster.
+    pub cluster: String,
+    /// The node that the pod is bound to, which is the node that it attests.
+    pub node: NodeName,
+    /// The namespace of the pod and of its service account.
+    pub namespace: String,
+    /// The name of the service account.
+    pub account: String,
+    /// The pod's name.
+    pub pod: String,
+    /// Tells the pod from another of its name; never used again in a cluster.
+    pub uid: String,
+}
+
 /// An agent SVID, as far as sessions must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentSvidRecord {

@@ -9,6 +9,7 @@ use runtime::clock::Clock;
 use runtime::readiness::Readiness;
 use tokio::sync::watch;
 
+use crate::attestation::ClusterAgents;
 use crate::audit::Actor;
 use crate::authority::SigningAuthority;
 use crate::backup::RestoredNote;
@@ -54,6 +55,7 @@ pub(crate) struct Report {
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) reviewer: Option<Arc<TokenReviewer>>,
     pub(crate) proxies: Option<NodeProxies>,
+    pub(crate) agents: Option<ClusterAgents>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
     pub(crate) lists: watch::Receiver<Arc<Published>>,
@@ -83,7 +85,10 @@ impl Report {
         warnings.extend(self.rotation.borrow().faults.iter().cloned());
         warnings.extend(self.judge.warnings());
         warnings.extend(self.reviewer.as_ref().and_then(|reviewer| reviewer.warning()));
-        warnings.extend(self.proxies.as_ref().and_then(|proxies| proxies.pods.warning()));
+        warnings.extend(self.agents.as_ref().and_then(|agents| agents.reviewer.warning()));
+        // Both ask the same.
+        let pods = self.proxies.as_ref().map(|proxies| &proxies.pods).or(self.agents.as_ref().map(|agents| &agents.pods));
+        warnings.extend(pods.and_then(|pods| pods.warning()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));

@@ -30,6 +30,7 @@ use tokio::sync::{broadcast, watch};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
+use crate::attestation::ClusterAgents;
 use crate::checkpoints::CheckpointDesk;
 use crate::config::{CaConfig, StoreConfig};
 use crate::federation::{Endpoint, FederationViews, Poller};
@@ -120,6 +121,7 @@ struct Parts {
     judge: Arc<TokenJudge>,
     reviewer: Option<Arc<TokenReviewer>>,
     proxies: Option<NodeProxies>,
+    agents: Option<ClusterAgents>,
     pod_watcher: Option<PodWatcher>,
     results: ResultWriter,
     report: Arc<Report>,

@@ -11,6 +11,12 @@ pub fn join_token_transcript(exporter: &[u8; 32], token_hash: &Sha256Digest, csr
     [b"signet.v1 join token attestation\0", &exporter[..], token_hash, &sha256(csr_der)].concat()
 }
 
+/// What the node key signs when it shows the token of a Kubernetes service account. Every part has a fixed length.
+#[must_use]
+pub fn service_account_transcript(exporter: &[u8; 32], token_hash: &Sha256Digest, csr_der: &[u8]) -> Vec<u8> {
+    [b"signet.v1 service account attestation\0", &exporter[..], token_hash, &sha256(csr_der)].concat()
+}
+
 /// What the node key signs when it re-attests over the CA's nonce.
 #[must_use]
 pub fn reattestation_transcript(exporter: &[u8; 32], nonce: &[u8; 32], csr_der: &[u8]) -> Vec<u8> {
@@ -45,6 +51,7 @@ mod tests {
             [label.as_bytes(), &[0], &exporter, &second].concat().into_iter().chain(hashes).collect::<Vec<_>>()
         };
         assert_eq!(join_token_transcript(&exporter, &second, csr), bytes("signet.v1 join token attestation", &[csr]));
+        assert_eq!(service_account_transcript(&exporter, &second, csr), bytes("signet.v1 service account attestation", &[csr]));
         assert_eq!(reattestation_transcript(&exporter, &second, csr), bytes("signet.v1 node re-attestation", &[csr]));
         assert_eq!(
             certificate_transcript(&exporter, &second, csr, key, certificate),
@@ -65,6 +72,7 @@ mod tests {
             certificate_transcript(&one, &one, b"b", b"a", b"c"),
             reattestation_transcript(&one, &one, b"a"),
             join_token_transcript(&one, &one, b"a"),
+            service_account_transcript(&one, &one, b"a"),
         ] {
             assert_ne!(other, good);
         }

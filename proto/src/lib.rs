@@ -26,7 +26,7 @@ pub mod v1 {
     /// The version of this protocol, sent in every [`Hello`].
     pub const PROTOCOL_VERSION: u32 = 1;
 
-    redacted!(AttestJoinTokenRequest, CreateTokenResponse, IssueJwtSvidResponse, MakeBackupRequest);
+    redacted!(AttestJoinTokenRequest, AttestServiceAccountRequest, CreateTokenResponse, IssueJwtSvidResponse, MakeBackupRequest);
 }
 
 /// The SPIFFE Workload API (SPIFFE Workload API section 4), which has no package.

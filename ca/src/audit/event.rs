@@ -19,7 +19,7 @@ pub use federations::FederationAction;
 pub use replicas::ReplicaAction;
 pub use revocations::RevocationAction;
 
-use crate::records::{Entry, NodeAlias, OpenToken, Provenance, ProvisioningCertificate, TokenRecord};
+use crate::records::{AgentPod, Entry, NodeAlias, OpenToken, Provenance, ProvisioningCertificate, TokenRecord};
 
 /// Who did it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,19 @@ pub enum CertificateRefusal {
     /// It was used for a node of another name.
     OtherName,
     /// The node is on record with another key.
+    NodeOfAnotherKey,
+    /// The key belongs to a node of another name.
+    KeyOfAnotherNode,
+    /// The node or the key is banned.
+    Banned,
+}
+
+/// Why a pod that the API server vouched for did not attest its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentPodRefusal {
+    /// Another key came from this pod before, or its node was evicted or banned since.
+    Used,
+    /// The node is on record with a key that no pod of this cluster proved.
     NodeOfAnotherKey,
     /// The key belongs to a node of another name.
     KeyOfAnotherNode,
@@ -173,7 +186,27 @@ pub enum Action {
         /// Why.
         why: CertificateRefusal,
     },
-    /// A node has its first agent SVID after redeeming a token or a certificate.
+    /// A node was attested by the pod of its agent.
+    PodAttested {
+        /// Which.
+        pod: AgentPod,
+        /// With which key.
+        node_key: Sha256Digest,
+        /// Whether for the first time.
+        used: TokenUse,
+        /// What became of the key on record.
+        change: NodeKeyChange,
+    },
+    /// A pod that the API server vouched for attested no node.
+    PodRefused {
+        /// Which.
+        pod: AgentPod,
+        /// For which key.
+        node_key: Sha256Digest,
+        /// Why.
+        why: AgentPodRefusal,
+    },
+    /// A node has its first agent SVID after redeeming a token or a certificate, or by its agent's pod.
     NodeAttested {
         /// Which.
         node: NodeName,
@@ -328,6 +361,8 @@ impl AuditEvent {
             Action::TokenRefused { .. } => "token_refused",
             Action::CertificateRedeemed { .. } => "provisioning_certificate_redeemed",
             Action::CertificateRefused { .. } => "provisioning_certificate_refused",
+            Action::PodAttested { .. } => "agent_pod_attested",
+            Action::PodRefused { .. } => "agent_pod_refused",
             Action::NodeAttested { .. } => "node_attested",
             Action::NodeReattested { .. } => "node_reattested",
             Action::AgentRenewed { .. } => "agent_renewed",

@@ -18,6 +18,17 @@ pub struct KubernetesConfig {
     pub server: ClusterConfig,
     /// The service accounts of proxies that may ask for the identities of the pods of their node. Empty: nobody may, and no pods are watched.
     pub trusted_node_accounts: BTreeSet<AccountName>,
+    /// The agents of the cluster; `None`: none attests its node by a service account.
+    pub agents: Option<ClusterAgentsConfig>,
+}
+
+/// Whose pods attest the nodes that they run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterAgentsConfig {
+    /// Their service accounts. Not empty.
+    pub accounts: BTreeSet<AccountName>,
+    /// One of them their tokens must be for. Not empty.
+    pub audiences: Vec<String>,
 }
 
 /// The name of a service account, as `namespace/name`.
@@ -42,25 +53,50 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
     }
     let section = root.section("kubernetes");
     let cluster = section.optional("cluster", cluster_name);
-    let audiences =
-        if section.has("audiences") { section.list("audiences", audience) } else { vec![DEFAULT_AUDIENCE.to_owned()] };
-    if audiences.is_empty() {
-        section.fault("audiences", "empty: a token that was made for another service must not be taken here");
-    }
-    if audiences.len() > MAX_AUDIENCES {
-        section.fault("audiences", format!("{}; at most {MAX_AUDIENCES} are read", audiences.len()));
-    }
-    let trusted = section.list("trusted_node_accounts", account_name);
-    if trusted.len() > MAX_TRUSTED_ACCOUNTS {
-        section.fault("trusted_node_accounts", format!("{}; at most {MAX_TRUSTED_ACCOUNTS} are read", trusted.len()));
+    let audiences = read_audiences(&section, DEFAULT_AUDIENCE);
+    let trusted_node_accounts = read_accounts(&section, "trusted_node_accounts");
+    let agents = section.has("agents").then(|| read_agents(&section.section("agents")));
+    if let Some(agents) = &agents
+        && let Some(both) = agents.audiences.iter().find(|audience| audiences.contains(audience))
+    {
+        // Whoever is shown a workload's token for the CA could attest a node by it, were the workload an agent's pod.
+        section.section("agents").fault("audiences", format!("{both:?} is also one of kubernetes.audiences: keep them apart"));
     }
     let server = ClusterConfig::read(&section);
     Some(KubernetesConfig {
         cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
         audiences,
         server: server?,
-        trusted_node_accounts: trusted.into_iter().collect(),
+        trusted_node_accounts,
+        agents,
     })
+}
+
+fn read_agents(section: &Section<'_>) -> ClusterAgentsConfig {
+    let accounts = read_accounts(section, "accounts");
+    if accounts.is_empty() {
+        section.fault("accounts", "none: name the service account of the agents as \"NAMESPACE/ACCOUNT\"");
+    }
+    ClusterAgentsConfig { accounts, audiences: read_audiences(section, DEFAULT_AGENT_AUDIENCE) }
+}
+
+fn read_audiences(section: &Section<'_>, default: &str) -> Vec<String> {
+    let audiences = if section.has("audiences") { section.list("audiences", audience) } else { vec![default.to_owned()] };
+    if audiences.is_empty() {
+        section.fault("audiences", "empty: a token that was made for another service must not be taken here");
+    }
+    if audiences.len() > MAX_AUDIENCES {
+        section.fault("audiences", format!("{}; at most {MAX_AUDIENCES} are read", audiences.len()));
+    }
+    audiences
+}
+
+fn read_accounts(section: &Section<'_>, key: &'static str) -> BTreeSet<AccountName> {
+    let accounts = section.list(key, account_name);
+    if accounts.len() > MAX_ACCOUNTS {
+        section.fault(key, format!("{}; at most {MAX_ACCOUNTS} are read", accounts.len()));
+    }
+    accounts.into_iter().collect()
 }
 
 fn cluster_name(text: &str) -> Result<String, String> {
@@ -84,9 +120,11 @@ fn audience(text: &str) -> Result<String, String> {
 const DEFAULT_CLUSTER: &str = "Kubernetes";
 /// As Istio's clients have their tokens made.
 const DEFAULT_AUDIENCE: &str = "istio-ca";
+/// As the manifests of this project have the tokens of agents made.
+const DEFAULT_AGENT_AUDIENCE: &str = "signet-ca";
 const MAX_CLUSTER_BYTES: usize = 63;
 const MAX_AUDIENCES: usize = 16;
-const MAX_TRUSTED_ACCOUNTS: usize = 64;
+const MAX_ACCOUNTS: usize = 64;
 const MAX_AUDIENCE_BYTES: usize = 512;
 
 #[cfg(test)]
@@ -101,7 +139,7 @@ mod tests {
         let config = CaConfig::parse("f", &format!("{HEAD}[kubernetes]\n")).unwrap().kubernetes.unwrap();
         assert_eq!((config.cluster.as_str(), config.audiences.as_slice()), ("Kubernetes", &["istio-ca".to_owned()][..]));
         assert_eq!(config.server.api_server.as_str(), "https://kubernetes.default.svc");
-        assert!(config.trusted_node_accounts.is_empty(), "nobody is trusted who is not named");
+        assert!(config.trusted_node_accounts.is_empty() && config.agents.is_none(), "nobody is trusted who is not named");
     }
 
     #[test]
@@ -113,7 +151,13 @@ mod tests {
             read("trusted_node_accounts = [\"istio-system/ztunnel\", \"a/b.c\", \"a/b.c\"]").unwrap().kubernetes.unwrap();
         let trusted: Vec<_> = trusted.trusted_node_accounts.iter().map(ToString::to_string).collect();
         assert_eq!(trusted, ["a/b.c", "istio-system/ztunnel"]);
+        let agents = read("[kubernetes.agents]\naccounts = [\"signet/agent\"]").unwrap().kubernetes.unwrap().agents.unwrap();
+        assert_eq!((agents.accounts.len(), agents.audiences), (1, vec!["signet-ca".to_owned()]));
         for (bad, key) in [
+            ("[kubernetes.agents]", "kubernetes.agents.accounts"),
+            ("[kubernetes.agents]\naccounts = []", "kubernetes.agents.accounts"),
+            ("[kubernetes.agents]\naccounts = [\"a/b\"]\naudiences = []", "kubernetes.agents.audiences"),
+            ("[kubernetes.agents]\naccounts = [\"a/b\"]\naudiences = [\"istio-ca\"]", "kubernetes.agents.audiences"),
             ("trusted_node_accounts = [\"ztunnel\"]", "kubernetes.trusted_node_accounts"),
             ("trusted_node_accounts = [\"a.b/ztunnel\"]", "kubernetes.trusted_node_accounts"),
             ("trusted_node_accounts = [\"a/b/c\"]", "kubernetes.trusted_node_accounts"),

@@ -42,6 +42,8 @@ pub(crate) enum AttestationKind {
     JoinToken,
     /// By a certificate of a provisioning authority.
     Certificate,
+    /// By the token of its agent's pod.
+    ServiceAccount,
     /// By its registered node key.
     Reattestation,
 }
@@ -108,6 +110,7 @@ impl AttestationKind {
         match self {
             Self::JoinToken => "join_token",
             Self::Certificate => "certificate",
+            Self::ServiceAccount => "service_account",
             Self::Reattestation => "reattestation",
         }
     }

@@ -194,6 +194,24 @@ impl NodeAttestation for SharedAttestService {
         service.concluded(AttestationKind::JoinToken, &info, outcome).map(Response::new)
     }
 
+    async fn attest_service_account(
+        &self,
+        request: Request<v1::AttestServiceAccountRequest>,
+    ) -> Result<Response<v1::AttestResponse>, Status> {
+        let info = ConnectInfo::of(request.extensions())?;
+        let service = &self.0;
+        let v1::AttestServiceAccountRequest { hello, token, node_public_key, csr, proof } = request.into_inner();
+        let token = zeroize::Zeroizing::new(token);
+        service.charge(&info, &node_public_key)?;
+        service.check_hello(hello)?;
+        service.check_csr(&csr)?;
+        let spread_by = node_public_key.clone();
+        let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
+        let outcome = service.attestation.by_service_account(&token, proof).await;
+        let outcome = outcome.map_err(|error| told_with_retry(&error, spread_by));
+        service.concluded(AttestationKind::ServiceAccount, &info, outcome).map(Response::new)
+    }
+
     async fn attest_certificate(
         &self,
         request: Request<Streaming<v1::AttestCertificateRequest>>,

@@ -8,9 +8,10 @@ use proto::v1;
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Features of protocol 1 that this CA understands. A peer may require these and no others.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 10] = [
     "join-token",
     "attest-certificate",
+    "attest-service-account",
     "reattest",
     "batch-issue",
     "jwt-svid",

@@ -16,7 +16,7 @@ use crate::issuing::IssuingError;
 use crate::rate::TooFast;
 use crate::rpc::hello::HelloError;
 use crate::sessions::StandingError;
-use crate::store::{CertificateUseError, RedeemError, StoreError};
+use crate::store::{AgentPodError, CertificateUseError, RedeemError, StoreError};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that Signet sends.
 pub(crate) const ERROR_DOMAIN: &str = "signet";
@@ -34,6 +34,8 @@ impl ErrorReason {
             | Self::ProofInvalid
             | Self::CertificateRefused
             | Self::CertificateUsed
+            | Self::ServiceAccountRefused
+            | Self::PodUsed
             | Self::NotRenewable
             | Self::LineEnded
             | Self::NoLongerGranted
@@ -173,6 +175,17 @@ impl Told for AttestError {
                 CertificateUseError::Banned => ErrorReason::Banned,
                 CertificateUseError::Store(_) => ErrorReason::StoreUnavailable,
             }),
+            Self::ServiceAccount(_) => Some(ErrorReason::ServiceAccountRefused),
+            Self::ReviewUnavailable(_) => Some(ErrorReason::ReviewUnavailable),
+            Self::PodsUnavailable(_) => Some(ErrorReason::PodsUnavailable),
+            Self::AgentPod(error) => Some(match error {
+                AgentPodError::Used => ErrorReason::PodUsed,
+                AgentPodError::NodeOfAnotherKey { .. } | AgentPodError::KeyOfAnotherNode { .. } => {
+                    ErrorReason::ServiceAccountRefused
+                }
+                AgentPodError::Banned => ErrorReason::Banned,
+                AgentPodError::Store(_) => ErrorReason::StoreUnavailable,
+            }),
             Self::NodeKeyReused | Self::CertificateKeyReused => Some(ErrorReason::CsrInvalid),
             Self::Redeem(error) => Some(match error {
                 RedeemError::Unknown => ErrorReason::TokenUnknown,
@@ -195,6 +208,8 @@ impl Told for AttestError {
         match self {
             Self::TooFast(TooFast { wait, limit: _ }) => Some(*wait),
             Self::Issuing(error) => error.retry_after(),
+            Self::ReviewUnavailable(error) => error.retry_after(),
+            Self::PodsUnavailable(error) => error.retry_after(),
             Self::NodeKey(_)
             | Self::Proof
             | Self::NodeKeyReused
@@ -202,6 +217,8 @@ impl Told for AttestError {
             | Self::CertificateKeyReused
             | Self::Certificate(_)
             | Self::CertificateUse(_)
+            | Self::ServiceAccount(_)
+            | Self::AgentPod(_)
             | Self::Redeem(_)
             | Self::NoRecord
             | Self::WindowOver { .. }

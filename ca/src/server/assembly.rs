@@ -15,9 +15,10 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::authorities::Authorities;
 use super::services::csr_limit;
 use super::{Ground, Keys, Parts, StartError};
+use crate::attestation::ClusterAgents;
 use crate::backup::{self, RestoredNote};
 use crate::checkpoints::{CheckpointDesk, CheckpointParts};
-use crate::config::{CaConfig, KubernetesConfig, LimitsConfig};
+use crate::config::{CaConfig, ClusterAgentsConfig, KubernetesConfig, LimitsConfig};
 use crate::federation::{Poller, PollerParts};
 use crate::issuing::{Desk, DeskParts, ServingNames};
 use crate::istio::NodeProxies;
@@ -99,7 +100,7 @@ pub(super) async fn assemble(
     let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
     let judge = Arc::new(judge);
     let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, clock, entropy, &metrics));
-    let Cluster { reviewer, proxies, pod_watcher } = cluster.unwrap_or_default();
+    let Cluster { reviewer, proxies, agents, pod_watcher } = cluster.unwrap_or_default();
     let readiness = Readiness::default();
     let token = keys.token().cloned();
     for condition in [CLOCK, ISSUING, SERVING, STORE].into_iter().chain(token.as_ref().map(|_| KEYS)) {
@@ -197,6 +198,7 @@ pub(super) async fn assemble(
         judge: Arc::clone(&judge),
         reviewer: reviewer.clone(),
         proxies: proxies.clone(),
+        agents: agents.clone(),
         checkpoints: Arc::clone(&checkpoints),
         store: store.state(),
         lists: lists.clone(),
@@ -232,6 +234,7 @@ pub(super) async fn assemble(
         judge,
         reviewer,
         proxies,
+        agents,
         pod_watcher,
         results,
         report,
@@ -261,23 +264,31 @@ pub(super) async fn assemble(
 struct Cluster {
     reviewer: Option<Arc<TokenReviewer>>,
     proxies: Option<NodeProxies>,
+    agents: Option<ClusterAgents>,
     pod_watcher: Option<PodWatcher>,
 }
 
 impl Cluster {
     /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
     fn of(config: &KubernetesConfig, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, metrics: &Metrics) -> Self {
-        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted } = config.clone();
+        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents } = config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
-        let watched = (!trusted.is_empty()).then(|| {
+        let watched = (!trusted.is_empty() || agents.is_some()).then(|| {
             let calls = metrics.kubernetes.clone();
             let (pods, watcher) = NodePods::new(Arc::clone(&client), clock, entropy, calls, metrics.pods.clone());
-            (NodeProxies { trusted, pods: Arc::new(pods) }, watcher)
+            (Arc::new(pods), watcher)
         });
-        let (proxies, pod_watcher) = watched.unzip();
-        let settings = ReviewSettings { cluster, audiences };
-        let reviewer = TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone());
-        Self { reviewer: Some(Arc::new(reviewer)), proxies, pod_watcher }
+        let (pods, pod_watcher) = watched.unzip();
+        let reviewer = |audiences| {
+            let (client, settings) = (Arc::clone(&client), ReviewSettings { cluster: cluster.clone(), audiences });
+            Arc::new(TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone()))
+        };
+        let proxies = pods.clone().filter(|_| !trusted.is_empty()).map(|pods| NodeProxies { trusted, pods });
+        let agents = pods.zip(agents).map(|(pods, agents)| {
+            let ClusterAgentsConfig { accounts, audiences } = agents;
+            ClusterAgents { accounts, reviewer: reviewer(audiences), pods }
+        });
+        Self { reviewer: Some(reviewer(audiences)), proxies, agents, pod_watcher }
     }
 }
 

@@ -63,6 +63,7 @@ impl Parts {
                 window: config.reattest_window,
                 slots: Attestation::slots(),
                 provisioning: provisioning.clone(),
+                agents: self.agents.clone(),
             }),
             sync: Arc::new(SyncParts {
                 callers,

@@ -124,6 +124,41 @@ pub enum RedeemError {
     Store(#[from] StoreError),
 }
 
+/// Why the pod of an agent, for which the API server vouched, does not attest its node.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentPodError {
+    /// Another key came from it, or its node was evicted or banned since.
+    #[error(
+        "this pod attested its node before with another node key, or the node was evicted or banned since: one that is on record comes back \
+         by its node key (is state_dir on a volume that outlives the container?); any other after its pod was deleted and made anew; if \
+         that was not your agent, find out who has its token"
+    )]
+    Used,
+    /// The node's name is taken by a key that no pod of this cluster proved.
+    #[error(
+        "node {node} is on record with a node key that did not come from this cluster: if it was meant to move, an operator evicts it \
+         first (signet node evict {node})"
+    )]
+    NodeOfAnotherKey {
+        /// Which.
+        node: NodeName,
+    },
+    /// The key is registered for a node of another name.
+    #[error(
+        "this node key already belongs to node {node}: evict that node first, or start the agent with a fresh state directory"
+    )]
+    KeyOfAnotherNode {
+        /// Which.
+        node: NodeName,
+    },
+    /// The operator blocked the node or the key.
+    #[error("the node is banned: an operator can lift it with signet node unban")]
+    Banned,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a provisioning certificate is not redeemed.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateUseError {

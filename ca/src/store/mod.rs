@@ -36,7 +36,7 @@ use crate::records::{
 };
 pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCursor, OrphanKind, OrphanPage};
 pub use authorities::{AuthorityStore, Settled};
-pub use error::{ApplyError, CertificateUseError, RedeemError, StoreError};
+pub use error::{AgentPodError, ApplyError, CertificateUseError, RedeemError, StoreError};
 pub use fault::{FaultKind, StoreFault, StoreState};
 pub use federation::FederationStore;
 pub use open::open;

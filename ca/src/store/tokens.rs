@@ -1,11 +1,11 @@
-//! What a node proves itself by the first time: join tokens and provisioning certificates, each for one use.
+//! What a node proves itself by the first time: join tokens and provisioning certificates, each for one use, and the pods of agents.
 
 use futures_util::future::BoxFuture;
 use pki::{Sha256Digest, Timestamp};
 
-use super::{CertificateUseError, RedeemError, StoreError};
+use super::{AgentPodError, CertificateUseError, RedeemError, StoreError};
 use crate::audit::Actor;
-use crate::records::{NodeRecord, OpenToken, ProvisioningCertificate, TokenId, TokenRecord};
+use crate::records::{AgentPod, NodeRecord, OpenToken, ProvisioningCertificate, TokenId, TokenRecord};
 
 /// Join tokens.
 pub trait TokenStore: Send + Sync {
@@ -40,7 +40,7 @@ pub trait TokenStore: Send + Sync {
     ) -> BoxFuture<'_, Result<NodeRecord, RedeemError>>;
 }
 
-/// Provisioning certificates.
+/// Provisioning certificates, and the pods of agents.
 pub trait ProvisioningStore: Send + Sync {
     /// Binds the certificate to the node key and registers the node, in one transaction: of any number of callers with different
     /// keys one succeeds. The same key may call again for ten minutes, as its first answer may have been lost; when its node is
@@ -57,4 +57,19 @@ pub trait ProvisioningStore: Send + Sync {
         node_key_spki: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<NodeRecord, CertificateUseError>>;
+
+    /// Binds the pod of an agent to the node key and registers its node, in one transaction: of any number of callers with different keys
+    /// one succeeds for a pod. The same key may call again as long as there is the pod; when its node is evicted or banned, the pod stays
+    /// used. A new pod takes the node over from a pod of the same cluster before it, and from nobody else.
+    ///
+    /// The caller has had the API server vouch for the pod, which is alive on the node that it names, and checked the proof by the node key.
+    ///
+    /// # Errors
+    /// [`AgentPodError`]. Refusals are audited, the first 16 of each pod.
+    fn bind_agent_pod(
+        &self,
+        pod: AgentPod,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, AgentPodError>>;
 }

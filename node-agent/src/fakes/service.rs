@@ -100,6 +100,13 @@ impl v1::node_attestation_server::NodeAttestation for Fake {
     type AttestCertificateStream = Pin<Box<dyn Stream<Item = Result<v1::AttestCertificateResponse, Status>> + Send>>;
     type ReattestStream = Pin<Box<dyn Stream<Item = Result<v1::ReattestResponse, Status>> + Send>>;
 
+    async fn attest_service_account(
+        &self,
+        _request: Request<v1::AttestServiceAccountRequest>,
+    ) -> Result<Response<v1::AttestResponse>, Status> {
+        Err(Status::unimplemented("no agents of a cluster"))
+    }
+
     async fn attest_join_token(
         &self,
         request: Request<v1::AttestJoinTokenRequest>,

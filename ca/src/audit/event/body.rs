@@ -7,14 +7,14 @@ use pki::Sha256Digest;
 use serde::Serialize;
 
 use super::{
-    Action, Actor, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal, FederationAction, NodeKeyChange, ReplicaAction,
-    RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
+    Action, Actor, AgentPodRefusal, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal, FederationAction,
+    NodeKeyChange, ReplicaAction, RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
 };
 use crate::authority::lifecycle::AuthorityName;
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::federation::Federation;
-use crate::records::{Entry, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
+use crate::records::{AgentPod, Entry, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
 use crate::revocation::{ListIntent, Revocation, Target};
 
 /// A value in a body.
@@ -100,6 +100,23 @@ impl Action {
                         CertificateRefusal::NodeOfAnotherKey => "node_of_another_key",
                         CertificateRefusal::KeyOfAnotherNode => "key_of_another_node",
                         CertificateRefusal::Banned => "banned",
+                    },
+                );
+            }
+            Self::PodAttested { pod, node_key, used, change } => {
+                describe_pod(pod, body);
+                describe_use(node_key, *used, change, body);
+            }
+            Self::PodRefused { pod, node_key, why } => {
+                describe_pod(pod, body);
+                body.text("node_key", HEXLOWER.encode(node_key));
+                body.text(
+                    "why",
+                    match why {
+                        AgentPodRefusal::Used => "used",
+                        AgentPodRefusal::NodeOfAnotherKey => "node_of_another_key",
+                        AgentPodRefusal::KeyOfAnotherNode => "key_of_another_node",
+                        AgentPodRefusal::Banned => "banned",
                     },
                 );
             }
@@ -393,6 +410,16 @@ fn describe_certificate(certificate: &ProvisioningCertificate, body: &mut Body) 
     body.text("serial", serial);
     body.text("node", node);
     body.text("not_after", not_after);
+}
+
+fn describe_pod(pod: &AgentPod, body: &mut Body) {
+    let AgentPod { cluster, node, namespace, account, pod, uid } = pod;
+    body.text("cluster", cluster);
+    body.text("node", node);
+    body.text("namespace", namespace);
+    body.text("account", account);
+    body.text("pod", pod);
+    body.text("pod_uid", uid);
 }
 
 fn describe_token(token: &TokenRecord, body: &mut Body) {

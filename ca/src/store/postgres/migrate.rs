@@ -6,8 +6,13 @@ use super::link::Link;
 use crate::store::sql::parameters::Value;
 
 /// The schema, as steps from one version to the next. A step that was released is never changed: a new one is added.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// Taken by whoever changes the schema or writes a group, and held to the end of the transaction: who waits for it sees all that was written
 /// before. (The bytes of "Signet".)

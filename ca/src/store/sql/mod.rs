@@ -4,6 +4,7 @@
 //! is theirs: [`super::sqlite`], [`super::postgres`].
 
 pub(in crate::store) mod acknowledgements;
+pub(in crate::store) mod agent_pods;
 pub(in crate::store) mod aliases;
 pub(in crate::store) mod audit;
 pub(in crate::store) mod authorities;

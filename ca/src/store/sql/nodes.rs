@@ -6,7 +6,7 @@ use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 
 use super::columns::{all, first, parsed, run, seconds, serial, time, unreadable};
 use super::writer::Unit;
-use super::{acknowledgements, certificates};
+use super::{acknowledgements, agent_pods, certificates};
 use crate::audit::{Action, Actor, AuditEvent, NodeKeyChange};
 use crate::records::{AgentSvidRecord, NodeRecord, NodeState, SvidGrounds};
 use crate::store::{Change, StoreError};
@@ -152,10 +152,11 @@ pub(in crate::store) fn list(connection: Connection<'_>) -> Result<Vec<NodeRecor
     all(connection, "SELECT * FROM nodes ORDER BY node", (), read)
 }
 
-/// A used token or certificate lets the key that used it attest again, which it must not once its node is evicted or banned.
+/// A used token, certificate or pod lets the key that used it attest again, which it must not once its node is evicted or banned.
 fn forget_used_tokens(unit: &Unit<'_>, node: &NodeName) -> Result<(), StoreError> {
     run(unit.connection(), "DELETE FROM tokens WHERE node = ?1 AND bound_key IS NOT NULL", [node.as_str()])?;
-    certificates::spend(unit, node)
+    certificates::spend(unit, node)?;
+    agent_pods::spend(unit, node)
 }
 
 fn forget(unit: &mut Unit<'_>, node: &NodeName) -> Result<(), StoreError> {

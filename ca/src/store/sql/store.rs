@@ -15,8 +15,8 @@ use super::readers::{Engine, Readers};
 use super::remembered::{Generation, Remembered};
 use super::writer::Writer;
 use super::{
-    aliases, audit, authorities, bundles, certificates, checkpoints, entries, issuance, issuance_clock, jwt, nodes, orphans,
-    tokens,
+    agent_pods, aliases, audit, authorities, bundles, certificates, checkpoints, entries, issuance, issuance_clock, jwt, nodes,
+    orphans, tokens,
 };
 use crate::audit::{Actor, AuditEvent, AuditRecord, ChainHead, StoredCheckpoint};
 use crate::authority::lifecycle::Lifecycle;
@@ -24,13 +24,13 @@ use crate::entry_plan::{EntryPlan, Scope, Wanted};
 use crate::issuance::{Intent, Ledger, LedgerError};
 use crate::jwt::issuance::{JwtIntent, JwtLedger};
 use crate::records::{
-    AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, OpenToken,
-    Outstanding, ProvisioningCertificate, SvidGrounds, TokenId, TokenRecord,
+    AgentPod, AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord,
+    OpenToken, Outstanding, ProvisioningCertificate, SvidGrounds, TokenId, TokenRecord,
 };
 use crate::store::{
-    AliasStore, Apply, ApplyError, AuditLog, AuditReader, BundleStore, CertificateUseError, Change, EntryFilter, EntryStore,
-    FaultKind, Forks, IssuanceResult, IssuanceStore, NodeStore, OrphanCursor, OrphanKind, OrphanPage, ProvisioningStore,
-    RedeemError, Store, StoreError, StoreHealth, StoreState, TokenStore,
+    AgentPodError, AliasStore, Apply, ApplyError, AuditLog, AuditReader, BundleStore, CertificateUseError, Change, EntryFilter,
+    EntryStore, FaultKind, Forks, IssuanceResult, IssuanceStore, NodeStore, OrphanCursor, OrphanKind, OrphanPage,
+    ProvisioningStore, RedeemError, Store, StoreError, StoreHealth, StoreState, TokenStore,
 };
 
 /// The store in a database. Dropping it ends the writer after what is queued, and closes the database.
@@ -201,6 +201,16 @@ impl<E: Engine> ProvisioningStore for SqlStore<E> {
         Box::pin(
             async move { self.writer.write(move |unit| certificates::redeem(unit, certificate, &node_key_spki, now)).await? },
         )
+    }
+
+    fn bind_agent_pod(
+        &self,
+        pod: AgentPod,
+        node_key_spki: Vec<u8>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<NodeRecord, AgentPodError>> {
+        // A refusal is a success of the transaction: its audit event stays.
+        Box::pin(async move { self.writer.write(move |unit| agent_pods::bind(unit, pod, &node_key_spki, now)).await? })
     }
 }
 

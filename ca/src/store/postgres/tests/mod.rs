@@ -2,6 +2,8 @@
 
 #[path = "../../sql/tests/acknowledgements.rs"]
 mod acknowledgements;
+#[path = "../../sql/tests/agent_pods.rs"]
+mod agent_pods;
 #[path = "../../sql/tests/aliases.rs"]
 mod aliases;
 #[path = "../../sql/tests/apply.rs"]
