@@ -14,6 +14,7 @@ use crate::config::{AgentConfig, FirstProof, FirstTrust, IstioConfig, Provider, 
 use crate::key_file;
 use crate::state::{StateDir, StateError, StoredSvid};
 use crate::token::{Reach, TokenError};
+use crate::web_token_file;
 
 /// What a start would find.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +116,16 @@ fn look_at_signet(config: &AgentConfig, now: Timestamp, report: &mut CheckReport
         Some(FirstProof::CertificateDirectory(path)) => {
             let needed = std::mem::replace(&mut report.needs_join_token, false);
             look_at_certificate(path, needed, now, report, faults);
+        }
+        Some(FirstProof::ServiceAccountTokenFile(path)) => {
+            let needed = std::mem::replace(&mut report.needs_join_token, false);
+            match web_token_file::read(path) {
+                Ok(_) => {}
+                Err(why) if needed => faults.push(format!("service_account_token_file: {why}")),
+                Err(why) => report.warnings.push(format!(
+                    "service_account_token_file: {why}: the node could not attest by it if the CA forgot the node"
+                )),
+            }
         }
         _ if !report.needs_join_token => {}
         None => faults.push(NodeFailure::NoFirstProof.to_string()),

@@ -98,6 +98,8 @@ pub enum FirstProof {
     Token(TokenSource),
     /// By the certificate in this directory: `cert-chain.pem` and `key.pem`. Absolute.
     CertificateDirectory(PathBuf),
+    /// By the token in this file: that of this pod's own service account, projected for the CA. Absolute.
+    ServiceAccountTokenFile(PathBuf),
 }
 
 /// Where the join token is read.
@@ -288,21 +290,30 @@ fn read_signet(root: &Section<'_>, overrides: &AgentOverrides) -> Option<Provide
 /// More replicas than any CA has.
 const MOST_ADDRESSES: usize = 16;
 
-/// One of two ways to prove the node. A token by flag is for this very start, and stands above a configured certificate.
+/// One of three ways to prove the node. A join token by flag is for this very start, and stands above what is configured.
 fn read_first_proof(root: &Section<'_>, overrides: &AgentOverrides) -> Option<FirstProof> {
     let attestation = root.section("attestation");
     let directory = attestation.optional("certificate_directory", absolute_path);
+    let account = attestation.optional("service_account_token_file", absolute_path);
     let flag = overrides.join_token_file.as_deref();
     let token = pick(root, "join_token_file", flag, TokenSource::from_str);
-    match (token, directory) {
-        (Some(_), Some(_)) if flag.is_none() => {
-            attestation.fault("certificate_directory", "given together with join_token_file: keep one of the two");
-            None
-        }
-        (Some(token), _) => Some(FirstProof::Token(token)),
-        (None, Some(path)) => Some(FirstProof::CertificateDirectory(path)),
-        (None, None) => None,
+    if flag.is_some() {
+        return token.map(FirstProof::Token);
     }
+    let configured = [
+        (None, token.map(FirstProof::Token)),
+        (Some("certificate_directory"), directory.map(FirstProof::CertificateDirectory)),
+        (Some("service_account_token_file"), account.map(FirstProof::ServiceAccountTokenFile)),
+    ];
+    let mut proof = None;
+    for (key, found) in configured {
+        let Some(found) = found else { continue };
+        if let (Some(key), Some(_)) = (key, &proof) {
+            attestation.fault(key, "given together with another way to attest: keep one of them");
+        }
+        proof = Some(found);
+    }
+    proof
 }
 
 /// One of two ways to trust the CA. Both at once would leave open which of them decides, so that is a fault; a flag

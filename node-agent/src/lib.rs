@@ -31,6 +31,7 @@ mod server;
 pub mod state;
 mod svid_cache;
 pub mod token;
+mod web_token_file;
 pub mod workload;
 mod workload_api;
 

@@ -25,6 +25,7 @@ type TwoLabels = [(&'static str, &'static str); 2];
 pub(crate) enum AttestationMethod {
     JoinToken,
     Certificate,
+    ServiceAccount,
     NodeKey,
 }
 
@@ -157,7 +158,12 @@ impl AgentMetrics {
     }
 
     fn fill_labels(&self) {
-        for method in [AttestationMethod::JoinToken, AttestationMethod::Certificate, AttestationMethod::NodeKey] {
+        for method in [
+            AttestationMethod::JoinToken,
+            AttestationMethod::Certificate,
+            AttestationMethod::ServiceAccount,
+            AttestationMethod::NodeKey,
+        ] {
             for outcome in [AttestationOutcome::Attested, AttestationOutcome::Refused, AttestationOutcome::Unavailable] {
                 drop(self.attestations.get_or_create(&attestation_labels(method, outcome)));
             }
@@ -242,6 +248,7 @@ impl AttestationMethod {
     fn as_str(self) -> &'static str {
         match self {
             Self::JoinToken => "join_token",
+            Self::ServiceAccount => "service_account",
             Self::Certificate => "certificate",
             Self::NodeKey => "node_key",
         }

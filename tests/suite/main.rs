@@ -30,6 +30,7 @@ mod istio_ca;
 mod istio_provider;
 mod key_protection;
 mod killed_rotation;
+mod kubernetes_agents;
 mod kubernetes_pods;
 mod kubernetes_tokens;
 mod limbo;

@@ -91,6 +91,26 @@ impl Attestor<'_> {
         self.check(answer, key)
     }
 
+    /// Shows the token of the agent's own pod. A lost reply may be retried: the CA knows the pod by the node key.
+    ///
+    /// # Errors
+    /// [`AttestationFault`].
+    pub(crate) async fn by_service_account(&self, token: &str) -> Result<Attested, AttestationFault> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let csr = pki::build_request(&key, None)?;
+        let token_hash = pki::sha256(token.as_bytes());
+        let transcript = pki::service_account_transcript(&self.connection.exporter, &token_hash, &csr);
+        let request = v1::AttestServiceAccountRequest {
+            hello: Some(wire::hello(self.clock.now())),
+            token: token.to_owned(),
+            node_public_key: self.node_key.public_key().spki_der().to_vec(),
+            proof: self.node_key.sign(&transcript)?,
+            csr,
+        };
+        let answer = call(self.client().attest_service_account(request)).await?;
+        self.check(answer, key)
+    }
+
     /// Proves an existing certificate together with the node key. A lost reply may be retried for a while with the same node key.
     ///
     /// # Errors

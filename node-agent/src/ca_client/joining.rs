@@ -16,6 +16,7 @@ use crate::certificate_directory::{CertificateDirectory, CertificateDirectoryErr
 use crate::config::{FirstProof, TokenSource};
 use crate::metrics::{Alarm, AttestationMethod, AttestationOutcome};
 use crate::token::JoinToken;
+use crate::web_token_file;
 
 impl NodeClient {
     /// Attests by one of the methods, over a connection of its own.
@@ -58,6 +59,7 @@ impl NodeClient {
         let outcome = match (method, &self.token) {
             (AttestationMethod::JoinToken, Some(token)) => attestor.by_token(token).await,
             (AttestationMethod::Certificate, _) => return self.attest_by_certificate(&attestor).await,
+            (AttestationMethod::ServiceAccount, _) => return self.attest_by_service_account(&attestor).await,
             (AttestationMethod::JoinToken | AttestationMethod::NodeKey, _) => attestor.by_node_key().await,
         };
         match outcome {
@@ -78,6 +80,7 @@ impl NodeClient {
     pub(super) async fn join(&mut self) -> Result<(), NodeFailure> {
         let method = match &self.settings.first_proof {
             Some(FirstProof::CertificateDirectory(_)) => AttestationMethod::Certificate,
+            Some(FirstProof::ServiceAccountTokenFile(_)) => AttestationMethod::ServiceAccount,
             Some(FirstProof::Token(_)) | None => AttestationMethod::JoinToken,
         };
         self.attest(method).await
@@ -91,6 +94,11 @@ impl NodeClient {
             tracing::info!("the CA does not know this node any more: it attests with the join token that was given since");
             let outcome = attestor.by_token(&token).await;
             return self.rejoined(&token, outcome).await;
+        }
+        if matches!(self.settings.first_proof, Some(FirstProof::ServiceAccountTokenFile(_))) {
+            self.settings.metrics.attestation(method, AttestationOutcome::Refused);
+            tracing::info!("the CA does not know this node any more: it attests with the token of its service account");
+            return self.attest_by_service_account(attestor).await;
         }
         match self.read_certificate().await {
             Some(Ok(certificate)) if self.certificate_tried != certificate.fingerprint() => {
@@ -147,6 +155,28 @@ impl NodeClient {
         }
     }
 
+    /// A token that cannot be used does not end the agent: the next one is written by the kubelet, and its pod may be new.
+    async fn attest_by_service_account(&mut self, attestor: &Attestor<'_>) -> Result<(), NodeFailure> {
+        let method = AttestationMethod::ServiceAccount;
+        let Some(FirstProof::ServiceAccountTokenFile(path)) = self.settings.first_proof.clone() else {
+            return Err(NodeFailure::NoFirstProof);
+        };
+        let read = tokio::task::spawn_blocking(move || web_token_file::read(&path)).await;
+        let outcome = match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            Ok(token) => attestor.by_service_account(&token).await,
+            Err(error) => {
+                self.settings.metrics.attestation(method, AttestationOutcome::Refused);
+                self.trouble(&format!("there is no token to attest by: service_account_token_file: {error}"));
+                self.failed(Failure::Refused);
+                return Ok(());
+            }
+        };
+        match outcome {
+            Ok(attested) => self.attested(method, attested).await,
+            Err(fault) => self.attestation_failed(method, fault),
+        }
+    }
+
     /// What lies in the configured directory now, if one is configured.
     async fn read_certificate(&self) -> Option<Result<CertificateDirectory, CertificateDirectoryError>> {
         let Some(FirstProof::CertificateDirectory(path)) = self.settings.first_proof.clone() else { return None };
@@ -158,7 +188,7 @@ impl NodeClient {
     fn token_source(&self) -> Option<TokenSource> {
         match &self.settings.first_proof {
             Some(FirstProof::Token(source)) => Some(source.clone()),
-            Some(FirstProof::CertificateDirectory(_)) | None => None,
+            Some(FirstProof::CertificateDirectory(_) | FirstProof::ServiceAccountTokenFile(_)) | None => None,
         }
     }
 

@@ -63,14 +63,21 @@ fn flags_stand_above_the_file_and_alone_suffice() {
 }
 
 #[test]
-fn two_ways_to_prove_the_node_are_refused_and_each_alone_passes() {
+fn several_ways_to_prove_the_node_are_refused_and_each_alone_passes() {
     let (token, directory) = ("join_token_file = \"/t\"\n", "[attestation]\ncertificate_directory = \"/etc/certs\"\n");
     let faults = AgentConfig::parse("f", &format!("{LEAST}{token}{directory}")).unwrap_err().to_string();
     assert!(faults.contains("attestation.certificate_directory: "), "{faults}");
     let config = AgentConfig::parse("f", &format!("{LEAST}{directory}")).unwrap();
     assert_eq!(config.first_proof, Some(FirstProof::CertificateDirectory("/etc/certs".into())));
+    let account = "service_account_token_file = \"/run/token\"\n";
+    let config = AgentConfig::parse("f", &format!("{LEAST}[attestation]\n{account}")).unwrap();
+    assert_eq!(config.first_proof, Some(FirstProof::ServiceAccountTokenFile("/run/token".into())));
+    for other in [format!("{LEAST}{directory}{account}"), format!("{LEAST}{token}[attestation]\n{account}")] {
+        let faults = AgentConfig::parse("f", &other).unwrap_err().to_string();
+        assert!(faults.contains("attestation.service_account_token_file: "), "{faults}");
+    }
     let flags = AgentOverrides { join_token_file: Some("-".into()), ..AgentOverrides::default() };
-    let file = Document::parse("f", &format!("{LEAST}{directory}")).unwrap();
+    let file = Document::parse("f", &format!("{LEAST}{directory}{account}")).unwrap();
     assert_eq!(AgentConfig::read(file, &flags).unwrap().first_proof, Some(FirstProof::Token(TokenSource::Stdin)));
     let istio = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nprovider = \"istio\"\n";
     let faults = AgentConfig::parse("f", &format!("{istio}{directory}[istio]\naddress = \"a:1\"\nroots = \"/r\"\n"));

@@ -1,7 +1,7 @@
 //! What an identity shows to the CA: read when it is needed, forgotten after the call, never logged.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use identity::SpiffeId;
@@ -9,9 +9,7 @@ use pki::{Timestamp, X509Svid};
 use zeroize::Zeroizing;
 
 use crate::certificate_directory::{CertificateDirectory, CertificateDirectoryError};
-
-/// The most bytes of a token file.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+use crate::web_token_file::{self, WebTokenFileError};
 
 /// One credential for one call.
 pub(crate) enum IstioCredential {
@@ -42,17 +40,9 @@ pub enum CredentialSource {
 /// Why there is no credential to show.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
-    /// The token file cannot be read.
+    /// The token file cannot be read, or holds no token.
     #[error("token_file: {0}")]
-    TokenFile(#[from] runtime::private_files::PrivateFileError),
-    /// What stands in it is no token. It is not shown.
-    #[error("token_file {}: it holds no JWT ({found} bytes): expected three parts of base64url with dots between them", path.display())]
-    NoToken {
-        /// Which file.
-        path: PathBuf,
-        /// Its length, white space around it left out.
-        found: usize,
-    },
+    TokenFile(#[from] WebTokenFileError),
     /// The directory cannot be used.
     #[error(transparent)]
     Directory(#[from] CertificateDirectoryError),
@@ -90,7 +80,7 @@ impl CredentialSource {
     /// [`CredentialError`] naming file and fault, and nothing of what stands in it.
     pub(crate) fn read(&self, identity: &SpiffeId, now: Timestamp) -> Result<IstioCredential, CredentialError> {
         match self {
-            Self::TokenFile(path) => read_token(path).map(IstioCredential::Bearer),
+            Self::TokenFile(path) => Ok(IstioCredential::Bearer(web_token_file::read(path)?)),
             Self::CertificateDirectory(path) => {
                 let svid = CertificateDirectory::read(path)?.into_svid(now)?;
                 if svid.id() != identity {
@@ -108,17 +98,5 @@ impl CredentialSource {
                 Ok(IstioCredential::Certificate(Arc::new(svid)))
             }
         }
-    }
-}
-
-fn read_token(path: &Path) -> Result<Zeroizing<String>, CredentialError> {
-    let bytes = Zeroizing::new(runtime::private_files::read_bounded(path, MAX_TOKEN_BYTES)?);
-    let text = bytes.trim_ascii();
-    let of_a_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let parts = text.split(|byte| *byte == b'.');
-    let sound = text.iter().all(of_a_token) && parts.clone().count() == 3 && parts.clone().all(|part| !part.is_empty());
-    match std::str::from_utf8(text) {
-        Ok(token) if sound => Ok(Zeroizing::new(token.to_owned())),
-        Ok(_) | Err(_) => Err(CredentialError::NoToken { path: path.to_owned(), found: text.len() }),
     }
 }

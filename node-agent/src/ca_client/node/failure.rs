@@ -28,8 +28,8 @@ pub enum NodeFailure {
     TokenRefused(CallFault),
     /// The node has never attested and there is nothing to do so by.
     #[error(
-        "this node has never attested and neither a join token nor a certificate is configured: set join_token_file \
-         (`signet token create` prints the command), or certificate_directory in [attestation]"
+        "this node has never attested and nothing is configured to do so by: set join_token_file (`signet token create` prints the \
+         command), or certificate_directory or service_account_token_file in [attestation]"
     )]
     NoFirstProof,
     /// Nothing says which CA to trust.
