@@ -18,9 +18,9 @@ use runtime::unix_socket::BoundSocket;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::ca_client::NodeStatus;
 use crate::ca_client::checkpoints::{self, RefusedCheckpoint};
 use crate::ca_client::view::NodeView;
+use crate::ca_client::{NodeStatus, RebootstrapDoor, RebootstrapRefusal};
 use crate::explain::{self, outlook};
 use crate::files::FileBoard;
 use crate::files::board::FileSetStatus;
@@ -46,6 +46,8 @@ pub(crate) struct AdminSources {
     pub(crate) jwt_svids: Option<JwtSvids>,
     /// Whether SVIDs are cached, or why not.
     pub(crate) svid_cache: String,
+    /// `None` where the configuration alone says which CA is trusted.
+    pub(crate) rebootstrap: Option<RebootstrapDoor>,
 }
 
 /// The service and its socket.
@@ -117,6 +119,25 @@ impl AgentAdmin for Answers {
         }))
     }
 
+    async fn rebootstrap(&self, request: Request<v1::RebootstrapRequest>) -> Result<Response<v1::RebootstrapResponse>, Status> {
+        let v1::RebootstrapRequest { dry_run } = request.into_inner();
+        let door = self.0.rebootstrap.as_ref().ok_or_else(|| {
+            Status::failed_precondition(
+                "this provider's CA is trusted as the configuration says, at each start: there is nothing to give up",
+            )
+        })?;
+        if self.0.statuses.borrow().connected {
+            return Err(Status::failed_precondition(RebootstrapRefusal::InStep.to_string()));
+        }
+        let done = door.order(dry_run).await.map_err(|why| Status::failed_precondition(why.to_string()))?;
+        let hex = |digests: Vec<pki::Sha256Digest>| digests.iter().map(|digest| HEXLOWER.encode(digest)).collect();
+        Ok(Response::new(v1::RebootstrapResponse {
+            former_sequence: done.former_sequence,
+            former_authorities: hex(done.former),
+            authorities: hex(done.anew),
+        }))
+    }
+
     async fn agent_status(&self, _: Request<v1::AgentStatusRequest>) -> Result<Response<v1::AgentStatusResponse>, Status> {
         let status = self.0.statuses.borrow().clone();
         let held = self.0.secrets.held();
@@ -124,6 +145,7 @@ impl AgentAdmin for Answers {
         let ready = warnings.is_empty();
         warnings.extend(status.trouble);
         warnings.extend(status.unstored);
+        warnings.extend(status.anchor);
         warnings.extend(status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning));
         let failing = held.identities.iter().filter_map(|identity| {
             identity.last_error.as_ref().map(|error| format!("{} cannot be fetched: {error}", identity.entry.spiffe_id))

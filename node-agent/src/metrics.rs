@@ -68,6 +68,8 @@ pub(crate) enum Alarm {
     CheckpointRefused,
     /// Files that a caller asks for hold nothing that can be served.
     FileUnfit,
+    /// The file by which the CA was first trusted names somebody else.
+    AnchorDiffers,
     /// A cache of SVIDs that does not open, or cannot be kept.
     SvidCacheUnusable,
 }
@@ -279,7 +281,7 @@ impl IssuanceOutcome {
 }
 
 impl Alarm {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::EntryRefused,
         Self::BundleRefused,
         Self::RevocationRefused,
@@ -287,6 +289,7 @@ impl Alarm {
         Self::CheckpointRefused,
         Self::StateNotStored,
         Self::FileUnfit,
+        Self::AnchorDiffers,
         Self::SvidCacheUnusable,
     ];
 
@@ -299,6 +302,7 @@ impl Alarm {
             Self::CheckpointRefused => "checkpoint_refused",
             Self::StateNotStored => "state_not_stored",
             Self::FileUnfit => "file_unfit",
+            Self::AnchorDiffers => "anchor_differs",
             Self::SvidCacheUnusable => "svid_cache_unusable",
         }
     }

@@ -196,6 +196,7 @@ impl Server {
                 files: board.clone(),
                 jwt_svids: jwt_svids.clone(),
                 svid_cache: cache_state,
+                rebootstrap: provider.rebootstrap_door(),
             },
         );
         let telemetry = match &config.telemetry {

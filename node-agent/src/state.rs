@@ -10,6 +10,7 @@
 //! | `audit-checkpoint.json` | the newest checkpoint of the CA's audit chain |
 //! | `audit-alarm.json` | a checkpoint that contradicted it; for an operator to take away |
 //! | `revocation.bin` | the newest revocation lists with their sequence |
+//! | `rebootstrap.json` | that an operator had the node trust the CA anew, until the CA has heard of it |
 //! | `foreign.bin` | the newest bundles of other trust domains that entries of the node federate with |
 //! | `bundle.json` | the newest trust bundle with its sequence and its tainted keys, a SPIFFE JWKS document |
 //!
@@ -20,6 +21,7 @@
 mod checkpoint;
 mod entries;
 mod foreign;
+mod rebootstrap;
 mod revocation;
 
 use std::path::{Path, PathBuf};

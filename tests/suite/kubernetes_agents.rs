@@ -98,7 +98,7 @@ async fn an_agent_attests_the_node_of_its_pod_and_comes_back_by_a_new_pod_when_i
     let token = fleet.project("token-1", "agent", AUDIENCE, Some(&pod)).await;
     let mut agent = fleet.agent("first", &token).await;
     agent.ready().await;
-    assert_eq!(fleet.nodes(), [node.clone()], "the node is called as in the cluster");
+    assert_eq!(fleet.nodes(), [node.as_str()], "the node is called as in the cluster");
     let own_uid = format!("unix:uid:{}", nix::unistd::getuid());
     fleet.ca.create_entry("spiffe://cluster.local/web", &[&own_uid], &node);
     let mut sds = SdsClient::connect(&agent.api_socket()).await.unwrap();
@@ -119,7 +119,7 @@ async fn an_agent_attests_the_node_of_its_pod_and_comes_back_by_a_new_pod_when_i
     let token = fleet.project("token-2", "agent", AUDIENCE, Some(&pod)).await;
     let mut second = fleet.agent("second", &token).await;
     second.ready().await;
-    assert_eq!(fleet.nodes(), [node.clone()]);
+    assert_eq!(fleet.nodes(), [node.as_str()]);
     // Evicted, it does not come back by this pod, and does by the next one.
     let _evicted = fleet.ca.operate(&["node", "evict", &node]).ok();
     eventually_within("it to be told that its pod is used", LIMIT, async || {
@@ -129,7 +129,7 @@ async fn an_agent_attests_the_node_of_its_pod_and_comes_back_by_a_new_pod_when_i
     fleet.delete("agent-2").await;
     let pod = fleet.pod("agent-3", "agent", &node).await;
     let _token = fleet.project("token-2", "agent", AUDIENCE, Some(&pod)).await;
-    eventually_within("the node to be attested again", LIMIT, async || (fleet.nodes() == [node.clone()]).then_some(())).await;
+    eventually_within("the node to be attested again", LIMIT, async || (fleet.nodes() == [node.as_str()]).then_some(())).await;
     let audit = fleet.ca.operate(&["audit", "tail", "-n", "1000"]).ok().stdout;
     assert!(audit.matches("agent_pod_attested").count() >= 3 && audit.contains("agent_pod_refused"), "{audit}");
     second.process.stop().await;

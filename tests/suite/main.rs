@@ -45,6 +45,7 @@ mod overload;
 mod peers;
 mod pkcs11;
 mod postgres;
+mod rebootstrap;
 mod relay;
 mod replicas;
 mod revocation;

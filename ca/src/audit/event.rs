@@ -206,6 +206,15 @@ pub enum Action {
         /// Why.
         why: AgentPodRefusal,
     },
+    /// A node gave up its trust bundle and trusts this CA anew, by an operator's order on the node, as its agent tells.
+    AgentRebootstrapped {
+        /// Which.
+        node: NodeName,
+        /// When, by the node's clock.
+        at: Timestamp,
+        /// The sequence of the bundle that it held; 0 when it held none.
+        former_sequence: u64,
+    },
     /// A node has its first agent SVID after redeeming a token or a certificate, or by its agent's pod.
     NodeAttested {
         /// Which.
@@ -361,6 +370,7 @@ impl AuditEvent {
             Action::TokenRefused { .. } => "token_refused",
             Action::CertificateRedeemed { .. } => "provisioning_certificate_redeemed",
             Action::CertificateRefused { .. } => "provisioning_certificate_refused",
+            Action::AgentRebootstrapped { .. } => "agent_rebootstrapped",
             Action::PodAttested { .. } => "agent_pod_attested",
             Action::PodRefused { .. } => "agent_pod_refused",
             Action::NodeAttested { .. } => "node_attested",

@@ -75,6 +75,7 @@ pub(crate) fn ours(now: Timestamp) -> v1::Hello {
         required_features: Vec::new(),
         wall_clock: Some(std::time::SystemTime::from(now).into()),
         audit_checkpoint: None,
+        rebootstrap: None,
     }
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn ours(now: Timestamp) -> v1::Hello {
 /// # Errors
 /// [`HelloError`] naming both versions.
 pub fn check(hello: Option<v1::Hello>, trust_domain: &TrustDomain, now: Timestamp) -> Result<(), HelloError> {
-    let v1::Hello { protocol, build, features: _, required_features, wall_clock, audit_checkpoint: _ } =
+    let v1::Hello { protocol, build, features: _, required_features, wall_clock, audit_checkpoint: _, rebootstrap: _ } =
         hello.ok_or(HelloError::Missing)?;
     let build: String = build.chars().take(64).collect();
     if protocol != v1::PROTOCOL_VERSION {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use identity::NodeName;
 use pki::{Timestamp, TrustBundle};
@@ -14,10 +14,12 @@ use runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tonic::{Code, Status, Streaming};
 
+use crate::audit::{Action, Actor, AuditEvent};
 use crate::checkpoints::{CheckpointDesk, Kept};
 use crate::error_reason::ErrorReason;
 use crate::federation::ForeignBundles;
 use crate::issuing::IssuingError;
+use crate::rate::Limiter;
 use crate::records::{Entry, EntryId};
 use crate::revocation::{Published, RevocationSource, StoredRevocations};
 use crate::rpc::callers::Callers;
@@ -48,6 +50,8 @@ pub(crate) struct SyncParts {
     pub(crate) foreign: watch::Receiver<Arc<ForeignBundles>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) message_limit: MessageLimit,
+    /// How often a node may say that it trusts this CA anew.
+    pub(crate) rebootstraps: Limiter,
 }
 
 enum Phase {
@@ -171,8 +175,12 @@ impl SyncStream {
         let (knows_checkpoints, knows_revocation) = (knows(hello::AUDIT_CHECKPOINTS), knows(hello::REVOCATION));
         let knows_federation = knows(hello::FEDERATION);
         let kept = theirs.as_ref().and_then(|theirs| theirs.audit_checkpoint.clone());
+        let rebootstrap = theirs.as_ref().and_then(|theirs| theirs.rebootstrap);
         hello::check(theirs, credentials.trust_domain(), credentials.now()).map_err(|error| told(&error))?;
         self.shared.callers.check(&self.info).await?;
+        if let Some(rebootstrap) = rebootstrap {
+            self.note_rebootstrap(rebootstrap).await?;
+        }
         let checkpoints = if knows_checkpoints { Some(self.checkpoint_feed(kept).await) } else { None };
         Ok(Live {
             open: self.shared.hub.open(self.node.clone()),
@@ -184,6 +192,20 @@ impl SyncStream {
             heard: Heard::new(Arc::clone(&self.shared.store), self.node.clone()),
             checkpoints,
         })
+    }
+
+    /// Writes it into the audit chain, a few times for each node: one that tells it again and again must not fill the chain.
+    async fn note_rebootstrap(&self, word: v1::Rebootstrap) -> Result<(), Status> {
+        let SyncParts { store, credentials, rebootstraps, .. } = &*self.shared;
+        let v1::Rebootstrap { at, former_sequence } = word;
+        let at = at.and_then(|at| SystemTime::try_from(at).ok()).map_or(Timestamp::from_unix_seconds(0), Timestamp::from);
+        if rebootstraps.charge(self.node.as_str(), 1).is_err() {
+            return Ok(());
+        }
+        tracing::warn!(node = %self.node, %at, former_sequence, "an operator had a node trust this CA anew");
+        let action = Action::AgentRebootstrapped { node: self.node.clone(), at, former_sequence };
+        let event = AuditEvent { actor: Actor::Agent(self.node.clone()), action };
+        store.note(event, credentials.now()).await.map_err(|error| told(&error))
     }
 
     /// What an agent says that it keeps is judged only now that it is known to be one.

@@ -1,5 +1,6 @@
 //! What is served on the sockets, made of the CA's parts.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use runtime::shutdown::Shutdown;
@@ -80,6 +81,7 @@ impl Parts {
                     bytes: config.limits.sync_message_bytes,
                     metrics: self.metrics.limits.clone(),
                 },
+                rebootstraps: Limiter::new(REBOOTSTRAPS, Arc::clone(clock)),
             }),
             limits: NodeLimits {
                 batch_items: config.limits.batch_items,
@@ -157,6 +159,13 @@ impl Parts {
         OperatorServices { admin, authorities, federations, backup, limits: config.limits }
     }
 }
+
+/// It is an act of people: one an hour would be many.
+const REBOOTSTRAPS: RateLimit = RateLimit {
+    per_minute: NonZeroU32::new(1).expect("it is not zero"),
+    burst: NonZeroU32::new(3).expect("it is not zero"),
+    keys: ("rebootstraps", ["per_minute", "burst"]),
+};
 
 pub(super) fn csr_limit(limits: &LimitsConfig, metrics: &Metrics) -> CsrLimit {
     CsrLimit { max_bytes: limits.csr_bytes, metrics: metrics.limits.clone() }

@@ -101,6 +101,19 @@ pub(crate) enum AgentVerb {
     /// The newest checkpoint of the CA's audit chain that this agent keeps, for whoever audits the CA
     #[command(after_help = AGENT_CHECKPOINT_HELP)]
     Checkpoint(AgentSocketArgs),
+    /// Give up the trust bundle of this node and trust the configured CA anew, as at the first contact
+    #[command(after_help = AGENT_REBOOTSTRAP_HELP)]
+    Rebootstrap(AgentRebootstrapArgs),
+}
+
+/// `agent rebootstrap`
+#[derive(Args, Debug)]
+pub(crate) struct AgentRebootstrapArgs {
+    #[command(flatten)]
+    pub(crate) socket: AgentSocketArgs,
+    /// Tell what would be given up and what would be trusted, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// The configuration of an agent: a file, options, or both. An option overrides the file.
@@ -189,6 +202,16 @@ Example:
   signet audit verify --checkpoint n1.json
 
 Exit code 3 when it keeps none.";
+
+const AGENT_REBOOTSTRAP_HELP: &str = "\
+Examples:
+  signet agent rebootstrap --dry-run
+  signet agent rebootstrap
+
+For a node that was away while every root it knows was replaced, or whose CA was made anew: it is out of step, and its log says that the CA's
+certificate does not verify. Look at trust_bundle (or ca_fingerprint) in its configuration first: whoever wrote that is trusted from then on.
+Refused while the node is in step. What the node holds stays in use until it has attested anew, and the CA's audit chain tells of it
+(agent_rebootstrapped).";
 
 const AGENT_CHECK_HELP: &str = "\
 Example:

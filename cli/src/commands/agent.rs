@@ -8,6 +8,7 @@ use node_agent::RunError;
 use node_agent::config::{AgentConfig, AgentOverrides};
 use proto::v1::{
     AgentStatusRequest, AgentStatusResponse, AuditCheckpoint, FileSetStatus, HeldRevocation, HeldRevocationList, IdentityStatus,
+    RebootstrapRequest, RebootstrapResponse,
 };
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
@@ -27,6 +28,7 @@ pub(super) async fn run(verb: AgentVerb, format: OutputFormat) -> Result<(), Fai
         AgentVerb::Run(args) => serve(args, format).await,
         AgentVerb::Check(args) => check(args)?.print(format),
         AgentVerb::Status(args) => status(&args.socket).await?.print(format),
+        AgentVerb::Rebootstrap(args) => rebootstrap(&args.socket.socket, args.dry_run).await?.print(format),
         AgentVerb::Checkpoint(args) => checkpoint(&args.socket).await?.print(format),
     }
 }
@@ -122,6 +124,31 @@ fn from_here(path: Option<PathBuf>) -> Result<Option<String>, Failure> {
 async fn status(socket: &Path) -> Result<Answer, Failure> {
     let answer = agent_admin(socket).await?.agent_status(request(AgentStatusRequest {})).await;
     answer.map(|status| screen(status.get_ref())).map_err(|status| Failure::from_status("agent status", &status))
+}
+
+async fn rebootstrap(socket: &Path, dry_run: bool) -> Result<Answer, Failure> {
+    let answer = agent_admin(socket).await?.rebootstrap(request(RebootstrapRequest { dry_run })).await;
+    let answer = answer.map_err(|status| Failure::from_status("agent rebootstrap", &status))?.into_inner();
+    let RebootstrapResponse { former_sequence, former_authorities, authorities } = &answer;
+    let json = json!({
+        "dry_run": dry_run,
+        "former_sequence": former_sequence,
+        "former_authorities": former_authorities,
+        "authorities": authorities,
+    });
+    let (gives_up, trusts) = if dry_run { ("would give up", "would trust") } else { ("gives up", "trusts") };
+    let former = match former_sequence {
+        Some(sequence) => format!("the trust bundle of sequence {sequence}"),
+        None => "no trust bundle (it has none)".to_owned(),
+    };
+    let sentence = if dry_run { "nothing was done" } else { "it attests now; `signet agent status` says when it is in step" };
+    let lines = |authorities: &[String]| authorities.iter().map(|digest| format!("\n  {digest}")).collect::<String>();
+    let text = format!(
+        "this node {gives_up} {former}:{}\nand {trusts} these authorities alone, by their SHA-256:{}\n{sentence}",
+        lines(former_authorities),
+        lines(authorities)
+    );
+    Ok(Answer::text(text, json))
 }
 
 async fn checkpoint(socket: &Path) -> Result<Answer, Failure> {

@@ -10,6 +10,7 @@ use super::connection::{self, CaConnection, ConnectFault};
 use super::fault::{CallFault, RefusalReason};
 use super::lifecycle::{Failure, Standing};
 use super::node::{NodeClient, NodeFailure};
+use super::rebootstrap::NewTrust;
 use super::trust::warn_of_lapses;
 use super::view::NodeView;
 use crate::certificate_directory::{CertificateDirectory, CertificateDirectoryError};
@@ -26,7 +27,14 @@ impl NodeClient {
     pub(super) async fn attest(&mut self, method: AttestationMethod) -> Result<(), NodeFailure> {
         let view = Arc::clone(&self.view.borrow());
         let clock = Arc::clone(&self.settings.clock);
-        let tls = match (&view.bundle, self.settings.pin) {
+        // Of an operator's order to trust anew the bundle held is no part.
+        let bundle = match &self.anew {
+            Some(NewTrust::Bundle(bundle)) => Some(Arc::clone(bundle)),
+            Some(NewTrust::Root(_)) => None,
+            None => view.bundle.clone(),
+        };
+        let pin = if let Some(NewTrust::Root(pin)) = &self.anew { Some(*pin) } else { self.settings.pin };
+        let tls = match (&bundle, pin) {
             (Some(bundle), _) => connection::tls_under_bundle(bundle, None, &clock),
             (None, Some(pin)) => connection::tls_under_pin(pin, &self.settings.trust_domain, &clock),
             (None, None) => return Err(NodeFailure::NoTrust),
@@ -34,7 +42,8 @@ impl NodeClient {
         let connection = match CaConnection::open(self.settings.ca.current(), &tls).await {
             Ok(connection) => connection,
             Err(fault) => {
-                if let Some(failure) = pin_mismatch(&fault) {
+                // Who has been trusted before does not end by an order that names somebody else.
+                if let Some(failure) = pin_mismatch(&fault).filter(|_| self.anew.is_none()) {
                     return Err(failure);
                 }
                 self.settings.metrics.attestation(method, AttestationOutcome::Unavailable);
@@ -53,7 +62,7 @@ impl NodeClient {
             trust_domain: &trust_domain,
             node_key: &node_key,
             node: view.node.as_ref(),
-            bundle: view.bundle.as_ref(),
+            bundle: bundle.as_ref(),
             clock: &clock,
         };
         let outcome = match (method, &self.token) {
@@ -276,9 +285,16 @@ impl NodeClient {
         tracing::info!(%node, serial = %svid.leaf().serial(), not_after = %svid.leaf().not_after(), "the node is attested");
         warn_of_lapses(&bundle, self.settings.clock.now().into());
         self.store_bundle(Arc::clone(&bundle)).await;
+        let is_anew = self.anew.take().is_some();
+        if is_anew {
+            self.forget_revocation().await;
+        }
         self.token_tried = self.token.take().map(|token| token.hash()).or(self.token_tried);
         self.view.send_modify(|view| {
             let mut attested = NodeView { node: Some(node), ..NodeView::clone(view) };
+            if is_anew {
+                attested.revocation = None;
+            }
             attested.set_bundle(bundle);
             *view = Arc::new(attested);
         });

@@ -159,6 +159,13 @@ impl Lifecycle {
         };
     }
 
+    /// An operator wants it tried now.
+    pub(crate) fn at_once(&mut self) {
+        self.not_before = Duration::ZERO;
+        self.away.reset();
+        self.refused.reset();
+    }
+
     /// The CA serves us: the next loss or refusal is tried again soon. (An SVID alone does not show that: a CA that gives one
     /// and refuses it must not be asked ever faster.)
     pub(crate) fn connected(&mut self) {

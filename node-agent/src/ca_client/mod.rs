@@ -7,6 +7,7 @@
 //! bytes and persists.
 
 mod addresses;
+mod anchor;
 mod attestation;
 pub mod checkpoints;
 mod configured;
@@ -20,6 +21,7 @@ pub(crate) mod lifecycle;
 mod node;
 mod progress;
 mod provider;
+mod rebootstrap;
 mod session;
 mod storing;
 mod told;
@@ -37,6 +39,7 @@ pub use istio::{CredentialSource, IstioAnswer};
 pub use node::NodeFailure;
 pub(crate) use node::{NodeClient, NodeSettings, NodeStatus, read_bundle_file};
 pub(crate) use provider::CaProvider;
+pub(crate) use rebootstrap::{RebootstrapDoor, RebootstrapNote, RebootstrapRefusal};
 pub(crate) use vault::VaultProvider;
 pub use vault::{AskedLeaf, checked_chain};
 pub(crate) use view::NodeViews;

@@ -21,12 +21,14 @@ use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
 use super::addresses::CaAddresses;
+use super::anchor::AnchorWatch;
 use super::checkpoints::RefusedCheckpoint;
 use super::connection::{self, CaConnection};
 use super::fault::CallFault;
 use super::issuer::CaIssuer;
 use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
 use super::progress::ProgressTeller;
+use super::rebootstrap::{NewTrust, RebootstrapDoor, RebootstrapNote, RebootstrapOrder};
 use super::trust::warn_of_lapses;
 use super::view::{EntryKnowledge, ForeignBundles, NodeView};
 use crate::config::{FirstProof, FirstTrust};
@@ -63,6 +65,8 @@ pub(crate) struct NodeStatus {
     pub(crate) trouble: Option<String>,
     /// What of the node's state is not on disk, and why.
     pub(crate) unstored: Option<String>,
+    /// What is wrong with the file by which the CA was first trusted.
+    pub(crate) anchor: Option<String>,
     /// The newest checkpoint of the CA's audit chain.
     pub(crate) checkpoint: Option<Arc<SignedCheckpoint>>,
     /// One that contradicted it; stays until an operator takes the file away.
@@ -96,6 +100,14 @@ pub(crate) struct NodeClient {
     /// Time since boot when the node was last in step with the CA.
     pub(super) in_step_at: Duration,
     pub(super) progress: ProgressTeller,
+    /// Whom the configuration has a node trust that has no bundle.
+    pub(super) first_trust: Option<FirstTrust>,
+    /// What is trusted in the bundle's place, until the node has attested under it.
+    pub(super) anew: Option<NewTrust>,
+    /// What the CA is to hear about that.
+    pub(super) note: Option<RebootstrapNote>,
+    door: RebootstrapDoor,
+    orders: mpsc::Receiver<RebootstrapOrder>,
 }
 
 impl NodeClient {
@@ -143,6 +155,8 @@ impl NodeClient {
         let (refusals_in, refusals) = mpsc::channel(4);
         let (checkpoint, refused_checkpoint) = stored_checkpoint(&state);
         let status = NodeStatus { svid: svid.clone(), checkpoint, refused_checkpoint, ..NodeStatus::default() };
+        let note = state.rebootstrap();
+        let (door, orders) = mpsc::channel(1);
         let mut prepared = Self {
             settings,
             state: Arc::new(state),
@@ -169,6 +183,11 @@ impl NodeClient {
             entries_unstored_since: None,
             in_step_at: boot,
             progress: ProgressTeller::default(),
+            first_trust: first.cloned(),
+            anew: None,
+            note,
+            door: RebootstrapDoor(door),
+            orders,
         };
         prepared.note_taint();
         Ok(prepared)
@@ -189,6 +208,23 @@ impl NodeClient {
         self.channel.subscribe()
     }
 
+    /// Where an operator has the node trust the CA anew.
+    pub(crate) fn rebootstrap_door(&self) -> RebootstrapDoor {
+        self.door.clone()
+    }
+
+    /// Looks at the file by which the CA was first trusted, where there is one.
+    fn anchor_watch(&self) -> Option<AnchorWatch> {
+        let Some(FirstTrust::BundleFile(path)) = &self.first_trust else { return None };
+        Some(AnchorWatch {
+            path: path.clone(),
+            views: self.view.subscribe(),
+            status: self.status.clone(),
+            clock: Arc::clone(&self.settings.clock),
+            metrics: self.settings.metrics.clone(),
+        })
+    }
+
     /// The CA as an issuer of workload SVIDs, X.509 and JWT.
     pub(crate) fn issuer(&self) -> CaIssuer {
         CaIssuer {
@@ -205,14 +241,32 @@ impl NodeClient {
     /// # Errors
     /// [`NodeFailure`] when only an operator can help.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), NodeFailure> {
+        let anchor = self.anchor_watch();
+        let anchor = async move {
+            match anchor {
+                Some(anchor) => anchor.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut anchor = std::pin::pin!(anchor);
+        let (_, none) = mpsc::channel(1);
+        let mut orders = std::mem::replace(&mut self.orders, none);
         while !shutdown.is_fired() {
             self.publish_health();
             let action = self.lifecycle.next(self.now(), self.boot());
             // Each arm may be dropped at any await: what it persists is written whole in its own thread.
-            tokio::select! {
+            let order = tokio::select! {
                 () = shutdown.fired() => break,
-                outcome = self.act(action) => outcome?,
-            }
+                outcome = self.act(action) => {
+                    outcome?;
+                    continue;
+                }
+                outcome = &mut anchor => return outcome,
+                Some(order) = orders.recv() => order,
+            };
+            // What was under way is given up.
+            self.status.send_modify(|status| status.connected = false);
+            self.follow_order(order).await;
         }
         self.channel.send_replace(None);
         if self.entries_unstored_since.is_some() {
@@ -314,8 +368,9 @@ impl NodeClient {
                 self.settings.readiness.unmet(SVID_READY, status.trouble.as_deref().unwrap_or(why));
             }
         }
-        let alarm = status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning);
-        self.settings.readiness.warn(alarm.into_iter().collect());
+        let alarms =
+            status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning).into_iter().chain(status.anchor.clone());
+        self.settings.readiness.warn(alarms.collect());
         let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
         self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
         self.settings.metrics.revocation(view.bundle.as_deref(), view.revocation.as_deref(), self.now());

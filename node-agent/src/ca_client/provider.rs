@@ -11,6 +11,7 @@ use super::issuer::JwtIssuer;
 use super::istio::{CaTrust, IstioCa};
 use super::node::{NodeClient, NodeFailure, NodeStatus};
 use super::progress::ProgressTeller;
+use super::rebootstrap::RebootstrapDoor;
 use super::view::NodeView;
 use crate::identities::SvidIssuer;
 use crate::progress::Reports;
@@ -63,6 +64,11 @@ pub(crate) trait CaProvider: Send + 'static {
     /// Its door for certificates by a caller's own credential; `None` where there is none.
     fn istio_ca(&self) -> Option<IstioCa>;
 
+    /// Where an operator has the node trust the CA anew; `None` where the configuration alone says whom to trust.
+    fn rebootstrap_door(&self) -> Option<RebootstrapDoor> {
+        None
+    }
+
     /// Tells it how far the node is with what was sent, where that is spoken.
     fn report(&mut self, reports: Reports);
 
@@ -105,6 +111,10 @@ impl CaProvider for NodeClient {
     fn istio_ca(&self) -> Option<IstioCa> {
         let Self { settings, .. } = self;
         Some(IstioCa::new(settings.ca.current().clone(), CaTrust::Node(Self::views(self)), Arc::clone(&settings.clock)))
+    }
+
+    fn rebootstrap_door(&self) -> Option<RebootstrapDoor> {
+        Some(Self::rebootstrap_door(self))
     }
 
     fn report(&mut self, reports: Reports) {

@@ -16,6 +16,7 @@ use super::connection::CaConnection;
 use super::fault::{CallFault, RefusalReason, call};
 use super::lifecycle::{Action, Failure};
 use super::node::NodeClient;
+use super::rebootstrap::RebootstrapNote;
 use super::storing::EntryChange;
 use super::told::Told;
 use super::trust::warn_of_lapses;
@@ -63,8 +64,8 @@ impl NodeClient {
     async fn open_stream(&mut self, channel: Channel) -> Result<(Requests, tonic::Streaming<v1::SyncResponse>), CallFault> {
         use v1::sync_request::Message as Ask;
         let (requests, outgoing) = mpsc::channel(16);
-        let hello =
-            v1::SyncRequest { message: Some(Ask::Hello(wire::sync_hello(self.settings.clock.now(), self.kept_checkpoint()))) };
+        let hello = wire::sync_hello(self.settings.clock.now(), self.kept_checkpoint(), self.note.map(RebootstrapNote::to_wire));
+        let hello = v1::SyncRequest { message: Some(Ask::Hello(hello)) };
         requests.send(hello).await.map_err(|_| CallFault::Unavailable("the stream ended".to_owned()))?;
         let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_UPDATE_BYTES);
         let mut updates = call(client.sync(ReceiverStream::new(outgoing))).await?;
@@ -221,6 +222,7 @@ impl NodeClient {
         self.note_taint();
         self.note_entries(entries).await;
         self.lifecycle.connected();
+        self.rebootstrap_told().await;
         self.status.send_modify(|status| {
             status.connected = true;
             status.trouble = None;

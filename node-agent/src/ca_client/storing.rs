@@ -104,6 +104,15 @@ impl NodeClient {
         self.persist("revocation lists", move || state.store_revocation(&lists, &trust_domain)).await;
     }
 
+    /// Those of a CA that is not trusted any more.
+    pub(super) async fn forget_revocation(&mut self) {
+        let state = Arc::clone(&self.state);
+        let removed = tokio::task::spawn_blocking(move || state.forget_revocation()).await;
+        if let Err(error) = removed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            tracing::warn!(%error, "the revocation lists of before stay on disk until the next ones come");
+        }
+    }
+
     pub(super) async fn store_foreign(&mut self, bundles: Arc<ForeignBundles>) {
         let state = Arc::clone(&self.state);
         self.persist("bundles of other trust domains", move || state.store_foreign_bundles(&bundles)).await;

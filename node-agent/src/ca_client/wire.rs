@@ -159,13 +159,18 @@ pub(crate) fn hello(now: SystemTime) -> v1::Hello {
         required_features: Vec::new(),
         wall_clock: Some(now.into()),
         audit_checkpoint: None,
+        rebootstrap: None,
     }
 }
 
 /// The same at the beginning of a sync stream: with what is kept of the CA's audit chain, and the promise to tell progress.
-pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditCheckpoint>) -> v1::Hello {
+pub(crate) fn sync_hello(
+    now: SystemTime,
+    audit_checkpoint: Option<v1::AuditCheckpoint>,
+    rebootstrap: Option<v1::Rebootstrap>,
+) -> v1::Hello {
     let features = [AUDIT_CHECKPOINTS, BUNDLE_PROGRESS, REVOCATION, FEDERATION].map(str::to_owned).to_vec();
-    v1::Hello { features, audit_checkpoint, ..hello(now) }
+    v1::Hello { features, audit_checkpoint, rebootstrap, ..hello(now) }
 }
 
 /// Checks what the CA says of itself. No feature is defined yet, so any that it requires is unknown.
@@ -173,7 +178,7 @@ pub(crate) fn sync_hello(now: SystemTime, audit_checkpoint: Option<v1::AuditChec
 /// # Errors
 /// [`AnswerFault::Protocol`] or [`AnswerFault::Feature`].
 pub fn check_hello(hello: Option<v1::Hello>) -> Result<(), AnswerFault> {
-    let v1::Hello { protocol, build, features: _, required_features, wall_clock: _, audit_checkpoint: _ } =
+    let v1::Hello { protocol, build, features: _, required_features, wall_clock: _, audit_checkpoint: _, rebootstrap: _ } =
         hello.ok_or(AnswerFault::Missing("hello"))?;
     if protocol != v1::PROTOCOL_VERSION {
         let build = beginning(&build);

@@ -14,7 +14,7 @@ use crate::ca_client::wire;
 /// The most that the file may hold, in bytes: the lists, and a certificate for each.
 const MAX_BYTES: usize = MAX_REVOCATION_SET_BYTES + 1024 * 1024;
 
-const REVOCATION: &str = "revocation.bin";
+pub(super) const REVOCATION: &str = "revocation.bin";
 const HEADER: &str = "signet revocation 1 ";
 
 impl StateDir {

@@ -103,6 +103,11 @@ impl Action {
                     },
                 );
             }
+            Self::AgentRebootstrapped { node, at, former_sequence } => {
+                body.text("node", node);
+                body.text("at", at);
+                body.number("former_bundle_sequence", *former_sequence);
+            }
             Self::PodAttested { pod, node_key, used, change } => {
                 describe_pod(pod, body);
                 describe_use(node_key, *used, change, body);
