@@ -1,5 +1,7 @@
 //! Selectors: the facts about a process that an entry asks for.
 
+mod kubernetes;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -34,6 +36,20 @@ pub enum SelectorKind {
     SupplementaryGroup,
     /// `systemd:unit:<unit file name>`: the unit of the system's own service manager in which it runs.
     SystemdUnit,
+    /// `k8s:ns:<name>`: the namespace of the pod that it runs in.
+    PodNamespace,
+    /// `k8s:sa:<name>`: the service account of that pod.
+    PodServiceAccount,
+    /// `k8s:pod-name:<name>`: what that pod is called.
+    PodName,
+    /// `k8s:pod-uid:<uid>`: what tells it from all others, as the API has it.
+    PodUid,
+    /// `k8s:pod-label:<key>:<value>`: one of its labels.
+    PodLabel,
+    /// `k8s:container-name:<name>`: which of its containers the process runs in, init and ephemeral ones among them.
+    ContainerName,
+    /// `k8s:container-image:<reference>`: what that container was made of, as the container runtime names it, by tag or by digest.
+    ContainerImage,
     /// `signet:file:<name>`: no process at all, but the files of that name which the agent keeps on disk. No process ever has it,
     /// so an entry with it is an operator's leave to write that identity to disk, and nothing else.
     File,
@@ -45,7 +61,9 @@ pub enum SelectorError {
     /// Not of a kind that an agent can read.
     #[error(
         "\"{found}\" is no selector; known are unix:uid:N, unix:gid:N, unix:user:NAME, unix:group:NAME, unix:path:/FILE, \
-         unix:sha256:HEX, unix:supplementary_gid:N, unix:supplementary_group:NAME, systemd:unit:NAME and signet:file:NAME"
+         unix:sha256:HEX, unix:supplementary_gid:N, unix:supplementary_group:NAME, systemd:unit:NAME, k8s:ns:NAME, k8s:sa:NAME, \
+         k8s:pod-name:NAME, k8s:pod-uid:UID, k8s:pod-label:KEY:VALUE, k8s:container-name:NAME, k8s:container-image:REFERENCE and \
+         signet:file:NAME"
     )]
     Unknown {
         /// The text met (its first 64 bytes at most).
@@ -69,7 +87,7 @@ pub enum SelectorError {
 
 impl SelectorKind {
     /// Every kind, in the order in which people expect them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::Uid,
         Self::Gid,
         Self::User,
@@ -79,7 +97,25 @@ impl SelectorKind {
         Self::SupplementaryGid,
         Self::SupplementaryGroup,
         Self::SystemdUnit,
+        Self::PodNamespace,
+        Self::PodServiceAccount,
+        Self::PodName,
+        Self::PodUid,
+        Self::PodLabel,
+        Self::ContainerName,
+        Self::ContainerImage,
         Self::File,
+    ];
+
+    /// Those that speak of a pod and its container: known together, or none of them.
+    pub const OF_PODS: [Self; 7] = [
+        Self::PodNamespace,
+        Self::PodServiceAccount,
+        Self::PodName,
+        Self::PodUid,
+        Self::PodLabel,
+        Self::ContainerName,
+        Self::ContainerImage,
     ];
 
     /// Such as `unix:uid`.
@@ -95,6 +131,13 @@ impl SelectorKind {
             Self::SupplementaryGid => "unix:supplementary_gid",
             Self::SupplementaryGroup => "unix:supplementary_group",
             Self::SystemdUnit => "systemd:unit",
+            Self::PodNamespace => "k8s:ns",
+            Self::PodServiceAccount => "k8s:sa",
+            Self::PodName => "k8s:pod-name",
+            Self::PodUid => "k8s:pod-uid",
+            Self::PodLabel => "k8s:pod-label",
+            Self::ContainerName => "k8s:container-name",
+            Self::ContainerImage => "k8s:container-image",
             Self::File => "signet:file",
         }
     }
@@ -116,6 +159,15 @@ impl SelectorKind {
             Self::SystemdUnit => {
                 (is_unit_with_processes(value), "the whole name of a service, scope, socket, mount or swap unit")
             }
+            Self::PodNamespace | Self::ContainerName => {
+                (kubernetes::is_label(value), "a name as Kubernetes takes it, of at most 63 bytes")
+            }
+            Self::PodServiceAccount | Self::PodName => {
+                (kubernetes::is_name(value), "a name as Kubernetes takes it, of at most 253 bytes")
+            }
+            Self::PodUid => (kubernetes::is_uid(value), "a UID: 1 to 128 letters, digits, hyphens, underscores and dots"),
+            Self::PodLabel => (kubernetes::is_pod_label(value), "KEY:VALUE of a label as Kubernetes takes it"),
+            Self::ContainerImage => (kubernetes::is_image(value), "the reference of an image, of 1 to 1024 bytes without spaces"),
             Self::File => (is_label(value), "1 to 63 lower-case letters, digits and hyphens, beginning with a letter or digit"),
         };
         if fits { Ok(()) } else { Err(SelectorError::Value { kind: self, want }) }
@@ -220,6 +272,13 @@ mod tests {
             "unix:supplementary_gid:33",
             "unix:supplementary_group:www-data",
             "systemd:unit:dbus-org.example\\x2dfoo@a.service",
+            "k8s:ns:shop",
+            "k8s:sa:web.front",
+            "k8s:pod-name:web-5f7d-x2k",
+            "k8s:pod-uid:0f9a1b2c-3d4e-4f50-8a1b-0123456789ab",
+            "k8s:pod-label:app.kubernetes.io/name:web",
+            "k8s:container-name:app",
+            "k8s:container-image:registry.example:5000/web@sha256:0f1e",
             "signet:file:nginx-1",
         ];
         assert_eq!(texts.len(), SelectorKind::ALL.len());
@@ -232,7 +291,7 @@ mod tests {
 
     #[test]
     fn refuses_unknown_kinds_and_values_that_do_not_fit() {
-        for text in ["", "uid:0", "unix:uid", "unix:uids:0", "k8s:ns:a", "unix:"] {
+        for text in ["", "uid:0", "unix:uid", "unix:uids:0", "k8s:namespace:a", "k8s:pod:a", "unix:"] {
             assert!(matches!(Selector::parse(text), Err(SelectorError::Unknown { .. })), "{text}");
         }
         for text in
@@ -249,6 +308,15 @@ mod tests {
             "unix:supplementary_gid:01",
             "unix:supplementary_group:",
             "systemd:unit:nginx",
+            "k8s:ns:",
+            "k8s:ns:a.b",
+            "k8s:sa:A",
+            "k8s:pod-name:a/b",
+            "k8s:pod-uid:a b",
+            "k8s:pod-label:app",
+            "k8s:pod-label:app=web",
+            "k8s:container-name:a_b",
+            "k8s:container-image:a b",
             "systemd:unit:.service",
             "systemd:unit:user.slice",
             "systemd:unit:a/b.service",

@@ -281,7 +281,7 @@ mod tests {
             assert!(matches!(parse(entry), Err(EntryError::Reserved(_))), "{reserved}");
         }
         assert!(matches!(refused(|e| e.selectors.clear()), EntryError::NoSelectors));
-        assert!(matches!(refused(|e| e.selectors.push("k8s:ns:a".into())), EntryError::Selector(_)));
+        assert!(matches!(refused(|e| e.selectors.push("k8s:namespace:a".into())), EntryError::Selector(_)));
         assert!(matches!(refused(|e| e.hint = "h".repeat(1025)), EntryError::Hint { found: 1025 }));
         assert!(matches!(refused(|e| e.dns_names.push("*".into())), EntryError::DnsName(_)));
         assert!(matches!(refused(|e| e.federates_with.push("Other".into())), EntryError::FederatesWith(_)));

@@ -69,7 +69,7 @@ fn each_fault_of_an_entry_is_refused_by_its_own_error() {
 fn all_faults_are_told_at_once() {
     let bad = v1::CreateEntryRequest {
         spiffe_id: "x".to_owned(),
-        selectors: vec!["k8s:ns:web".to_owned(), "unix:uid:01".to_owned()],
+        selectors: vec!["k8s:namespace:web".to_owned(), "unix:uid:01".to_owned()],
         parent_node: "a/b".to_owned(),
         ttl_seconds: u32::MAX,
         dns_names: vec!["*.example.org".to_owned()],

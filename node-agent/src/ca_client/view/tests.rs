@@ -92,7 +92,7 @@ fn an_entry_that_is_refused_takes_away_nothing_but_its_older_self() {
     let mut position = StreamPosition::default();
     let view = bed.apply(&mut position, &NodeView::default(), bed.full(1, vec![entry("a"), entry("b")])).unwrap().view;
     let mut update = change(2);
-    update.upserted = vec![v1::Entry { selectors: vec!["k8s:ns:x".to_owned()], ..entry("a") }, entry("c")];
+    update.upserted = vec![v1::Entry { selectors: vec!["k8s:namespace:x".to_owned()], ..entry("a") }, entry("c")];
     let applied = bed.apply(&mut position, &view, update).unwrap();
     assert_eq!(held(&applied.view), ["b", "c"]);
     assert_eq!(applied.refused.len(), 1);

@@ -40,8 +40,8 @@ fn a_process_has_user_group_path_and_content() {
         let here = caller.selectors.iter().any(|selector| selector.is(kind));
         let reason = caller.unreadable.iter().any(|unreadable| unreadable.kind == kind);
         let may_be_none = matches!(kind, SelectorKind::SupplementaryGid | SelectorKind::SupplementaryGroup);
-        if kind == SelectorKind::File {
-            assert!(!here && !reason, "no process ever has it");
+        if kind == SelectorKind::File || SelectorKind::OF_PODS.contains(&kind) {
+            assert!(!here && !reason, "no process of this node has it");
         } else {
             assert!(here || reason || may_be_none, "{kind} is absent without a reason: {caller:?}");
         }
