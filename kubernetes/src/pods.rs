@@ -1,13 +1,17 @@
 //! Pods of `core/v1`, as the fields that count, and which of them run on which node. Pure.
 
+mod detail;
 mod of_nodes;
+mod on_node;
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+pub use self::detail::{ContainerDetail, PodDetail};
 pub use self::of_nodes::PodsOfNodes;
+pub use self::on_node::PodsOnNode;
 use crate::names::{is_label, is_name, is_uid};
 use crate::object::{Object, object};
 use crate::objects::is_version;
