@@ -26,7 +26,7 @@ use crate::files::FileBoard;
 use crate::files::board::FileSetStatus;
 use crate::identities::{HeldIdentity, IdentityState};
 use crate::secrets::CallerSecrets;
-use crate::workload::{Caller, ExecutableHashes, Unreadable, attest_pid};
+use crate::workload::{Caller, ExecutableHashes, NodePods, Unreadable, attest_pid};
 use crate::workload_api::JwtSvids;
 
 /// What the answers are made of.
@@ -41,6 +41,7 @@ pub(crate) struct AdminSources {
     pub(crate) provider: &'static str,
     pub(crate) absent: Vec<&'static str>,
     pub(crate) hashes: Arc<ExecutableHashes>,
+    pub(crate) pods: NodePods,
     pub(crate) files: FileBoard,
     /// `None` where the CA signs none.
     pub(crate) jwt_svids: Option<JwtSvids>,
@@ -90,7 +91,7 @@ struct Answers(AdminSources);
 impl AgentAdmin for Answers {
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         let v1::ExplainRequest { pid, selectors, edited, selector_edits } = request.into_inner();
-        let (selectors, unreadable) = process(pid, &selectors, &self.0.hashes).await?;
+        let (selectors, unreadable) = process(pid, &selectors, &self.0.hashes, &self.0.pods).await?;
         let view = Arc::clone(&self.0.views.borrow());
         let (node, now) = (view.node.as_ref(), self.0.clock.now().into());
         let v1::Outlook { matched, nearest_miss, entries, ended } = outlook(&view.entries, &selectors, node, now);
@@ -146,6 +147,7 @@ impl AgentAdmin for Answers {
         warnings.extend(status.trouble);
         warnings.extend(status.unstored);
         warnings.extend(status.anchor);
+        warnings.extend(self.0.pods.warning());
         warnings.extend(status.refused_checkpoint.as_deref().map(RefusedCheckpoint::warning));
         let failing = held.identities.iter().filter_map(|identity| {
             identity.last_error.as_ref().map(|error| format!("{} cannot be fetched: {error}", identity.entry.spiffe_id))
@@ -203,6 +205,7 @@ async fn process(
     pid: i32,
     described: &[String],
     hashes: &Arc<ExecutableHashes>,
+    pods: &NodePods,
 ) -> Result<(BTreeSet<Selector>, Vec<v1::UnreadableSelector>), Status> {
     match (pid, described.is_empty()) {
         (0, true) => Err(Status::invalid_argument("neither a process nor selectors are named")),
@@ -214,9 +217,11 @@ async fn process(
         (pid, true) => {
             let hashes = Arc::clone(hashes);
             let read = tokio::task::spawn_blocking(move || attest_pid(pid, &hashes)).await;
-            let Caller { selectors, unreadable, .. } = read
+            let mut caller = read
                 .map_err(|_| Status::internal("reading the process failed"))?
                 .map_err(|error| Status::not_found(format!("{error} (is it still running, on this node?)")))?;
+            pods.complete_now(&mut caller);
+            let Caller { selectors, unreadable, .. } = caller;
             let told = |absent: Unreadable| v1::UnreadableSelector { kind: absent.kind.to_string(), why: absent.why };
             Ok((selectors, unreadable.into_iter().map(told).collect()))
         }

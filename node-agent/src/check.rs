@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kubernetes::KubernetesClient;
 use pki::Timestamp;
 use runtime::clock::Clock;
 use vault::{VaultClient, VaultError};
@@ -51,6 +52,9 @@ pub fn check(config: &AgentConfig, clock: &Arc<dyn Clock>) -> Result<CheckReport
         Provider::Istio(istio) => look_at_istio(config, istio, now, &mut report, &mut faults),
         Provider::Vault(vault) => look_at_vault(config, vault, now, &mut report, &mut faults),
     }
+    // As with other credentials, the cluster's may be projected later.
+    let cluster = config.pods.as_ref().and_then(|pods| KubernetesClient::check(&pods.cluster).err());
+    report.warnings.extend(cluster.map(|error| format!("kubernetes.{error}")));
     faults.extend(crate::files::faults(&config.files));
     faults.extend(config.svid_cache_secret.as_ref().and_then(|secret| crate::svid_cache::read_secret(secret).err()));
     if faults.is_empty() { Ok(report) } else { Err(CheckFaults(faults)) }

@@ -5,6 +5,7 @@
 mod configured;
 mod istio;
 mod limits;
+mod pods;
 mod sds;
 mod vault;
 
@@ -30,6 +31,7 @@ pub use self::vault::{VaultIdentity, VaultProviderConfig};
 pub use configured::ConfiguredIdentity;
 pub(crate) use configured::MAX_TTL;
 pub use istio::{IstioConfig, IstioIdentity};
+pub use pods::PodsConfig;
 
 /// A checked configuration. Its values agree with each other; that the files exist is for `agent check` and the start.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub struct AgentConfig {
     pub sds: SdsConfig,
     /// What callers of the API socket may hold.
     pub limits: WorkloadLimits,
+    /// The cluster that this node is of; `None`: of none, and no process has a selector of a pod.
+    pub pods: Option<PodsConfig>,
     /// The secret that seals the cache of SVIDs; `None`: no such cache is kept, and SVIDs are on no disk.
     pub svid_cache_secret: Option<SecretSource>,
     /// Identities that are kept on disk.
@@ -132,6 +136,8 @@ pub struct AgentOverrides {
     pub admin_socket: Option<String>,
     /// `telemetry.address`.
     pub telemetry: Option<String>,
+    /// `--kubernetes-node-name`.
+    pub kubernetes_node_name: Option<String>,
 }
 
 impl AgentConfig {
@@ -182,6 +188,7 @@ impl AgentConfig {
             root.section("sds").fault("bearer_tokens", "provider = \"vault\" has no door for a caller's own token");
         }
         let limits = limits::read(&root.section("limits"));
+        let pods = pods::read(&root, overrides.kubernetes_node_name.as_deref());
         let svid_cache_secret = svid_cache::read_config(&root);
         let files = files::read(&root, trust_domain.as_ref());
         let key_passphrase = key_file::read_config(&root.section("keys"));
@@ -205,6 +212,7 @@ impl AgentConfig {
             admin_socket,
             sds,
             limits,
+            pods,
             svid_cache_secret,
             files,
             key_passphrase,

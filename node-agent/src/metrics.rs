@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use kubernetes::KubernetesMetrics;
 use pki::{RevocationList, RevocationSet, Timestamp, TrustBundle};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -96,6 +97,7 @@ pub(crate) struct AgentMetrics {
     svids_cached: Gauge,
     alarms: Family<OneLabel, Counter>,
     vault: VaultMetrics,
+    kubernetes: KubernetesMetrics,
 }
 
 impl AgentMetrics {
@@ -104,12 +106,18 @@ impl AgentMetrics {
         self.vault.clone()
     }
 
+    /// For the client that watches the pods of this node.
+    pub(crate) fn kubernetes(&self) -> KubernetesMetrics {
+        self.kubernetes.clone()
+    }
+
     /// Registers all of them below `agent`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         metrics.fill_labels();
         let registry = registry.sub_registry_with_prefix("agent");
         metrics.vault.register(registry, "vault_calls");
+        metrics.kubernetes.register(registry, "kubernetes_calls");
         registry.register(
             "svid_expiry_timestamp_seconds",
             "Last second of the agent SVID, Unix time; 0 when there is none",

@@ -35,7 +35,10 @@ use crate::sds_source::SdsSource;
 use crate::secrets::CallerSecrets;
 use crate::state::{StateDir, StateError};
 use crate::svid_cache::{self, SvidCache, SvidKeeper};
-use crate::workload::{ExecutableDemand, ExecutableHashes, WorkloadMetrics, WorkloadServer, follow_demand};
+use crate::workload::{
+    CallerFacts, ExecutableDemand, ExecutableHashes, NodePods, PodMetrics, PodWatcher, WorkloadMetrics, WorkloadServer,
+    follow_demand,
+};
 use crate::workload_api::{JwtSvids, WorkloadApi, WorkloadApiMetrics};
 
 /// How long open streams may take to end after the shutdown. Nothing of theirs is lost: clients come back to the next agent.
@@ -59,6 +62,8 @@ pub struct BoundServer {
     workload_services: Routes,
     workload_metrics: WorkloadMetrics,
     hashes: Arc<ExecutableHashes>,
+    pods: NodePods,
+    pod_watcher: Option<PodWatcher>,
     views: watch::Receiver<Arc<NodeView>>,
     clock: Arc<dyn Clock>,
     admin: AdminService,
@@ -131,6 +136,14 @@ impl Server {
         let workload_metrics = WorkloadMetrics::register(&mut registry);
         let hashes = Arc::new(ExecutableHashes::new(Arc::clone(&clock)));
         hashes.register(&mut registry);
+        let pod_metrics = PodMetrics::register(&mut registry);
+        let (pods, pod_watcher) = match config.pods.clone() {
+            Some(pods) => {
+                let (pods, watcher) = NodePods::new(pods, &clock, &entropy, metrics.kubernetes(), pod_metrics);
+                (pods, Some(watcher))
+            }
+            None => (NodePods::off(), None),
+        };
         let board = FileBoard::register(&mut registry, &config.files);
         let workload_api_metrics = WorkloadApiMetrics::register(&mut registry);
 
@@ -193,6 +206,7 @@ impl Server {
                 provider: provider.name(),
                 absent: provider.capabilities().absent(),
                 hashes: Arc::clone(&hashes),
+                pods: pods.clone(),
                 files: board.clone(),
                 jwt_svids: jwt_svids.clone(),
                 svid_cache: cache_state,
@@ -227,6 +241,8 @@ impl Server {
             workload_services,
             workload_metrics,
             hashes,
+            pods,
+            pod_watcher,
             views,
             clock,
             admin,
@@ -340,9 +356,11 @@ impl BoundServer {
         }
         let (wanted, demand) = watch::channel(false);
         tasks.spawn("demand for executable hashes", follow_demand(self.views, wanted, tasks.shutdown()));
-        let executables = ExecutableDemand::new(self.hashes, demand);
-        let workloads =
-            self.workloads.run(self.workload_services, self.workload_metrics, executables, self.clock, tasks.shutdown());
+        if let Some(watcher) = self.pod_watcher {
+            tasks.spawn("pods of this node", watcher.run(tasks.shutdown()));
+        }
+        let facts = CallerFacts { executables: ExecutableDemand::new(self.hashes, demand), pods: self.pods };
+        let workloads = self.workloads.run(self.workload_services, self.workload_metrics, facts, self.clock, tasks.shutdown());
         tasks.spawn("workload socket", workloads);
         tasks.spawn("admin socket", self.admin.run(tasks.shutdown()));
         if let Some((http, registry)) = self.telemetry {

@@ -146,6 +146,9 @@ pub(crate) struct AgentArgs {
     /// Where operators connect
     #[arg(long, value_name = "PATH")]
     pub(crate) admin_socket: Option<PathBuf>,
+    /// What the cluster of `[kubernetes]` calls this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kubernetes_node_name: Option<String>,
 }
 
 pub(super) const CA_HELP: &str = "\

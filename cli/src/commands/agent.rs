@@ -101,6 +101,7 @@ fn load(args: AgentArgs) -> Result<AgentConfig, Failure> {
         api_socket: from_here(args.api_socket)?,
         admin_socket: from_here(args.admin_socket)?,
         telemetry: None,
+        kubernetes_node_name: args.kubernetes_node_name,
     };
     AgentConfig::from_parts(args.config.as_deref(), &overrides).map_err(|faults| {
         if args.config.is_some() {

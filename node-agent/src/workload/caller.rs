@@ -11,6 +11,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::UnixStream;
 
 use super::executables::ExecutableHashes;
+use super::kubernetes::ContainerPlace;
 use super::process::{ProcDirectory, Process};
 use super::selectors::{self, Facts, Unreadable};
 
@@ -27,6 +28,8 @@ pub struct Caller {
     pub selectors: BTreeSet<Selector>,
     /// What could not, and why: absent from the selectors.
     pub unreadable: Vec<Unreadable>,
+    /// The container of a pod that it runs in, by its control groups; `None` for a process in no pod. Or why that is not known.
+    pub container: Result<Option<ContainerPlace>, String>,
     /// Whether it still runs.
     pub process: Arc<Process>,
 }
@@ -150,11 +153,11 @@ fn attest(
     process: Arc<Process>,
     hashes: Option<&ExecutableHashes>,
 ) -> Result<Caller, AttestError> {
-    let Facts { uid, gid, selectors, unreadable } =
+    let Facts { uid, gid, selectors, unreadable, container } =
         selectors::read(directory, hashes).map_err(|source| AttestError::Unseen { pid, source })?;
     // After the last read: a process that runs still had its number all along, so all that was read was its own.
     if !process.is_running() {
         return Err(AttestError::Ended { pid });
     }
-    Ok(Caller { pid, uid, gid, selectors, unreadable, process })
+    Ok(Caller { pid, uid, gid, selectors, unreadable, container, process })
 }

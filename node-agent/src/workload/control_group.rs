@@ -10,7 +10,7 @@ use std::path::Path;
 
 use identity::{Selector, SelectorKind};
 
-use super::process::ProcDirectory;
+use super::hierarchies::hierarchies;
 
 /// Where the first unit of a process was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,16 +21,15 @@ enum Found<'a> {
     Named { unit: &'a str, path: &'a str },
 }
 
-/// The unit, or why there is none.
-pub(super) fn system_unit(directory: &ProcDirectory) -> Result<String, String> {
+/// The unit, by what `/proc/<pid>/cgroup` says, or why there is none.
+pub(super) fn system_unit(text: &str) -> Result<String, String> {
     let own =
         std::fs::metadata("/proc/self/ns/cgroup").map_err(|error| format!("the agent's cgroup namespace is unknown: {error}"))?;
     if own.ino() != INITIAL_CGROUP_NAMESPACE {
         // Names would be relative to a group whose owner may have made everything below it.
         return Err("the agent runs in a cgroup namespace of its own, where anybody may have made the names".to_owned());
     }
-    let text = directory.read("cgroup").map_err(|error| format!("the control group cannot be read: {error}"))?;
-    match find(&text)? {
+    match find(text)? {
         Found::Unified(unit) => Ok(unit.to_owned()),
         Found::Named { unit, path } => {
             closed_to_others(path)?;
@@ -39,20 +38,12 @@ pub(super) fn system_unit(directory: &ProcDirectory) -> Result<String, String> {
     }
 }
 
-/// Reads the lines of cgroups(7), `ID:CONTROLLERS:PATH`.
 fn find(text: &str) -> Result<Found<'_>, String> {
-    if !text.ends_with('\n') {
-        return Err("the list of the process's control groups is cut".to_owned());
-    }
     let (mut unified, mut named) = (None, None);
-    for line in text.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err("the list of the process's control groups is malformed".to_owned());
-        };
+    for hierarchy in hierarchies(text).map_err(|fault| fault.to_string())? {
         // The root says nothing: also what an unused hierarchy shows.
-        let place = (path != "/").then_some(path);
-        match (id, controllers) {
+        let place = (hierarchy.path != "/").then_some(hierarchy.path);
+        match (hierarchy.id, hierarchy.controllers) {
             ("0", "") => unified = place,
             (_, "name=systemd") => named = place,
             _ => {}
@@ -114,7 +105,7 @@ fn closed_to_others(path: &str) -> Result<(), String> {
 }
 
 /// The beginning of a name that anybody may have made up.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(128).collect::<String>().escape_default().to_string()
 }
 

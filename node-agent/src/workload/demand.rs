@@ -38,15 +38,14 @@ impl Content {
 
 /// The hashes, and whether they are wanted now.
 #[derive(Clone)]
-pub struct ExecutableDemand {
+pub(crate) struct ExecutableDemand {
     hashes: Arc<ExecutableHashes>,
     wanted: watch::Receiver<bool>,
 }
 
 impl ExecutableDemand {
     /// `wanted` says whether an entry asks for them.
-    #[must_use]
-    pub fn new(hashes: Arc<ExecutableHashes>, wanted: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(hashes: Arc<ExecutableHashes>, wanted: watch::Receiver<bool>) -> Self {
         Self { hashes, wanted }
     }
 

@@ -10,6 +10,8 @@
 //! that do not interfere with themselves: a user who can start a program can also trace it, or hand it libraries of his own.
 //! `systemd:unit` is the unit of the system's own service manager (see `control_group`).
 //!
+//! Processes in containers of pods have the selectors of their pod beside these (see `kubernetes`), all of them or none.
+//!
 //! `unix:sha256` is read only while an entry of the node asks for it. When the first one does, connections that were attested without
 //! it are ended: their clients come back, and are attested with it.
 
@@ -21,6 +23,8 @@ mod control_group;
 mod demand;
 mod executables;
 mod gate;
+mod hierarchies;
+mod kubernetes;
 mod limits;
 mod matching;
 mod metrics;
@@ -32,12 +36,16 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use self::kubernetes::{ContainerPlace, PlaceError, container_of};
+pub(crate) use self::kubernetes::{NodePods, PodMetrics, PodWatcher};
 pub use caller::{AttestError, Caller, attest_pid};
 pub(crate) use demand::{ExecutableDemand, follow_demand};
 pub use executables::ExecutableHashes;
+pub use hierarchies::ListFault;
 pub use limits::WorkloadLimits;
 pub use matching::{NearestMiss, match_entries, nearest_miss};
 pub use metrics::WorkloadMetrics;
 pub use process::Process;
 pub use selectors::Unreadable;
+pub(crate) use server::CallerFacts;
 pub use server::{ServeError, WorkloadServer};

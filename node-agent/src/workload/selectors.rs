@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 use super::control_group;
 use super::executables::{ExecutableHashes, Unhashed};
+use super::kubernetes::{ContainerPlace, container_of};
 use super::process::{ProcDirectory, path_of};
 
 /// A selector that a process might have and that could not be read, and why.
@@ -61,6 +62,8 @@ pub(super) struct Facts {
     pub(super) gid: u32,
     pub(super) selectors: BTreeSet<Selector>,
     pub(super) unreadable: Vec<Unreadable>,
+    /// The container of a pod that it runs in, or why that is not known.
+    pub(super) container: Result<Option<ContainerPlace>, String>,
 }
 
 /// Reads all selectors, `unix:sha256` only with `hashes`: it costs a read of the whole executable. An error means that not even
@@ -68,12 +71,14 @@ pub(super) struct Facts {
 pub(super) fn read(directory: &ProcDirectory, hashes: Option<&ExecutableHashes>) -> io::Result<Facts> {
     let status = directory.read("status")?;
     let (uid, gid) = (effective(&status, "Uid:")?, effective(&status, "Gid:")?);
-    let mut facts = Facts { uid, gid, selectors: BTreeSet::new(), unreadable: Vec::new() };
+    let mut facts = Facts { uid, gid, selectors: BTreeSet::new(), unreadable: Vec::new(), container: Ok(None) };
     facts.add(SelectorKind::Uid, Ok::<_, Absence>(uid.to_string()));
     facts.add(SelectorKind::Gid, Ok::<_, Absence>(gid.to_string()));
     facts.add(SelectorKind::User, user_name(uid));
     facts.add(SelectorKind::Group, group_name(gid));
-    facts.add(SelectorKind::SystemdUnit, control_group::system_unit(directory));
+    let groups = directory.read("cgroup").map_err(|error| format!("the control group cannot be read: {error}"));
+    facts.add(SelectorKind::SystemdUnit, groups.as_deref().map_err(Clone::clone).and_then(control_group::system_unit));
+    facts.container = groups.and_then(|groups| container_of(&groups).map_err(|error| error.to_string()));
     facts.add_supplementary_groups(&status);
     // One descriptor for both, so that they speak of one file also when the process executes another one meanwhile.
     let executable = directory.executable().map_err(|error| format!("the executable cannot be opened: {error}"));
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn many_groups_keep_their_numbers_and_lose_their_names_with_a_reason() {
-        let mut facts = Facts { uid: 0, gid: 0, selectors: BTreeSet::new(), unreadable: Vec::new() };
+        let mut facts = Facts { uid: 0, gid: 0, selectors: BTreeSet::new(), unreadable: Vec::new(), container: Ok(None) };
         let numbers: Vec<_> = (100_000..100_065).map(|gid| gid.to_string()).collect();
         facts.add_supplementary_groups(&format!("Groups:\t{}\n", numbers.join(" ")));
         assert_eq!(facts.selectors.len(), 65);

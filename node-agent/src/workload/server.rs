@@ -15,11 +15,12 @@ use tokio::net::UnixStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use super::caller::Peer;
+use super::caller::{Caller, Peer};
 use super::calls::BoundedCalls;
 use super::connection::AttestedStream;
 use super::demand::{Content, ExecutableDemand};
 use super::gate::Gate;
+use super::kubernetes::NodePods;
 use super::limits::{Full, Limits, Slot, WorkloadLimits};
 use super::metrics::{Refusal, WorkloadMetrics};
 use super::refusal_log::RefusalLog;
@@ -66,7 +67,7 @@ impl WorkloadServer {
         self,
         routes: Routes,
         metrics: WorkloadMetrics,
-        executables: ExecutableDemand,
+        facts: CallerFacts,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<(), ServeError> {
@@ -90,7 +91,7 @@ impl WorkloadServer {
             refusals: refusals.clone(),
             metrics: metrics.clone(),
         };
-        let attender = Attender { gate, refusals, metrics, executables, cut };
+        let attender = Attender { gate, refusals, metrics, facts, cut };
         let incoming = incoming(Acceptor { socket: self.socket, limits: self.limits, attender });
         let serving = Server::builder()
             .max_concurrent_streams(MAX_HTTP2_STREAMS)
@@ -114,6 +115,15 @@ impl WorkloadServer {
     }
 }
 
+/// What a caller's selectors are made of beside what the kernel says; clones share it.
+#[derive(Clone)]
+pub struct CallerFacts {
+    /// The content of executables.
+    pub(crate) executables: ExecutableDemand,
+    /// The pods of this node.
+    pub(crate) pods: NodePods,
+}
+
 /// Takes connections one by one and attests several at a time, so that a slow account lookup delays nobody else.
 struct Acceptor {
     socket: BoundSocket,
@@ -127,27 +137,42 @@ struct Attender {
     gate: Gate,
     refusals: RefusalLog,
     metrics: WorkloadMetrics,
-    executables: ExecutableDemand,
+    facts: CallerFacts,
     cut: Shutdown,
 }
 
-type Attesting = FuturesUnordered<BoxFuture<'static, Option<AttestedStream>>>;
+/// A connection whose caller the kernel has told all about.
+struct Attested {
+    stream: UnixStream,
+    caller: Caller,
+    slot: Slot,
+    /// What was said of the content of its executable.
+    content: Content,
+}
+
+/// Connections on their way to the services.
+#[derive(Default)]
+struct Entering {
+    attesting: FuturesUnordered<BoxFuture<'static, Option<Attested>>>,
+    /// As many as may wait for their containers to be listed; all others are ready at once.
+    completing: FuturesUnordered<BoxFuture<'static, AttestedStream>>,
+}
 
 fn incoming(acceptor: Acceptor) -> impl Stream<Item = io::Result<AttestedStream>> {
-    stream::unfold((acceptor, Attesting::new()), |(acceptor, mut attesting)| async move {
+    stream::unfold((acceptor, Entering::default()), |(acceptor, mut entering)| async move {
         loop {
+            let Entering { attesting, completing } = &mut entering;
             let may_accept = attesting.len() < MAX_ATTESTING;
-            // Either order is fine: neither arm loses anything when the other one is taken.
+            // Any order is fine: no arm loses anything when another one is taken.
             tokio::select! {
                 accepted = acceptor.socket.accept(), if may_accept => match accepted {
                     Ok(stream) => attesting.extend(acceptor.admit(stream)),
                     Err(error) => pause_after_error(&error).await,
                 },
                 Some(attested) = attesting.next(), if !attesting.is_empty() => {
-                    if let Some(attested) = attested {
-                        return Some((Ok(attested), (acceptor, attesting)));
-                    }
+                    completing.extend(attested.map(|attested| acceptor.attender.clone().complete(attested).boxed()));
                 }
+                Some(stream) = completing.next(), if !completing.is_empty() => return Some((Ok(stream), (acceptor, entering))),
             }
         }
     })
@@ -155,7 +180,7 @@ fn incoming(acceptor: Acceptor) -> impl Stream<Item = io::Result<AttestedStream>
 
 impl Acceptor {
     /// Asks the kernel who connected, at once, and starts the attestation.
-    fn admit(&self, stream: UnixStream) -> Option<BoxFuture<'static, Option<AttestedStream>>> {
+    fn admit(&self, stream: UnixStream) -> Option<BoxFuture<'static, Option<Attested>>> {
         let peer = match Peer::of(&stream) {
             Ok(peer) => peer,
             Err(error) => {
@@ -183,23 +208,33 @@ impl Acceptor {
 }
 
 impl Attender {
-    async fn attest(self, stream: UnixStream, peer: Peer, slot: Slot) -> Option<AttestedStream> {
-        let hashes = self.executables.wanted();
+    async fn attest(self, stream: UnixStream, peer: Peer, slot: Slot) -> Option<Attested> {
+        let hashes = self.facts.executables.wanted();
         let asked = hashes.is_some();
         match self.gate.within(ATTESTATION_LIMIT, slot, move || peer.attest(hashes.as_deref())).await {
-            Ok((caller, slot)) => {
-                for absent in &caller.unreadable {
-                    tracing::debug!(pid = caller.pid, kind = %absent.kind, why = absent.why, "selector absent");
-                }
-                let outdated = self.executables.outdates(Content::of(&caller, asked));
-                Some(AttestedStream::new(stream, caller, slot, self.cut, outdated, self.metrics))
-            }
+            Ok((caller, slot)) => Some(Attested { stream, content: Content::of(&caller, asked), caller, slot }),
             Err(error) => {
                 self.refusals.say("connection", &error);
                 self.metrics.refused(Refusal::NotAttested);
                 None
             }
         }
+    }
+
+    /// Adds what the cluster says of a caller in a pod.
+    async fn complete(self, Attested { stream, mut caller, slot, content }: Attested) -> AttestedStream {
+        let standing = self.facts.pods.complete(&mut caller).await;
+        for absent in &caller.unreadable {
+            tracing::debug!(pid = caller.pid, kind = %absent.kind, why = absent.why, "selector absent");
+        }
+        let of_content = self.facts.executables.outdates(content);
+        let outdated = async move {
+            tokio::select! {
+                () = of_content => {}
+                () = standing.outdated() => {}
+            }
+        };
+        AttestedStream::new(stream, caller, slot, self.cut, outdated, self.metrics)
     }
 }
 

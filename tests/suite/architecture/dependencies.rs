@@ -48,7 +48,7 @@ const HOUSE: &[Place] = &[
     Place {
         name: "node-agent",
         floor: 5,
-        may_use: &["identity", "pki", "mtls", "proto", "runtime", "sds", "vault"],
+        may_use: &["identity", "kubernetes", "pki", "mtls", "proto", "runtime", "sds", "vault"],
         must_not_touch: &["rusqlite", "tokio-postgres"],
     },
     Place {

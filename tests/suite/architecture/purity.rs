@@ -24,6 +24,9 @@ const PURE: &[&str] = &[
     "ca/src/service_accounts/account",
     "ca/src/service_accounts/cache",
     "kubernetes/src/pods",
+    "node-agent/src/workload/hierarchies",
+    "node-agent/src/workload/kubernetes/cgroup",
+    "node-agent/src/workload/kubernetes/selectors",
     "sds/src/stream",
 ];
 

@@ -22,7 +22,10 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
-use super::super::{Caller, ExecutableDemand, ExecutableHashes, ServeError, WorkloadLimits, WorkloadMetrics, WorkloadServer};
+use super::super::{
+    Caller, CallerFacts, ExecutableDemand, ExecutableHashes, NodePods, ServeError, WorkloadLimits, WorkloadMetrics,
+    WorkloadServer,
+};
 use super::children::{Running, child, end_by_pid};
 use crate::fakes::FakeAuthority;
 
@@ -126,9 +129,9 @@ impl Host {
         let routes = tonic::service::Routes::new(service.into_server());
         let workload_metrics = WorkloadMetrics::register(&mut metrics);
         let (wanted, demand) = watch::channel(false);
-        let executables = ExecutableDemand::new(Arc::new(hashes), demand);
+        let facts = CallerFacts { executables: ExecutableDemand::new(Arc::new(hashes), demand), pods: NodePods::off() };
         #[expect(clippy::disallowed_methods, reason = "a test owns its task")]
-        let task = tokio::spawn(server.run(routes, workload_metrics, executables, SystemClock::shared(), listener));
+        let task = tokio::spawn(server.run(routes, workload_metrics, facts, SystemClock::shared(), listener));
         Self { authority, source, socket, progress, metrics, shutdown, wanted, task, _directory: directory }
     }
 
