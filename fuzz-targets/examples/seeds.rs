@@ -281,6 +281,13 @@ fn conversations(web: &[Certificate], root: &Certificate) -> Outcome<()> {
     seed("hello", "chain", &[2, 1, 0, 7, 2, 0, 8, 3, 0, 9])?;
     seed("hello", "chain-again", &[2, 1, 0, 7, 1, 8, 8, 1, 4, 9])?;
 
+    for (name, text) in CONTROL_GROUPS {
+        let (uid, id) = ("0f9a1b2c-3d4e-4f50-8a1b-0123456789ab", "a1".repeat(32));
+        let text = text.replace("<U>", uid).replace("<U_>", &uid.replace('-', "_")).replace("<S>", &"0c".repeat(16));
+        let (other, other_id) = ("ffffffff-0000-4000-8000-fedcba987654", "b2".repeat(32));
+        seed("cgroup", name, text.replace("<A>", &id).replace("<V>", other).replace("<B>", &other_id).as_bytes())?;
+    }
+
     let chain = || web.iter().map(|certificate| certificate.der().to_vec()).collect();
     let answer = v1::X509Svid { spiffe_id: "spiffe://example.org/web".to_owned(), chain: chain(), issued_at: None };
     seed("answer", "svid", &[&[0], answer.encode_to_vec().as_slice()].concat())?;
@@ -365,3 +372,19 @@ fn texts() -> Outcome<()> {
     seed("ledger", "inserted", &[&events[..], &[8, 2, 1, b'k', 1, b'b']].concat())?;
     seed("ledger", "set-back", &[&events[..], &[1, 1, 2, 2]].concat())
 }
+
+/// What `/proc/<pid>/cgroup` says of processes in containers, and of such as only look so.
+const CONTROL_GROUPS: [(&str, &str); 12] = [
+    ("cgroupfs", "0::/kubepods/burstable/pod<U>/<A>\n"),
+    ("systemd", "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod<U_>.slice/cri-containerd-<A>.scope\n"),
+    ("crio", "0::/kubepods.slice/kubepods-pod<U_>.slice/crio-<A>.scope/container\n"),
+    ("both", "0::/system.slice/containerd.service/kubepods-burstable-pod<U_>.slice:cri-containerd:<A>\n"),
+    ("hybrid", "12:pids:/kubepods/pod<U>/<A>\n4:memory:/\n1:name=systemd:/kubepods/pod<U>/<A>\n0::/\n"),
+    ("relative", "0::/../../kubepods-besteffort-pod<U_>.slice/cri-containerd-<A>.scope\n"),
+    ("static", "0::/../../pod<S>/<A>\n"),
+    ("kind", "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<U_>.slice/docker-<A>.scope\n"),
+    ("nested", "0::/kubepods/pod<U>/<A>/kubepods/pod<V>/<B>\n"),
+    ("two", "5:pids:/kubepods/pod<U>/<A>\n0::/kubepods/pod<V>/<B>\n"),
+    ("user", "0::/user.slice/user-1000.slice/user@1000.service/kubepods.slice/kubepods-pod<U_>.slice/crio-<A>.scope\n"),
+    ("none", "0::/system.slice/sshd.service\n"),
+];

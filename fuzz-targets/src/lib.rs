@@ -6,6 +6,7 @@
 mod answer;
 mod attest;
 mod authority;
+mod cgroup;
 mod config;
 mod crl;
 mod csr;

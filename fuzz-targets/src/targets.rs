@@ -1,7 +1,8 @@
 //! The targets by their names.
 
 use crate::{
-    answer, attest, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync, vault,
+    answer, attest, cgroup, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync,
+    vault,
 };
 
 /// A function over bytes of anybody's choice, and what it is called everywhere.
@@ -17,6 +18,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "answer", run: answer::run },
     Target { name: "attest", run: attest::run },
+    Target { name: "cgroup", run: cgroup::run },
     Target { name: "config", run: config::run },
     Target { name: "crl", run: crl::run },
     Target { name: "csr", run: csr::run },

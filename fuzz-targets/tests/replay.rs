@@ -68,6 +68,7 @@ macro_rules! replayed {
 replayed!(
     answer,
     attest,
+    cgroup,
     config,
     crl,
     csr,
