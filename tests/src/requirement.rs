@@ -31,6 +31,8 @@ pub enum Requirement {
     SoftHsm,
     /// The control plane of Kubernetes that `./test` builds from `tests/apiserver` where Go is (`REQUIRE_APISERVER=1`).
     ApiServer,
+    /// Root, and a hierarchy of control groups of version 2 in which groups can be made at its root.
+    ControlGroups,
 }
 
 impl Requirement {
@@ -49,6 +51,7 @@ impl Requirement {
             Self::Postgres => crate::postgres::is_there(),
             Self::SoftHsm => softhsm_root().is_some(),
             Self::ApiServer => apiserver_program().is_some(),
+            Self::ControlGroups => crate::container::is_possible(),
         }
     }
 
@@ -64,6 +67,8 @@ impl Requirement {
             Self::Postgres => variable("REQUIRE_POSTGRES").is_some(),
             Self::SoftHsm => variable("REQUIRE_SOFTHSM").is_some(),
             Self::ApiServer => variable("REQUIRE_APISERVER").is_some(),
+            // Where the tests run in a container of their own, nobody can promise it.
+            Self::ControlGroups => false,
         }
     }
 }

@@ -33,6 +33,7 @@ mod killed_rotation;
 mod kubernetes_agents;
 mod kubernetes_pods;
 mod kubernetes_tokens;
+mod kubernetes_workloads;
 mod limbo;
 mod limits;
 mod memory_keys;
