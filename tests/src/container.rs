@@ -1,5 +1,6 @@
 //! Control groups as a kubelet and a container runtime make them, for processes that tests put into containers of pods.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,14 +11,13 @@ const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 /// `CGROUP_NS_INIT_INO` of linux/nsfs.h.
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
 
-/// Groups above pods are those of all tests: nobody makes one below a group that another one is about to remove.
-static MAKING: Mutex<()> = Mutex::new(());
+/// What was made by tests of this process. Groups above pods are those of all tests: nobody makes one below a group that another one is about
+/// to remove, and the last one removes it.
+static MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// The group of one container, in version 2; what was made for it is removed when it is dropped.
+/// The group of one container, in version 2; what was made for it, and is used by no other test, is removed when it is dropped.
 pub struct ContainerGroup {
     group: PathBuf,
-    /// In the order in which it was made.
-    made: Vec<PathBuf>,
 }
 
 impl ContainerGroup {
@@ -28,7 +28,7 @@ impl ContainerGroup {
     #[must_use]
     pub fn new(pod_uid: &str, container_id: &str) -> Self {
         let root = hierarchy().expect("the test asked for control groups");
-        let mut started = Self { group: root, made: Vec::new() };
+        let mut started = Self { group: root };
         started.descend(&["kubepods", "besteffort", &format!("pod{pod_uid}"), container_id]);
         started
     }
@@ -38,11 +38,11 @@ impl ContainerGroup {
     /// # Panics
     /// When they cannot be made.
     pub fn descend(&mut self, names: &[&str]) {
-        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
             self.group.push(name);
             match std::fs::create_dir(&self.group) {
-                Ok(()) => self.made.push(self.group.clone()),
+                Ok(()) => drop(made.insert(self.group.clone())),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", self.group.display()),
             }
@@ -60,12 +60,15 @@ impl ContainerGroup {
 
 impl Drop for ContainerGroup {
     fn drop(&mut self) {
-        let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        for group in self.made.iter().rev() {
-            // Its processes may have ended a moment ago; what others share with it stays until the last of them goes.
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        for group in self.group.ancestors() {
+            // Its processes may have ended a moment ago.
             for _ in 0..100 {
-                if std::fs::remove_dir(group).is_ok() || std::fs::read_dir(group).is_ok_and(has_groups) {
+                if !made.contains(group) || std::fs::read_dir(group).is_ok_and(has_groups) {
                     break;
+                }
+                if std::fs::remove_dir(group).is_ok() {
+                    made.remove(group);
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }

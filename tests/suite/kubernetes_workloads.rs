@@ -229,7 +229,13 @@ async fn a_container_is_waited_for_until_it_is_listed_and_refused_after_ten_seco
 
     // The container was started again, and the kubelet has not said so yet.
     let group = ContainerGroup::new(&web, &second);
-    let refused = node.fetch("refused", Some(&group)).await;
+    let others = async {
+        let begin = SystemClock::shared().boottime();
+        assert_eq!(node.identities("meanwhile", Some(&ContainerGroup::new(&web, &first))).await, [of_web.as_str()]);
+        SystemClock::shared().boottime() - begin
+    };
+    let (refused, others) = tokio::join!(node.fetch("refused", Some(&group)), others);
+    assert!(others < PATIENCE / 2, "others were kept waiting for {others:?}");
     assert!(refused.code != 0 && refused.said.contains(&format!("does not list container {second}")), "{}", refused.said);
     assert!(refused.took >= PATIENCE && refused.took < PATIENCE * 2, "it took {:?}", refused.took);
     assert!(!refused.said.contains(&by_user) && !refused.said.contains("no entry of this node matches"), "{}", refused.said);

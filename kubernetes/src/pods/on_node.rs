@@ -8,9 +8,16 @@ use crate::follower::Index;
 /// Pods by the UID that their node has for them. Such whose UID there nobody can tell are counted, and found by none.
 #[derive(Debug, Default)]
 pub struct PodsOnNode {
-    of_uids: HashMap<String, BTreeMap<Key, PodDetail>>,
+    of_uids: HashMap<String, OfUid>,
     places: HashMap<Key, Option<String>>,
     changes: u64,
+}
+
+/// The pods that claim one UID, and the change by which they came to be these.
+#[derive(Debug, Default)]
+struct OfUid {
+    pods: BTreeMap<Key, PodDetail>,
+    since: u64,
 }
 
 /// Namespace and name.
@@ -19,7 +26,13 @@ type Key = (String, String);
 impl PodsOnNode {
     /// The pods that claim this UID on their node: one, unless somebody has made a pod up.
     pub fn of_uid(&self, uid: &str) -> impl Iterator<Item = &PodDetail> {
-        self.of_uids.get(uid).into_iter().flat_map(BTreeMap::values)
+        self.of_uids.get(uid).into_iter().flat_map(|claims| claims.pods.values())
+    }
+
+    /// The change by which what claims this UID came to be as it is; `None` when nothing does.
+    #[must_use]
+    pub fn since(&self, uid: &str) -> Option<u64> {
+        self.of_uids.get(uid).map(|claims| claims.since)
     }
 
     /// Grows with each change.
@@ -30,9 +43,10 @@ impl PodsOnNode {
 
     fn take(&mut self, key: &Key) {
         let Some(uid) = self.places.remove(key).flatten() else { return };
-        if let Some(pods) = self.of_uids.get_mut(&uid) {
-            pods.remove(key);
-            if pods.is_empty() {
+        if let Some(claims) = self.of_uids.get_mut(&uid) {
+            claims.pods.remove(key);
+            claims.since = self.changes;
+            if claims.pods.is_empty() {
                 self.of_uids.remove(&uid);
             }
         }
@@ -48,19 +62,21 @@ impl Index for PodsOnNode {
     }
 
     fn apply(&mut self, detail: PodDetail) {
+        self.changes += 1;
         let key = (detail.pod.namespace.clone(), detail.pod.name.clone());
         self.take(&key);
         let uid = detail.uid_on_node().map(str::to_owned);
         self.places.insert(key.clone(), uid.clone());
         if let Some(uid) = uid {
-            self.of_uids.entry(uid).or_default().insert(key, detail);
+            let claims = self.of_uids.entry(uid).or_default();
+            claims.pods.insert(key, detail);
+            claims.since = self.changes;
         }
-        self.changes += 1;
     }
 
     fn remove(&mut self, detail: &PodDetail) {
-        self.take(&(detail.pod.namespace.clone(), detail.pod.name.clone()));
         self.changes += 1;
+        self.take(&(detail.pod.namespace.clone(), detail.pod.name.clone()));
     }
 
     fn count(&self) -> usize {
@@ -101,6 +117,11 @@ mod tests {
         pods.remove(&pod("a", "u1", None));
         assert_eq!((found(&pods, "0c"), found(&pods, "u3").len(), pods.count()), (vec!["u2".into()], 0, 1));
         assert!(pods.changes() >= before + 4);
+        let (of_static, of_other) = (pods.since("0c"), pods.since("u3"));
+        pods.apply(pod("c", "u5", None));
+        assert_eq!((pods.since("0c"), of_other), (of_static, None), "what has not changed is told as such");
+        pods.apply(pod("s", "u2", Some("0c")));
+        assert!(pods.since("0c") > of_static);
         let before = pods.changes();
         pods.replace(Vec::new());
         assert!(pods.count() == 0 && found(&pods, "0c").is_empty() && pods.changes() > before);

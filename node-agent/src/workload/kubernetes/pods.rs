@@ -195,12 +195,16 @@ impl Standing {
     pub(crate) async fn outdated(self) {
         let Some(Found { pods, place, selectors }) = self.0 else { return std::future::pending().await };
         let mut changes = pods.changes.clone();
+        let mut looked_at = None;
         loop {
-            // Before the first look, so that no change falls between.
+            // Before the look, so that no change falls between.
             changes.mark_unchanged();
-            if pods.look(&place) != selectors {
+            let since = pods.known.locked().index().since(&place.pod_uid);
+            // Most changes are of other pods.
+            if looked_at != Some(since) && pods.look(&place) != selectors {
                 return;
             }
+            looked_at = Some(since);
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
