@@ -7,8 +7,18 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let signet = ["types", "node", "admin", "authority_admin", "federation_admin", "agent_admin", "upstream", "backup"]
-        .map(|name| format!("proto/signet/v1/{name}.proto"));
+    let signet = [
+        "types",
+        "node",
+        "admin",
+        "authority_admin",
+        "federation_admin",
+        "kubernetes_admin",
+        "agent_admin",
+        "upstream",
+        "backup",
+    ]
+    .map(|name| format!("proto/signet/v1/{name}.proto"));
     generate("signet.v1.bin", &signet)?;
     generate("spiffe.workload.bin", &["proto/spiffe/workload.proto".to_owned()])?;
     generate("istio.v1.auth.bin", &["istioca", "ca_service"].map(|name| format!("proto/istio/v1/auth/{name}.proto")))

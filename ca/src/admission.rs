@@ -14,6 +14,7 @@ use pki::Timestamp;
 
 use crate::records::{Entry, EntryId, NodeRecord, NodeState, Parent, Provenance, Reason};
 
+pub(crate) use caller::account_id;
 pub use caller::{CallerError, Renewable, RenewalFacts};
 
 /// What a leaf whose grounds end at once still lives.

@@ -9,6 +9,7 @@ mod istio;
 mod jwt;
 mod keys;
 mod kubernetes;
+mod kubernetes_secrets;
 mod limits;
 mod revocation;
 mod rotation;
@@ -37,6 +38,7 @@ pub use federation::{EndpointConfig, EndpointIdentity, FederationConfig};
 pub use istio::IstioConfig;
 pub use keys::KeyStore;
 pub use kubernetes::{AccountName, ClusterAgentsConfig, KubernetesConfig};
+pub use kubernetes_secrets::{SecretsConfig, SecretsScope};
 pub use limits::LimitsConfig;
 pub use revocation::RevocationConfig;
 pub use rotation::RotationConfig;
@@ -183,6 +185,9 @@ impl CaConfig {
         let provisioning = read_provisioning(&root.section("attestation"));
         let oidc = read_rules(&root);
         let kubernetes = kubernetes::read(&root);
+        if let (Some(secrets), Some(leaf)) = (kubernetes.as_ref().and_then(|config| config.secrets.as_ref()), &leaf) {
+            kubernetes_secrets::check_ttl(&root, secrets, leaf.max_ttl());
+        }
         let audit_schedule = audit::read(&root.section("audit"));
         let keys = keys::read(&root.section("keys"), upstream.is_some());
         let istio = istio::read(&root.section("istio"));

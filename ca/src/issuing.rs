@@ -242,6 +242,24 @@ impl Desk {
         self.counted(Purpose::Caller, issued.await)
     }
 
+    /// A certificate for the Secret of a service account, which was admitted in this very call; `held` is what the Secret has.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub(crate) async fn issue_to_account(
+        &self,
+        admitted: Admitted,
+        csr: &[u8],
+        held: Option<Held>,
+    ) -> Result<IssuedSvid, IssuingError> {
+        let issued = async {
+            let _turn = self.turn(&Arc::from(admitted.subject().id.as_str()), held).await?;
+            let request = self.parts.csr.read(csr)?;
+            self.run_script(admitted, &request, self.parts.clock.issue_at()?).await
+        };
+        self.counted(Purpose::AccountSecret, issued.await)
+    }
+
     /// The CA's own serving certificate. It waits for nobody: without it nobody is served.
     ///
     /// # Errors

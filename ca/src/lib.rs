@@ -33,6 +33,7 @@ mod report;
 pub mod revocation;
 mod rotation;
 pub mod rpc;
+mod secret_controller;
 mod server;
 pub mod service_accounts;
 mod serving;

@@ -28,6 +28,7 @@ use crate::federation::FederationMetrics;
 use crate::node_pods::PodMetrics;
 use crate::oidc::OidcMetrics;
 use crate::revocation::RevocationMetrics;
+use crate::secret_controller::SecretMetrics;
 use crate::service_accounts::ReviewMetrics;
 use crate::store::Store;
 use crate::upstream::metrics::UpstreamMetrics;
@@ -80,6 +81,8 @@ pub(crate) struct Metrics {
     pub(crate) reviews: ReviewMetrics,
     /// Of the part that looks for pods there.
     pub(crate) pods: PodMetrics,
+    /// Of the part that writes Secrets there.
+    pub(crate) secrets: SecretMetrics,
 }
 
 impl Metrics {
@@ -113,6 +116,7 @@ impl Metrics {
             kubernetes: KubernetesMetrics::default(),
             reviews: ReviewMetrics::register(registry),
             pods: PodMetrics::register(registry),
+            secrets: SecretMetrics::register(registry),
         };
         metrics.vault.register(registry, "vault_calls");
         metrics.kubernetes.register(registry, "kubernetes_calls");
@@ -153,7 +157,7 @@ impl Metrics {
 
     /// A counter that is not there cannot be told from one that never counted, and its first event from a restart.
     fn begin_at_zero(&self) {
-        for purpose in [Purpose::Workload, Purpose::Caller, Purpose::Agent, Purpose::Serving] {
+        for purpose in [Purpose::Workload, Purpose::Caller, Purpose::AccountSecret, Purpose::Agent, Purpose::Serving] {
             drop(self.issuance.get_or_create(&[("purpose", purpose.as_str()), ("outcome", "issued"), ("reason", "NONE")]));
         }
         drop(self.jwt_issuance.get_or_create(&[("outcome", "issued"), ("reason", "NONE")]));

@@ -172,6 +172,8 @@ pub enum Reason {
         /// Namespace, name and UID of a pod that has the identity.
         pod: String,
     },
+    /// For the Secret of a service account, by the CA's own hand.
+    AccountSecret(AccountSecret),
     /// The holder of a certificate that was issued by token asked for the next one.
     Renewal {
         /// The serial of the certificate that it presented.
@@ -181,6 +183,21 @@ pub enum Reason {
     Authority,
     /// The issuing CA of another CA, which has this identity.
     Downstream(SpiffeId),
+}
+
+/// A service account whose Secret the CA writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountSecret {
+    /// The name that the configuration gives the cluster.
+    pub cluster: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Tells it from another account of its name.
+    pub uid: String,
+    /// Why a certificate is due, in one word.
+    pub why: &'static str,
 }
 
 /// The last certificate that a caller was given for what it asks for now, as the ledger has it: how urgent the next one is.
@@ -203,6 +220,14 @@ pub struct IssuedRecord {
     pub reason: String,
     /// Its line; `None` for a certificate that its holder cannot renew.
     pub provenance: Option<Provenance>,
+}
+
+/// As the ledger and the audit chain have it.
+impl fmt::Display for AccountSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, namespace, name, uid, why } = self;
+        write!(f, "{cluster} {namespace}/{name} {uid} {why}")
+    }
 }
 
 impl JoinToken {

@@ -21,6 +21,7 @@ use crate::revocation::Published;
 use crate::rotation::RotationView;
 use crate::rpc::admin_sources::{CaStatus, CertificateFacts, CertificateRole, StatusSource};
 use crate::rpc::hello::BUILD;
+use crate::secret_controller::SecretOperator;
 use crate::service_accounts::TokenReviewer;
 use crate::signing_keys::JwtSigningKey;
 use crate::store::{StoreError, StoreState};
@@ -55,6 +56,7 @@ pub(crate) struct Report {
     pub(crate) judge: Arc<TokenJudge>,
     pub(crate) reviewer: Option<Arc<TokenReviewer>>,
     pub(crate) proxies: Option<NodeProxies>,
+    pub(crate) secrets: Option<Arc<SecretOperator>>,
     pub(crate) agents: Option<ClusterAgents>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
@@ -89,6 +91,7 @@ impl Report {
         // Both ask the same.
         let pods = self.proxies.as_ref().map(|proxies| &proxies.pods).or(self.agents.as_ref().map(|agents| &agents.pods));
         warnings.extend(pods.and_then(|pods| pods.warning()));
+        warnings.extend(self.secrets.iter().flat_map(|secrets| secrets.warnings()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));

@@ -3,6 +3,7 @@
 mod assembly;
 mod authorities;
 mod error;
+mod secrets;
 mod services;
 mod tasks;
 mod upstream;
@@ -59,6 +60,7 @@ use crate::upstream::desk::UpstreamDesk;
 use assembly::assemble;
 use authorities::Authorities;
 pub use error::{RunError, StartError};
+use secrets::Secrets;
 
 /// How long calls in progress may take after the end was asked for.
 const GRACE: Duration = Duration::from_secs(4);
@@ -123,6 +125,7 @@ struct Parts {
     proxies: Option<NodeProxies>,
     agents: Option<ClusterAgents>,
     pod_watcher: Option<PodWatcher>,
+    secrets: Option<Secrets>,
     results: ResultWriter,
     report: Arc<Report>,
     checkpoints: Arc<CheckpointDesk>,

@@ -13,6 +13,7 @@ use proto::v1::agent_admin_client::AgentAdminClient;
 use proto::v1::authority_admin_client::AuthorityAdminClient;
 use proto::v1::backup_client::BackupClient;
 use proto::v1::federation_admin_client::FederationAdminClient;
+use proto::v1::kubernetes_admin_client::KubernetesAdminClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -43,6 +44,14 @@ pub(crate) async fn authority_admin(socket: &Path) -> Result<AuthorityAdminClien
 /// [`Failure`] of the unreachable kind, with what to do.
 pub(crate) async fn federation_admin(socket: &Path) -> Result<FederationAdminClient<Channel>, Failure> {
     Ok(FederationAdminClient::new(ca_channel(socket).await?))
+}
+
+/// A client of the CA's service for Secrets of Kubernetes service accounts, which is at the same socket.
+///
+/// # Errors
+/// [`Failure`] of the unreachable kind, with what to do.
+pub(crate) async fn kubernetes_admin(socket: &Path) -> Result<KubernetesAdminClient<Channel>, Failure> {
+    Ok(KubernetesAdminClient::new(ca_channel(socket).await?))
 }
 
 /// A client of the CA's backup service, which is at the same socket.

@@ -39,6 +39,8 @@ pub(crate) struct Question {
     /// Path and query.
     target: String,
     body: Zeroizing<Vec<u8>>,
+    /// The form of the body.
+    content_type: HeaderValue,
     accept: HeaderValue,
     /// The most bytes of the answer.
     most: usize,
@@ -58,7 +60,17 @@ struct Status {
 impl Question {
     /// Reads what is at a target.
     pub(crate) fn get(call: Call, target: String, most: usize) -> Self {
-        Self { call, method: Method::GET, target, body: Zeroizing::default(), accept: JSON, most }
+        Self::sending(call, Method::GET, target, Zeroizing::default(), most)
+    }
+
+    /// Sends JSON to a target.
+    pub(crate) fn sending(call: Call, method: Method, target: String, body: Zeroizing<Vec<u8>>, most: usize) -> Self {
+        Self { call, method, target, body, content_type: JSON, accept: JSON, most }
+    }
+
+    /// The body in another form.
+    pub(crate) fn of_type(self, content_type: HeaderValue) -> Self {
+        Self { content_type, ..self }
     }
 
     /// The answer in another form.
@@ -103,7 +115,7 @@ impl KubernetesClient {
         let question = review::Question::new(token, audiences);
         serde_json::to_writer(&mut *body, &question).map_err(|error| malformed(call, &error))?;
         let target = review::PATH.to_owned();
-        let question = Question { call, method: Method::POST, target, body, accept: JSON, most: MAX_REVIEW_BYTES };
+        let question = Question::sending(call, Method::POST, target, body, MAX_REVIEW_BYTES);
         let answer = self
             .ask(question, deadline)
             .await
@@ -168,7 +180,7 @@ impl KubernetesClient {
     }
 
     async fn request(&self, question: Question) -> Result<Request<Full<Bytes>>, ApiError> {
-        let Question { call, method, target, body, accept, most: _ } = question;
+        let Question { call, method, target, body, content_type, accept, most: _ } = question;
         let token = self.bearer.token().await?;
         let field = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut field = HeaderValue::from_str(&field).map_err(|error| malformed(call, &error))?;
@@ -178,7 +190,7 @@ impl KubernetesClient {
             .method(method)
             .uri(url.as_str())
             .header(AUTHORIZATION, field)
-            .header(CONTENT_TYPE, JSON)
+            .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, accept)
             .header(USER_AGENT, AGENT)
             .body(Full::new(Bytes::from_owner(body)))
@@ -223,6 +235,6 @@ async fn read(call: Call, mut body: Incoming, most: usize) -> Result<Zeroizing<V
     Ok(content)
 }
 
-fn malformed(call: Call, cause: &impl ToString) -> ApiError {
+pub(crate) fn malformed(call: Call, cause: &impl ToString) -> ApiError {
     ApiError::Malformed { call, cause: cause.to_string() }
 }

@@ -19,6 +19,14 @@ pub enum Call {
     List(Kind),
     /// What becomes of objects.
     Watch(Kind),
+    /// One object.
+    Get(Kind),
+    /// A new object.
+    Create(Kind),
+    /// An object, by server-side apply.
+    Patch(Kind),
+    /// The end of an object.
+    Delete(Kind),
 }
 
 /// A kind of object, as the rules of RBAC name it.
@@ -26,6 +34,14 @@ pub enum Call {
 pub enum Kind {
     /// Pods of `core/v1`.
     Pods,
+    /// Secrets of `core/v1`.
+    Secrets,
+    /// Service accounts of `core/v1`.
+    ServiceAccounts,
+    /// Namespaces of `core/v1`.
+    Namespaces,
+    /// Events of `core/v1`.
+    Events,
 }
 
 /// The server's own words: short and printable. It may repeat what it was asked.
@@ -117,6 +133,14 @@ pub enum ApiError {
         /// Its words.
         message: Message,
     },
+    /// It is not as whoever asked knew it (409): it was changed, replaced or made meanwhile.
+    #[error("{call}: it is not as it was known (409): {message}")]
+    Conflict {
+        /// What was asked.
+        call: Call,
+        /// Its words.
+        message: Message,
+    },
     /// Nothing is asked about what cannot be the name of anything.
     #[error("{call}: what should name {what} is no name")]
     Name {
@@ -163,33 +187,69 @@ pub enum ApiError {
 
 impl Call {
     /// Every one.
-    pub(crate) const ALL: [Self; 3] = [Self::ReviewToken, Self::List(Kind::Pods), Self::Watch(Kind::Pods)];
+    pub(crate) const ALL: [Self; 15] = [
+        Self::ReviewToken,
+        Self::List(Kind::Pods),
+        Self::Watch(Kind::Pods),
+        Self::List(Kind::Secrets),
+        Self::Watch(Kind::Secrets),
+        Self::Get(Kind::Secrets),
+        Self::Create(Kind::Secrets),
+        Self::Patch(Kind::Secrets),
+        Self::Delete(Kind::Secrets),
+        Self::List(Kind::ServiceAccounts),
+        Self::Watch(Kind::ServiceAccounts),
+        Self::Get(Kind::ServiceAccounts),
+        Self::List(Kind::Namespaces),
+        Self::Watch(Kind::Namespaces),
+        Self::Create(Kind::Events),
+    ];
 
-    /// For metrics.
-    pub(crate) fn label(self) -> &'static str {
+    /// For metrics: verb and resource.
+    pub(crate) fn label(self) -> String {
         match self {
-            Self::ReviewToken => "review_token",
-            Self::List(Kind::Pods) => "list_pods",
-            Self::Watch(Kind::Pods) => "watch_pods",
+            Self::ReviewToken => "review_token".to_owned(),
+            other => other.to_string().replace(' ', "_"),
+        }
+    }
+
+    /// What RBAC calls it: verb and resource.
+    #[must_use]
+    pub fn verb_and_resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ReviewToken => ("create", "tokenreviews.authentication.k8s.io"),
+            Self::List(kind) => ("list", kind.resource()),
+            Self::Watch(kind) => ("watch", kind.resource()),
+            Self::Get(kind) => ("get", kind.resource()),
+            Self::Create(kind) => ("create", kind.resource()),
+            Self::Patch(kind) => ("patch", kind.resource()),
+            Self::Delete(kind) => ("delete", kind.resource()),
+        }
+    }
+}
+
+impl Kind {
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Secrets => "secrets",
+            Self::ServiceAccounts => "serviceaccounts",
+            Self::Namespaces => "namespaces",
+            Self::Events => "events",
         }
     }
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ReviewToken => f.write_str("create tokenreviews.authentication.k8s.io"),
-            Self::List(kind) => write!(f, "list {kind}"),
-            Self::Watch(kind) => write!(f, "watch {kind}"),
-        }
+        let (verb, resource) = self.verb_and_resource();
+        write!(f, "{verb} {resource}")
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pods => "pods",
-        })
+        f.write_str(self.resource())
     }
 }
 
@@ -219,9 +279,22 @@ impl ApiError {
                 FaultKind::Unreachable
             }
             Self::Local { .. } | Self::Unauthenticated { .. } | Self::Forbidden { .. } => FaultKind::Credential,
-            Self::Refused { .. } | Self::Expired { .. } | Self::Name { .. } => FaultKind::Refused,
+            Self::Refused { .. } | Self::Expired { .. } | Self::Conflict { .. } | Self::Name { .. } => FaultKind::Refused,
             Self::TooLarge { .. } | Self::TooMany { .. } | Self::Malformed { .. } => FaultKind::Malformed,
         }
+    }
+
+    /// Whether what was asked about is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// Whether it is refused because its namespace is about to go, and not for want of a permission.
+    #[must_use]
+    pub fn is_of_ending_namespace(&self) -> bool {
+        // The API server has no code of its own for it.
+        matches!(self, Self::Forbidden { message: Message(text), .. } if text.ends_with("because it is being terminated"))
     }
 
     /// For how long the server wants to be left alone, when it says so.
@@ -235,6 +308,7 @@ impl ApiError {
         match status {
             401 => Self::Unauthenticated { call, message },
             403 => Self::Forbidden { call, message },
+            409 => Self::Conflict { call, message },
             410 => Self::Expired { call, message },
             429 | 500..=599 => Self::Busy { call, status, after, message },
             _ => Self::Refused { call, status, message },
@@ -265,6 +339,7 @@ mod tests {
             assert_eq!((of(busy).kind(), of(busy).retry_after()), (FaultKind::Unreachable, Some(Duration::from_secs(3))));
         }
         assert_eq!((of(422).kind(), of(302).kind()), (FaultKind::Refused, FaultKind::Refused));
+        assert!(matches!(of(409), ApiError::Conflict { .. }));
         assert!(matches!(of(410), ApiError::Expired { .. }));
     }
 }

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{ApiError, Call, FaultKind};
 
-type Labels = [(&'static str, &'static str); 2];
+type Labels = [(&'static str, std::borrow::Cow<'static, str>); 2];
 
 /// Counts the calls of one client. `Clone` shares them.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl Default for KubernetesMetrics {
         let calls = Family::<Labels, Counter>::default();
         for call in Call::ALL {
             for outcome in OUTCOMES {
-                drop(calls.get_or_create(&[("call", call.label()), ("outcome", outcome)]));
+                drop(calls.get_or_create(&labels(call, outcome)));
             }
         }
         Self(calls)
@@ -40,6 +40,10 @@ impl KubernetesMetrics {
             Err(FaultKind::Refused) => "refused",
             Err(FaultKind::Malformed) => "malformed",
         };
-        self.0.get_or_create(&[("call", call.label()), ("outcome", outcome)]).inc();
+        self.0.get_or_create(&labels(call, outcome)).inc();
     }
+}
+
+fn labels(call: Call, outcome: &'static str) -> Labels {
+    [("call", call.label().into()), ("outcome", outcome.into())]
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use zeroize::Zeroizing;
 
 use crate::client::{Question, Used};
 use crate::list::push_encoded;
@@ -18,14 +19,14 @@ const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 /// After how long the server ends a watch: whoever may not watch any more learns it then.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Asks for metadata alone, event by event.
-const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+/// Asks for metadata alone: of one object, or event by event.
+pub(crate) const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// A watch under way. It ends when it is dropped.
 pub struct ObjectWatch<T> {
     body: Incoming,
-    /// What came and is not told yet.
-    buffer: Vec<u8>,
+    /// What came and is not told yet. It may be a Secret.
+    buffer: Zeroizing<Vec<u8>>,
     /// How much of it has no end of a line.
     scanned: usize,
     metrics: KubernetesMetrics,
@@ -54,7 +55,7 @@ impl KubernetesClient {
         let begun = self.in_time(call, deadline, &used, self.granted(question, &used)).await;
         self.metrics().count(call, &begun);
         let (body, metrics) = (begun?.into_body(), self.metrics().clone());
-        Ok(ObjectWatch { body, buffer: Vec::new(), scanned: 0, metrics, of: PhantomData })
+        Ok(ObjectWatch { body, buffer: Zeroizing::default(), scanned: 0, metrics, of: PhantomData })
     }
 }
 

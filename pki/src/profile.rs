@@ -55,6 +55,9 @@ pub struct LeafProfile {
 }
 
 impl LeafProfile {
+    /// How far the beginning of a leaf lies before its issuance, where its issuer is old enough for that.
+    pub const BACKDATE: Duration = LEAF_BACKDATE;
+
     /// A profile with `2 s <= default_ttl <= max_ttl <= 90 d`, both in whole seconds.
     ///
     /// The lower bound keeps half the default, the floor, at a second or more; the upper one is Istio's.

@@ -32,6 +32,7 @@ mod key_protection;
 mod killed_rotation;
 mod kubernetes_agents;
 mod kubernetes_pods;
+mod kubernetes_secrets;
 mod kubernetes_tokens;
 mod kubernetes_workloads;
 mod limbo;

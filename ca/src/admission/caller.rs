@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use identity::{SpiffeId, TrustDomain};
+use identity::{DnsName, SpiffeId, TrustDomain};
 use pki::{SerialNumber, Timestamp, ValidatedSvid};
 
 use super::{Admitted, LeafSubject};
 use crate::oidc::{Grant, TokenRefusal, TokenSubject};
-use crate::records::{GroundsError, IssuedRecord, Provenance, Reason, RenewalGrounds};
+use crate::records::{AccountSecret, GroundsError, IssuedRecord, Provenance, Reason, RenewalGrounds};
 use crate::service_accounts::ReviewedAccount;
 
 /// Why a caller who is known may not have a certificate.
@@ -219,6 +219,26 @@ impl Admitted {
         Ok(Self { subject, caller, reason: Reason::PodOfNode { by, pod }, provenance: None })
     }
 
+    /// Admits a service account to a Secret with a key that the CA makes: its controller has seen the account, and nobody asks for it. No line
+    /// begins with it.
+    ///
+    /// # Errors
+    /// [`CallerError::NotAWorkload`].
+    pub fn for_account_secret(
+        trust_domain: &TrustDomain,
+        id: SpiffeId,
+        account: AccountSecret,
+        dns_names: Vec<DnsName>,
+        ttl: Option<Duration>,
+    ) -> Result<Self, CallerError> {
+        if !is_workload(trust_domain, &id) {
+            return Err(CallerError::NotAWorkload { id, trust_domain: trust_domain.clone() });
+        }
+        let caller = format!("secret controller of cluster {}", account.cluster);
+        let subject = LeafSubject { id, dns_names, ip_addresses: Vec::new(), ttl, ends_by: None };
+        Ok(Self { subject, caller, reason: Reason::AccountSecret(account), provenance: None })
+    }
+
     /// Admits the holder of a renewable certificate to the same identity again, and to no other, with the DNS names of now.
     /// `granted` is what its grounds are granted by the rules of now; `ttl` the life asked for.
     ///
@@ -241,6 +261,11 @@ impl Admitted {
         let subject = LeafSubject { id, dns_names, ip_addresses: Vec::new(), ttl, ends_by: None };
         Ok(Self { subject, caller, reason: Reason::Renewal { presented: serial }, provenance: Some(provenance) })
     }
+}
+
+/// Who an account is: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
+pub(crate) fn account_id(trust_domain: &TrustDomain, namespace: &str, name: &str) -> Option<SpiffeId> {
+    SpiffeId::parse(&format!("spiffe://{trust_domain}/ns/{namespace}/sa/{name}")).ok()
 }
 
 fn is_workload(trust_domain: &TrustDomain, id: &SpiffeId) -> bool {

@@ -7,6 +7,8 @@ use ::kubernetes::ClusterConfig;
 use ::kubernetes::names::{is_label, is_name};
 use runtime::config::Section;
 
+use super::kubernetes_secrets::{self, SecretsConfig};
+
 /// The section, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesConfig {
@@ -20,6 +22,8 @@ pub struct KubernetesConfig {
     pub trusted_node_accounts: BTreeSet<AccountName>,
     /// The agents of the cluster; `None`: none attests its node by a service account.
     pub agents: Option<ClusterAgentsConfig>,
+    /// Secrets for its service accounts; `None`: none are made.
+    pub secrets: Option<SecretsConfig>,
 }
 
 /// Whose pods attest the nodes that they run on.
@@ -62,6 +66,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
         // Whoever is shown a workload's token for the CA could attest a node by it, were the workload an agent's pod.
         section.section("agents").fault("audiences", format!("{both:?} is also one of kubernetes.audiences: keep them apart"));
     }
+    let secrets = kubernetes_secrets::read(&section);
     let server = ClusterConfig::read(&section);
     Some(KubernetesConfig {
         cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
@@ -69,6 +74,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
         server: server?,
         trusted_node_accounts,
         agents,
+        secrets,
     })
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Workload,
     /// A caller in Istio's way.
     Caller,
+    /// The Secret of a service account.
+    AccountSecret,
     /// An agent SVID.
     Agent,
     /// The CA's own serving certificate.
@@ -90,6 +92,7 @@ impl Purpose {
         match self {
             Self::Workload => "workload",
             Self::Caller => "caller",
+            Self::AccountSecret => "account_secret",
             Self::Agent => "agent",
             Self::Serving => "serving",
         }

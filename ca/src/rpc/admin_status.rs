@@ -76,6 +76,18 @@ pub(crate) enum AdminError {
     /// One more would be too many.
     #[error("there are {max} relationships with other trust domains, and no more are kept; `signet federation remove` ends one")]
     TooManyFederations { max: usize },
+    /// The configuration asks for no Secrets.
+    #[error("this CA keeps no Secrets of service accounts: its configuration has no [kubernetes.secrets]")]
+    NoSecrets,
+    /// The name of something in a cluster cannot be one.
+    #[error("what should name {0} of a cluster is no name")]
+    KubernetesName(&'static str),
+    /// Another replica does it.
+    #[error("another replica leads and keeps the Secrets: ask there (`signet replica list`)")]
+    NotLeading,
+    /// The API server refused, or did not answer.
+    #[error("{0}")]
+    ApiServer(kubernetes::ApiError),
     /// The token would live too long.
     #[error("a join token of {} s is refused: it may live at most {} s; make it when it is needed", .asked.as_secs(), .max.as_secs())]
     TokenTtl { asked: Duration, max: Duration },
@@ -138,6 +150,10 @@ impl From<AdminError> for Status {
             AdminError::TokenId(_) => (Code::InvalidArgument, "TOKEN_ID_INVALID", text),
             AdminError::Federation(_) => (Code::InvalidArgument, "FEDERATION_INVALID", text),
             AdminError::ForeignBundle(_) => (Code::InvalidArgument, "BUNDLE_INVALID", text),
+            AdminError::NoSecrets => (Code::FailedPrecondition, "NO_SECRETS", text),
+            AdminError::KubernetesName(_) => (Code::InvalidArgument, "KUBERNETES_NAME_INVALID", text),
+            AdminError::NotLeading => (Code::FailedPrecondition, "NOT_LEADING", text),
+            AdminError::ApiServer(_) => (Code::Unavailable, "API_SERVER_UNAVAILABLE", text),
             AdminError::TooManyFederations { .. } => (Code::FailedPrecondition, "TOO_MANY_FEDERATIONS", text),
             AdminError::Store(StoreError::NotFound { what: "federation", name }) => {
                 let message =

@@ -13,6 +13,7 @@ use proto::v1::admin_server::AdminServer;
 use proto::v1::authority_admin_server::AuthorityAdminServer;
 use proto::v1::backup_server::BackupServer;
 use proto::v1::federation_admin_server::FederationAdminServer;
+use proto::v1::kubernetes_admin_server::KubernetesAdminServer;
 use proto::v1::node_attestation_server::NodeAttestationServer;
 use proto::v1::node_server::NodeServer;
 use proto::v1::upstream_server::UpstreamServer;
@@ -33,6 +34,7 @@ use crate::rpc::connection::{Connection, ConnectionBounds, ConnectionLimits};
 use crate::rpc::federation_admin::FederationAdminService;
 use crate::rpc::intake::OpenToAll;
 use crate::rpc::istio::{IstioService, SharedIstioService};
+use crate::rpc::kubernetes_admin::KubernetesAdminService;
 use crate::rpc::message_limit::{Explained, MessageLimit};
 use crate::rpc::node::{NodeService, SharedNodeService};
 use crate::rpc::only_agents::OnlyAgents;
@@ -91,6 +93,7 @@ pub(crate) struct OperatorServices {
     pub(crate) admin: AdminService,
     pub(crate) authorities: AuthorityAdminService,
     pub(crate) federations: FederationAdminService,
+    pub(crate) kubernetes: KubernetesAdminService,
     pub(crate) backup: BackupService,
     pub(crate) limits: LimitsConfig,
 }
@@ -177,11 +180,12 @@ pub(crate) async fn agents(
 /// # Errors
 /// [`ListenError`].
 pub(crate) async fn operators(socket: BoundSocket, services: OperatorServices, shutdown: Shutdown) -> Result<(), ListenError> {
-    let OperatorServices { admin, authorities, federations, backup, limits } = services;
+    let OperatorServices { admin, authorities, federations, kubernetes, backup, limits } = services;
     let admin = AdminServer::new(admin).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
     let authorities = AuthorityAdminServer::new(authorities).max_decoding_message_size(MAX_AUTHORITY_MESSAGE_BYTES);
     let backup = BackupServer::new(backup).max_decoding_message_size(MAX_QUESTION_BYTES);
     let federations = FederationAdminServer::new(federations).max_decoding_message_size(MAX_FEDERATION_MESSAGE_BYTES);
+    let kubernetes = KubernetesAdminServer::new(kubernetes).max_decoding_message_size(MAX_QUESTION_BYTES);
     let incoming = stream::unfold(socket, |socket| async move {
         let accepted: io::Result<UnixStream> = socket.accept().await;
         Some((accepted, socket))
@@ -190,6 +194,7 @@ pub(crate) async fn operators(socket: BoundSocket, services: OperatorServices, s
         .add_service(admin)
         .add_service(authorities)
         .add_service(federations)
+        .add_service(kubernetes)
         .add_service(backup)
         .serve_with_incoming_shutdown(incoming, async move { shutdown.fired().await })
         .await?;

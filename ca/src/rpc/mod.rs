@@ -22,6 +22,7 @@ pub(crate) mod federation_admin;
 pub mod hello;
 mod intake;
 pub(crate) mod istio;
+pub(crate) mod kubernetes_admin;
 pub(crate) mod listen;
 pub(crate) mod message_limit;
 pub(crate) mod node;

@@ -14,7 +14,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::authorities::Authorities;
 use super::services::csr_limit;
-use super::{Ground, Keys, Parts, StartError};
+use super::{Ground, Keys, Parts, StartError, secrets};
 use crate::attestation::ClusterAgents;
 use crate::backup::{self, RestoredNote};
 use crate::checkpoints::{CheckpointDesk, CheckpointParts};
@@ -101,6 +101,7 @@ pub(super) async fn assemble(
     let judge = Arc::new(judge);
     let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, clock, entropy, &metrics));
     let Cluster { reviewer, proxies, agents, pod_watcher } = cluster.unwrap_or_default();
+    let secrets = secrets::controller(&ground, &desk, &bundle_changes, &metrics);
     let readiness = Readiness::default();
     let token = keys.token().cloned();
     for condition in [CLOCK, ISSUING, SERVING, STORE].into_iter().chain(token.as_ref().map(|_| KEYS)) {
@@ -197,6 +198,7 @@ pub(super) async fn assemble(
         rotation: views,
         judge: Arc::clone(&judge),
         reviewer: reviewer.clone(),
+        secrets: secrets.as_ref().map(|secrets| Arc::clone(&secrets.operator)),
         proxies: proxies.clone(),
         agents: agents.clone(),
         checkpoints: Arc::clone(&checkpoints),
@@ -236,6 +238,7 @@ pub(super) async fn assemble(
         proxies,
         agents,
         pod_watcher,
+        secrets,
         results,
         report,
         checkpoints,
@@ -271,7 +274,7 @@ struct Cluster {
 impl Cluster {
     /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
     fn of(config: &KubernetesConfig, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, metrics: &Metrics) -> Self {
-        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents } = config.clone();
+        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _ } = config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
         let watched = (!trusted.is_empty() || agents.is_some()).then(|| {
             let calls = metrics.kubernetes.clone();

@@ -22,6 +22,7 @@ use crate::rpc::callers::Callers;
 use crate::rpc::entry_wire::EntryLimits;
 use crate::rpc::federation_admin::FederationAdminService;
 use crate::rpc::istio::IstioService;
+use crate::rpc::kubernetes_admin::KubernetesAdminService;
 use crate::rpc::listen::{IstioServices, OperatorServices};
 use crate::rpc::message_limit::MessageLimit;
 use crate::rpc::node::{NodeLimits, NodeService};
@@ -156,7 +157,8 @@ impl Parts {
             metrics: self.metrics.backup.clone(),
             turn: Arc::default(),
         }));
-        OperatorServices { admin, authorities, federations, backup, limits: config.limits }
+        let kubernetes = KubernetesAdminService { secrets: self.secrets.as_ref().map(|secrets| Arc::clone(&secrets.operator)) };
+        OperatorServices { admin, authorities, federations, kubernetes, backup, limits: config.limits }
     }
 }
 

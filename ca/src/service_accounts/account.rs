@@ -9,6 +9,8 @@ use kubernetes::Message;
 use kubernetes::names::{is_label, is_name, is_uid};
 use kubernetes::review::{TokenReview, UserInfo};
 
+use crate::admission::account_id;
+
 use crate::config::AccountName;
 
 /// The group of every service account.
@@ -107,7 +109,7 @@ impl ReviewedAccount {
 
     /// Who it is: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
     pub(crate) fn id(&self, trust_domain: &TrustDomain) -> Option<SpiffeId> {
-        SpiffeId::parse(&format!("spiffe://{trust_domain}/ns/{}/sa/{}", self.namespace, self.name)).ok()
+        account_id(trust_domain, &self.namespace, &self.name)
     }
 
     /// What it costs no more than a look to refuse: the shape of a JSON Web Token in its compact form (RFC 7515 section 7.1).

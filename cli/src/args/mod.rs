@@ -10,6 +10,7 @@ mod dev;
 mod entry;
 mod envoy;
 mod federation;
+mod kubernetes;
 mod replica;
 mod revocation;
 mod services;
@@ -38,6 +39,9 @@ pub(crate) use entry::{
 };
 pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
 pub(crate) use federation::{AddFederationArgs, FederationVerb, OneFederationArgs, ProfileArg};
+pub(crate) use kubernetes::{
+    AccountSecretArgs, KubernetesVerb, ListSecretsArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb,
+};
 pub(crate) use replica::{RemoveReplicaArgs, ReplicaVerb};
 pub(crate) use revocation::{ReasonArg, RevocationVerb, RevokeArgs, UnrevokeArgs};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
@@ -152,6 +156,9 @@ pub(crate) enum Command {
     /// Trust domains whose bundles are followed
     #[command(subcommand, after_help = federation::FEDERATION_HELP)]
     Federation(FederationVerb),
+    /// What the CA keeps in a Kubernetes cluster
+    #[command(name = "k8s", subcommand, after_help = kubernetes::KUBERNETES_HELP)]
+    Kubernetes(KubernetesVerb),
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),

@@ -11,6 +11,7 @@ mod drill;
 mod entry;
 mod envoy;
 mod federation;
+mod kubernetes;
 mod node;
 mod node_alias;
 mod replica;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Unrevoke(args) => revocation::unrevoke(args, format).await,
         Command::Revocation(verb) => revocation::run(verb, format).await,
         Command::Federation(verb) => federation::run(verb, format).await,
+        Command::Kubernetes(verb) => kubernetes::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
         Command::Svid(verb) => svid::run(verb, format).await,
         Command::Bundle(verb) => bundle::run(verb, format).await,

@@ -49,6 +49,8 @@ pub(crate) enum Reply {
 pub(crate) struct Seen {
     pub(crate) line: String,
     pub(crate) authorization: String,
+    pub(crate) content_type: String,
+    pub(crate) accept: String,
     pub(crate) body: String,
 }
 
@@ -166,11 +168,12 @@ impl Body for Pieces {
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Pieces>, &'static str> {
     let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let line = format!("{} {target}", request.method());
-    let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
+    let field = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+    let (authorization, content_type, accept) = (field("authorization"), field("content-type"), field("accept"));
     let body = String::from_utf8(request.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
     let reply = {
         let mut state = state.lock().unwrap();
-        state.seen.push(Seen { line, authorization, body });
+        state.seen.push(Seen { line, authorization, content_type, accept, body });
         state.replies.pop_front()
     };
     let taken = r#"{"kind":"TokenReview","status":{"authenticated":true,"audiences":["istio-ca"],"user":{"username":"u"}}}"#;

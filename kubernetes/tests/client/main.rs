@@ -4,6 +4,7 @@
 
 mod double;
 mod pods;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;

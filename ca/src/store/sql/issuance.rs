@@ -216,6 +216,7 @@ pub(in crate::store) fn reason_text(reason: &Reason) -> String {
         Reason::Token { .. } => "token".to_owned(),
         Reason::ServiceAccount(account) => format!("service_account {account}"),
         Reason::PodOfNode { by, pod } => format!("pod_of_node {pod} by {by}"),
+        Reason::AccountSecret(account) => format!("account_secret {account}"),
         Reason::Renewal { presented } => format!("renewal {presented}"),
         Reason::Serving => "serving".to_owned(),
         Reason::Authority => "authority".to_owned(),

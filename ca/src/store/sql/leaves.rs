@@ -37,6 +37,7 @@ impl LeafIntent {
         let Intent { serial, subject, caller, reason, not_after, issuer_key, .. } = intent;
         let (holder, entry) = match reason {
             Reason::Entry(entry) => (of_entry(entry.as_str(), caller, subject.as_str()), Some(entry.clone())),
+            Reason::AccountSecret(_) => (account_secret(caller, subject.as_str()), None),
             Reason::Attestation | Reason::AgentRenewal => (agent(subject.as_str()), None),
             // What rests on the issuing CA of another CA is not known here: it is held to its end, whatever came after it.
             Reason::Token { .. }
@@ -85,6 +86,7 @@ fn replaced(subject: &str, caller: &str, reason: &str) -> Option<Holder> {
     match reason.split_once(' ') {
         Some(("entry", entry)) => Some(of_entry(entry, caller, subject)),
         Some(("renewal", presented)) => Some(certificate(presented)),
+        Some(("account_secret", _)) => Some(account_secret(caller, subject)),
         None if matches!(reason, "attestation" | "agent_renewal") => Some(agent(subject)),
         Some(_) | None => None,
     }
@@ -98,6 +100,11 @@ fn of_entry(entry: &str, caller: &str, subject: &str) -> Holder {
 /// An agent, for its own SVID.
 fn agent(subject: &str) -> Holder {
     holder(&["agent", subject])
+}
+
+/// The Secret of an account in a cluster, which the caller names.
+fn account_secret(caller: &str, subject: &str) -> Holder {
+    holder(&["account_secret", caller, subject])
 }
 
 /// Whoever has one certificate: callers that share a name are told apart by nothing else.
