@@ -246,6 +246,10 @@ mod tests {
         assert_eq!(secret.owners[0].uid, "a-1");
         assert!(secret.managers.contains("signet-secrets") && secret.managers.contains("kubectl"));
         assert!(!secret.is_immutable && !secret.is_terminating);
+        // Whatever a tenant writes there, its Secret is read, and with it all others of the list.
+        let mut odd = whole();
+        odd["metadata"]["ownerReferences"][0]["uid"] = json!("no/such uid");
+        assert_eq!(read(&odd).unwrap().owners[0].uid, "no/such uid");
         assert_eq!(secret.data.get("key.pem"), Some(&b"secret"[..]));
         assert_eq!((secret.data.get("empty"), secret.data.get("none")), (Some(&b""[..]), None));
         let shown = format!("{secret:?}");

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn secrets_are_those_of_accounts_by_their_names() {
         let mut secrets = Secrets::default();
-        secrets.replace(vec![secret("istio.web"), secret("other"), secret("istio.")]);
+        secrets.replace(vec![secret("istio.web"), secret("other"), secret("istio")]);
         assert_eq!(secrets.all().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key("web")]);
         assert_eq!(secrets.take_changes(), Changes::All);
         secrets.apply(secret("other"));
