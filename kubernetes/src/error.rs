@@ -207,10 +207,7 @@ impl Call {
 
     /// For metrics: verb and resource.
     pub(crate) fn label(self) -> String {
-        match self {
-            Self::ReviewToken => "review_token".to_owned(),
-            other => other.to_string().replace(' ', "_"),
-        }
+        if self == Self::ReviewToken { "review_token".to_owned() } else { self.to_string().replace(' ', "_") }
     }
 
     /// What RBAC calls it: verb and resource.
