@@ -52,10 +52,12 @@ impl Bed {
     /// The API server lists these, as the watcher hears it.
     fn list(&self, objects: Vec<PodDetail>) {
         let mut known = self.pods.known.locked();
-        let at = Moment { now: Duration::ZERO, random: 0 };
-        *known = kubernetes::follower::Follower::default();
-        assert_eq!(known.step(at), Step::List);
-        known.listed(Ok(ObjectList { objects, version: "1".to_owned() }), Duration::ZERO, at);
+        let mut at = Moment { now: Duration::ZERO, random: 0 };
+        // What was begun before is given up, and after a while there is a list again.
+        while known.step(at) != Step::List {
+            at.now += Duration::from_secs(60);
+        }
+        known.listed(Ok(ObjectList { objects, version: "1".to_owned() }), at.now, at);
         drop(known);
         self.changes.send_modify(|changes| *changes += 1);
     }
