@@ -12,7 +12,7 @@ use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
 use pki::{
     Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, certificate_transcript,
-    join_token_transcript, reattestation_transcript, sha256,
+    join_token_transcript, reattestation_transcript, service_account_transcript, sha256,
 };
 use proto::v1;
 use proto::v1::node_attestation_client::NodeAttestationClient;
@@ -100,6 +100,31 @@ impl CaConnection {
             proof: node_key.sign(&transcript).expect("the node key signs"),
         };
         let answer = NodeAttestationClient::new(self.channel.clone()).attest_join_token(request).await?.into_inner();
+        let svid = answer.svid.expect("an attestation carries an SVID");
+        Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: answer.node })
+    }
+
+    /// Shows the token of a service account, with a proof by `signer` over this exporter and the digest of `proved`.
+    ///
+    /// # Errors
+    /// The CA's refusal.
+    pub async fn attest_service_account(
+        &self,
+        token: &str,
+        node_key: &PrivateKey,
+        (signer, exporter, proved): (&PrivateKey, &[u8; 32], &str),
+    ) -> Result<AttestedNode, Status> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made");
+        let csr = build_request(&key, None).expect("requests can be made");
+        let transcript = service_account_transcript(exporter, &sha256(proved.as_bytes()), &csr);
+        let request = v1::AttestServiceAccountRequest {
+            hello: Some(hello()),
+            token: token.to_owned(),
+            node_public_key: node_key.public_key().spki_der().to_vec(),
+            csr,
+            proof: signer.sign(&transcript).expect("the node key signs"),
+        };
+        let answer = NodeAttestationClient::new(self.channel.clone()).attest_service_account(request).await?.into_inner();
         let svid = answer.svid.expect("an attestation carries an SVID");
         Ok(AttestedNode { svid: Arc::new(svid_of(&svid, key)), node: answer.node })
     }

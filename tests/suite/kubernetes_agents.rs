@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use pki::{KeyAlgorithm, PrivateKey};
 use serde_json::{Value, json};
-use tests::{Agent, Ca, CaOptions, Requirement, SdsClient, eventually_within, needs};
+use tests::{Agent, Ca, CaConnection, CaOptions, Requirement, SdsClient, eventually_within, needs};
+use tonic_types::StatusExt;
 
 use crate::kubernetes_tokens::{LIMIT, Stage};
 
@@ -133,6 +135,43 @@ async fn an_agent_attests_the_node_of_its_pod_and_comes_back_by_a_new_pod_when_i
     let audit = fleet.ca.operate(&["audit", "tail", "-n", "1000"]).ok().stdout;
     assert!(audit.matches("agent_pod_attested").count() >= 3 && audit.contains("agent_pod_refused"), "{audit}");
     second.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_about_a_token_whose_bearer_does_not_prove_the_node_key_on_this_connection() {
+    let name = "nobody_is_asked_about_a_token_whose_bearer_does_not_prove_the_node_key_on_this_connection";
+    if !needs(name, Requirement::ApiServer) {
+        return;
+    }
+    let fleet = Fleet::new("unproved").await;
+    let node = fleet.node("a").await;
+    let pod = fleet.pod("agent-1", "agent", &node).await;
+    let token = fleet.stage.token("agent", AUDIENCE, Some(&pod)).await;
+    let fingerprint = fleet.ca.create_token("unused").ca_fingerprint;
+    let open = async || CaConnection::open(fleet.ca.address, "cluster.local", &fingerprint, None).await.unwrap();
+    let (connection, other) = (open().await, open().await);
+    let [node_key, stranger] = [(); 2].map(|()| PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
+    let asked = async || {
+        let metrics = fleet.ca.metrics().await;
+        let line = metrics
+            .lines()
+            .find(|line| line.contains("kubernetes_calls_total") && line.contains("review_token\",outcome=\"ok\""));
+        line.unwrap().to_owned()
+    };
+    let before = asked().await;
+    for (what, proof) in [
+        ("by another key", (&stranger, &connection.exporter, token.as_str())),
+        ("of another connection", (&node_key, &other.exporter, &token)),
+        ("for another token", (&node_key, &connection.exporter, "a.b.c")),
+    ] {
+        let status = connection.attest_service_account(&token, &node_key, proof).await.expect_err(what);
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        assert_eq!(reason, "PROOF_INVALID", "{what}: {status}");
+    }
+    assert_eq!(asked().await, before);
+    let proof = (&node_key, &connection.exporter, token.as_str());
+    assert_eq!(connection.attest_service_account(&token, &node_key, proof).await.unwrap().node, node);
+    assert_ne!(asked().await, before, "the number that was looked at counts");
 }
 
 #[tokio::test(flavor = "multi_thread")]
