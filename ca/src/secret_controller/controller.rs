@@ -31,7 +31,7 @@ use crate::store::Store;
 /// How many Secrets are worked on at once.
 const MAX_CONCURRENT: usize = 16;
 /// How often it is looked what is due.
-const PERIOD: Duration = Duration::from_millis(100);
+const PERIOD: Duration = Duration::from_millis(250);
 
 /// What the controller is made of.
 pub(crate) struct ControllerParts {

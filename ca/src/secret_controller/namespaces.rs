@@ -98,7 +98,9 @@ mod tests {
         let off = (OVERRIDE_LABEL, "false");
         let ours = (ENVIRONMENT_LABEL, "signet");
         let theirs = (ENVIRONMENT_LABEL, "istio-system");
-        let cases: &[(&str, &[(&str, &str)], (bool, Ground), (bool, Ground))] = &[
+        type Said<'a> = &'a [(&'a str, &'a str)];
+        type Case<'a> = (&'a str, Said<'a>, (bool, Ground), (bool, Ground));
+        let cases: &[Case<'_>] = &[
             ("shop", &[off, theirs], (true, Ground::Listed), (true, Ground::Listed)),
             ("other", &[on, theirs], (true, Ground::Override), (true, Ground::Override)),
             ("other", &[off, ours], (false, Ground::Override), (false, Ground::Override)),

@@ -70,7 +70,9 @@ impl SecretOperator {
             .keys()
             .into_iter()
             .filter(|key| namespace.is_none_or(|named| named == key.0) && after.is_none_or(|after| key > after));
-        let rows = keys.filter_map(|key| self.row(&key));
+        // Before it is judged, which takes a while where there are many.
+        let is_left = |key: &Key| self.worker.world.decision(&key.0).is_some_and(|decision| !decision.is_managed);
+        let rows = keys.filter(|key| !left_only || is_left(key)).filter_map(|key| self.row(&key));
         let mut rows = rows.filter(|row| !left_only || row.state == AccountSecretState::Left);
         let page: Vec<_> = rows.by_ref().take(most).collect();
         let is_full = page.len() == most;

@@ -118,6 +118,17 @@ impl Kept {
     }
 }
 
+impl Action {
+    /// Whether it takes back what somebody else did, who may do it again at once: such writes are held back where they are many.
+    pub(crate) fn is_of_healing(self) -> bool {
+        match self {
+            Self::Issue(IssueReason::Due | IssueReason::Revoked | IssueReason::Tainted | IssueReason::Asked) => false,
+            Self::Issue(_) | Self::Rewrite(_) => true,
+            Self::Nothing(_) | Self::Delete(_) | Self::LeaveAlien | Self::TooLong => false,
+        }
+    }
+}
+
 impl Account {
     /// What counts of an account.
     pub(crate) fn of(account: &ObjectMetadata) -> Self {

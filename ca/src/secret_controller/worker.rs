@@ -78,6 +78,8 @@ pub(crate) enum Fault {
     Key(#[from] pki::KeyError),
     #[error(transparent)]
     Revoke(#[from] RevokeError),
+    #[error("its Secret was written again and again within minutes, and somebody undoes it: the next time in {wait:?}")]
+    Undone { wait: Duration },
     #[error("the account has no identity in trust domain {0}")]
     NoIdentity(TrustDomain),
     #[error("what was issued is not what the account should have ({0}): nothing is written")]
@@ -86,7 +88,13 @@ pub(crate) enum Fault {
 
 impl Fault {
     fn retry_after(&self) -> Option<Duration> {
-        if let Self::Api(error) = self { error.retry_after() } else { None }
+        if let Self::Undone { wait } = self {
+            Some(*wait)
+        } else if let Self::Api(error) = self {
+            error.retry_after()
+        } else {
+            None
+        }
     }
 }
 
@@ -111,15 +119,21 @@ impl Worker {
             }
             Err(fault) => Err(fault),
         };
-        outcome.unwrap_or_else(|fault| match &fault {
+        outcome.unwrap_or_else(|fault| self.failed(key, &fault))
+    }
+
+    fn failed(&self, key: &Key, fault: &Fault) -> Outcome {
+        if let Fault::Api(error) = fault {
             // What is known is not what is there, and it will be heard of.
-            Fault::Api(ApiError::Conflict { .. }) => Outcome::Failed { after: None },
-            Fault::Api(error) if error.is_of_ending_namespace() => Outcome::Stuck,
-            fault => {
-                self.troubles.set(key, TroubleKind::Failed, fault.to_string());
-                Outcome::Failed { after: fault.retry_after() }
+            if matches!(error, ApiError::Conflict { .. }) {
+                return Outcome::Failed { after: None };
             }
-        })
+            if error.is_of_ending_namespace() {
+                return Outcome::Stuck;
+            }
+        }
+        self.troubles.set(key, TroubleKind::Failed, fault.to_string());
+        Outcome::Failed { after: fault.retry_after() }
     }
 
     /// What is to be said of a Secret of an account now.
@@ -178,14 +192,21 @@ impl Worker {
         let Look { decision, account, secret } = look;
         let verdict = |kept: &Kept| match kept.verdict(&terms.standard(&self.revocation)) {
             Verdict::Good { .. } | Verdict::OldRoots { .. } if self.memory.is_asked(key) => Verdict::Bad(IssueReason::Asked),
-            verdict => verdict,
+            verdict @ (Verdict::Good { .. } | Verdict::OldRoots { .. } | Verdict::Bad(_)) => verdict,
         };
         let secret = secret.as_ref().map(|kept| (kept, verdict(kept)));
         plan(decision.is_managed, &key.1, account.as_ref(), secret)
     }
 
     async fn act(&self, key: &Key, look: &Look, terms: &Terms) -> Result<Outcome, Fault> {
-        match (self.plan_on(key, look, terms), &look.account) {
+        let action = self.plan_on(key, look, terms);
+        if action.is_of_healing() {
+            let wait = self.memory.pause_before_healing(key, self.clock.boottime());
+            if !wait.is_zero() {
+                return Err(Fault::Undone { wait });
+            }
+        }
+        match (action, &look.account) {
             (Action::Issue(IssueReason::Missing), Some(account)) => self.create(key, account, terms).await,
             (Action::Issue(_) | Action::Rewrite(_) | Action::Delete(_), _) => self.change(key, look, terms).await,
             (action, _) => self.leave(key, look, terms, action).await,
@@ -380,7 +401,7 @@ impl Worker {
     }
 
     fn wrote(&self, key: &Key, account: &Account, written: SecretVersion, content: &Content) -> Outcome {
-        self.memory.answered(key);
+        self.memory.wrote(key, self.clock.boottime());
         let due = super::content::due(content.leaf());
         if let Ok(terms) = self.terms(key) {
             self.settle(key, account, written.version, content.serial().clone(), due, &terms);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kubernetes::follower::Index;
 use kubernetes::metadata::{Namespace, ServiceAccount};
 use kubernetes::secrets::Secret;
 use kubernetes::{ClusterConfig, Known, KubernetesClient, KubernetesMetrics, Watcher};
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::index::{Accounts, Changes, Namespaces, Secrets};
 use super::names::SECRET_TYPE;
-use super::namespaces::{Decision, LabelRule, NamespaceRule};
+use super::namespaces::{Decision, Ground, LabelRule, NamespaceRule};
 use super::plan::{Account, Kept};
 use super::queue::Key;
 use crate::config::SecretsScope;
@@ -123,7 +124,7 @@ impl World {
         }
         Some(match known.index().labels(namespace) {
             Some(labels) => self.rule.judge(namespace, labels),
-            None => NamespaceRule { listed: BTreeSet::new(), labels: None }.judge(namespace, &BTreeMap::new()),
+            None => Decision { is_managed: false, ground: Ground::Default },
         })
     }
 
@@ -170,8 +171,7 @@ impl World {
 
     /// How many accounts and Secrets are known.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let of_one =
-            |scope: &Scope| (scope.accounts.locked().index().keys().count(), scope.secrets.locked().index().all().count());
+        let of_one = |scope: &Scope| (scope.accounts.locked().index().count(), scope.secrets.locked().index().count());
         self.scopes.iter().map(of_one).fold((0, 0), |(accounts, secrets), (more, others)| (accounts + more, secrets + others))
     }
 
