@@ -25,12 +25,7 @@ mod test_pki;
 pub mod timestamp;
 mod unsigned;
 
-pub use self::{
-    der::DerError,
-    renewal::renew_at,
-    svid::{X509Svid, rests_on},
-    timestamp::Timestamp,
-};
+pub use self::{der::DerError, renewal::renew_at, svid::X509Svid, timestamp::Timestamp};
 pub use authority::{AuthorityRole, AuthoritySpec, CaConstraints, MintError, prepare_authority};
 pub use bundle::{
     AnchorError, AnchorLapse, BundleDocument, BundleDocumentError, BundleError, BundleKeyFault, JwksContent, MAX_AUTHORITIES,

@@ -8,7 +8,6 @@ use identity::SpiffeId;
 
 use crate::path::{check_chain_length, leaf_id, validate_parsed};
 use crate::{Certificate, PrivateKey, SvidError, Timestamp, TrustBundle, Usage, renew_at};
-pub use taint::rests_on;
 
 /// A chain and its key, checked together when it is made: the chain is neither empty nor too long, the key is the leaf's, and
 /// the leaf has exactly one URI SAN, a SPIFFE ID. `Debug` shows ID and serial only.

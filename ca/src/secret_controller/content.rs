@@ -8,8 +8,8 @@ use std::time::Duration;
 use identity::{DnsName, SpiffeId};
 use kubernetes::secrets::SecretData;
 use pki::{
-    Certificate, LeafProfile, PrivateKey, SerialNumber, Sha256Digest, Timestamp, TrustBundle, Usage, certificates_from_pem,
-    renew_at, sha256, validate_svid,
+    Certificate, LeafProfile, PrivateKey, SerialNumber, Sha256Digest, Timestamp, TrustBundle, Usage, X509Svid,
+    certificates_from_pem, renew_at, sha256, validate_svid,
 };
 
 use super::names::{CHAIN_FILE, KEY_FILE, ROOTS_FILE};
@@ -136,7 +136,7 @@ impl Content {
         if revocation.is_revoked(leaf.serial()) {
             return Verdict::Bad(IssueReason::Revoked);
         }
-        if pki::rests_on(&self.chain, bundle.tainted_keys(), bundle) {
+        if X509Svid::chain_rests_on(&self.chain, bundle.tainted_keys(), bundle) {
             return Verdict::Bad(IssueReason::Tainted);
         }
         if leaf.not_after() < now {

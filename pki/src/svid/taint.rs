@@ -14,23 +14,23 @@ impl X509Svid {
     /// peer finds its own.
     #[must_use]
     pub fn rests_on(&self, keys: &BTreeSet<Sha256Digest>, bundle: &TrustBundle) -> bool {
-        rests_on(self.chain(), keys, bundle)
+        Self::chain_rests_on(self.chain(), keys, bundle)
     }
-}
 
-/// The same of a chain alone, leaf first: see [`X509Svid::rests_on`].
-#[must_use]
-pub fn rests_on(chain: &[Certificate], keys: &BTreeSet<Sha256Digest>, bundle: &TrustBundle) -> bool {
-    let has_one = |certificate: &Certificate| keys.contains(&certificate.public_key().fingerprint());
-    if keys.is_empty() {
-        return false;
+    /// The same of a chain alone, leaf first: see [`Self::rests_on`].
+    #[must_use]
+    pub fn chain_rests_on(chain: &[Certificate], keys: &BTreeSet<Sha256Digest>, bundle: &TrustBundle) -> bool {
+        let has_one = |certificate: &Certificate| keys.contains(&certificate.public_key().fingerprint());
+        if keys.is_empty() {
+            return false;
+        }
+        chain.iter().any(has_one)
+            || bundle.authorities().iter().filter(|authority| has_one(authority)).any(|authority| {
+                let is_signed = |certificate: &Certificate| {
+                    certificate.issuer_der() == authority.subject_der()
+                        && certificate.verify_signed_by(authority.public_key()).is_ok()
+                };
+                chain.iter().any(is_signed)
+            })
     }
-    chain.iter().any(has_one)
-        || bundle.authorities().iter().filter(|authority| has_one(authority)).any(|authority| {
-            let is_signed = |certificate: &Certificate| {
-                certificate.issuer_der() == authority.subject_der()
-                    && certificate.verify_signed_by(authority.public_key()).is_ok()
-            };
-            chain.iter().any(is_signed)
-        })
 }
