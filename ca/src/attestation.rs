@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::NodeName;
-use pki::{KeyError, PublicKey, SerialNumber, Timestamp, VerifiedRequest, join_token_transcript, reattestation_transcript};
+use pki::proof::{join_token_transcript, reattestation_transcript};
+use pki::{KeyError, PublicKey, SerialNumber, Timestamp, VerifiedRequest};
 use runtime::clock::Clock;
 use tokio::sync::{Semaphore, SemaphorePermit};
 

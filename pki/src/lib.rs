@@ -14,7 +14,7 @@ mod lint;
 mod path;
 mod pem;
 mod profile;
-mod proof;
+pub mod proof;
 mod renewal;
 pub mod seal;
 mod serial;
@@ -52,10 +52,6 @@ pub use path::{
 };
 pub use pem::{PemError, RequestPemError, certificates_from_pem, certificates_to_pem, request_from_pem, request_to_pem};
 pub use profile::{LeafProfile, ProfileError};
-pub use proof::{
-    ATTESTATION_EXPORTER_LABEL, certificate_transcript, join_token_transcript, reattestation_transcript,
-    service_account_transcript,
-};
 pub use rustls_pki_types::CertificateDer;
 pub use seal::{MIN_SEALING_SECRET_BYTES, SEALING_RANDOM_BYTES, SealError, open, seal};
 pub use serial::{ReplicaByte, SERIAL_RANDOM_BYTES, SerialNumber, SerialNumberError};

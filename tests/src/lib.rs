@@ -32,12 +32,11 @@ mod wait;
 mod web_issuer;
 mod workload_client;
 
-pub use self::{envoy::Envoy, passage::Passage, test_bed::TestBed, token_issuer::TokenIssuer};
+pub use self::{container::ContainerGroup, envoy::Envoy, passage::Passage, test_bed::TestBed, token_issuer::TokenIssuer};
 pub use agent::{Agent, AgentOptions};
 pub use apiserver::{ApiAnswer, ApiClient, ApiServer};
 pub use authority::{Ca, CaOptions, JoinToken};
 pub use cli::{Cli, CliOutput, signet_binary};
-pub use container::ContainerGroup;
 pub use http::{HttpConnection, HttpResponse, HttpStream, http_get, http_get_unix, nobody_listens};
 pub use http::{HttpService, STREAM_EVERY, STREAM_PATH};
 pub use memory::{SecretForm, found_in_memory};

@@ -10,10 +10,8 @@ use data_encoding::HEXLOWER;
 use hyper_util::rt::TokioIo;
 use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
-use pki::{
-    Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, certificate_transcript,
-    join_token_transcript, reattestation_transcript, service_account_transcript, sha256,
-};
+use pki::proof::{certificate_transcript, join_token_transcript, reattestation_transcript, service_account_transcript};
+use pki::{Certificate, KeyAlgorithm, PrivateKey, PublicKey, Timestamp, X509Svid, build_request, sha256};
 use proto::v1;
 use proto::v1::node_attestation_client::NodeAttestationClient;
 use proto::v1::node_client::NodeClient;
@@ -301,7 +299,7 @@ impl tower_service::Service<Uri> for Connector {
             // As the agent does: the head of a call and its body are two writes.
             tcp.set_nodelay(true)?;
             let stream = tls.connect(tcp).await.map_err(std::io::Error::other)?;
-            let material = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL).map_err(std::io::Error::other)?;
+            let material = stream.exporter(pki::proof::ATTESTATION_EXPORTER_LABEL).map_err(std::io::Error::other)?;
             *exporter.lock().expect("nobody panics with it") = Some(material);
             Ok(TokioIo::new(stream))
         })

@@ -3,7 +3,8 @@
 //! The caller proves both keys over one transcript, that of the node and that of the certificate, before the certificate is even
 //! looked at; only then is it validated, and used up in the store.
 
-use pki::{Certificate, CertificateDer, Timestamp, certificate_transcript, sha256};
+use pki::proof::certificate_transcript;
+use pki::{Certificate, CertificateDer, Timestamp, sha256};
 
 use super::{AttestError, Attestation, Attested, NONCE_BYTES, Proof};
 use crate::provisioning::{self, Provisioned};

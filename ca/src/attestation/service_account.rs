@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use identity::{NodeName, NodeNameError};
-use pki::{Timestamp, service_account_transcript, sha256};
+use pki::proof::service_account_transcript;
+use pki::{Timestamp, sha256};
 
 use super::{AttestError, Attestation, Attested, Proof};
 use crate::config::AccountName;

@@ -24,7 +24,7 @@ use crate::rpc::intake::Intake;
 pub(crate) struct ConnectInfo {
     /// Who the client proved to be; `None` when it showed no certificate.
     pub(crate) peer: Option<Arc<VerifiedPeer>>,
-    /// Keying material of this connection for `pki::ATTESTATION_EXPORTER_LABEL`; a proof that carries it is good here only.
+    /// Keying material of this connection for `pki::proof::ATTESTATION_EXPORTER_LABEL`; a proof that carries it is good here only.
     pub(crate) exporter: [u8; EXPORTER_BYTES],
     /// Where the client is, for the log.
     pub(crate) remote: SocketAddr,
@@ -197,7 +197,7 @@ impl Connection {
     /// The TLS stack gave no keying material; the connection is closed by the drop.
     pub(crate) fn new(accepted: Accepted, limits: &ConnectionLimits) -> Result<Self, TlsError> {
         let Accepted { stream, remote, presence, place } = accepted;
-        let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL)?;
+        let exporter = stream.exporter(pki::proof::ATTESTATION_EXPORTER_LABEL)?;
         let peer = stream.peer().cloned();
         Ok(Self::over(stream, Origin { peer, exporter, remote, presence, place }, limits))
     }

@@ -61,7 +61,7 @@ async fn the_agent_svid_needs_a_key_of_its_own() {
     let (mut request, _) = connection.join_request(&token, &node_key);
     let honest = request.clone();
     request.csr = pki::build_request(&node_key, None).unwrap();
-    let transcript = pki::join_token_transcript(&connection.exporter, &pki::sha256(token.as_bytes()), &request.csr);
+    let transcript = pki::proof::join_token_transcript(&connection.exporter, &pki::sha256(token.as_bytes()), &request.csr);
     request.proof = node_key.sign(&transcript).unwrap();
     assert_eq!(reason(&connection.attestation().attest_join_token(request).await.unwrap_err()), "CSR_INVALID");
     connection.attestation().attest_join_token(honest).await.unwrap();

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use identity::{SpiffeId, TrustDomain};
+use pki::proof::certificate_transcript;
 use pki::{
     AuthorityRole, AuthoritySpec, Certificate, LeafProfile, LeafRequest, PrivateKey, ReplicaByte, SerialNumber, Timestamp,
-    X509Svid, build_request, certificate_transcript, prepare_authority, prepare_leaf,
+    X509Svid, build_request, prepare_authority, prepare_leaf,
 };
 use proto::v1;
 use proto::v1::attest_certificate_request::{Begin, Proof, Step as Ask};

@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex};
 use hyper_util::rt::TokioIo;
 use identity::TrustDomain;
 use mtls::{ClientTls, PeerMatcher, ServerTrust, TlsStream};
-use pki::{
-    Certificate, KeyAlgorithm, PrivateKey, Timestamp, X509Svid, build_request, join_token_transcript, reattestation_transcript,
-    sha256,
-};
+use pki::proof::{join_token_transcript, reattestation_transcript};
+use pki::{Certificate, KeyAlgorithm, PrivateKey, Timestamp, X509Svid, build_request, sha256};
 use proto::v1;
 use proto::v1::node_attestation_client::NodeAttestationClient;
 use proto::v1::node_client::NodeClient;
@@ -235,7 +233,7 @@ impl tower_service::Service<Uri> for TlsConnector {
         let Self { tls, address, seen } = self.clone();
         Box::pin(async move {
             let stream = tls.connect(TcpStream::connect(address).await?).await.map_err(std::io::Error::other)?;
-            let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL).map_err(std::io::Error::other)?;
+            let exporter = stream.exporter(pki::proof::ATTESTATION_EXPORTER_LABEL).map_err(std::io::Error::other)?;
             let serial = stream.peer().unwrap().serial().clone();
             *seen.lock().unwrap() = Some((exporter, serial));
             Ok(TokioIo::new(stream))

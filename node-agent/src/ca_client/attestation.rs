@@ -79,7 +79,7 @@ impl Attestor<'_> {
     pub(crate) async fn by_token(&self, token: &JoinToken) -> Result<Attested, AttestationFault> {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let csr = pki::build_request(&key, None)?;
-        let transcript = pki::join_token_transcript(&self.connection.exporter, &token.hash(), &csr);
+        let transcript = pki::proof::join_token_transcript(&self.connection.exporter, &token.hash(), &csr);
         let request = v1::AttestJoinTokenRequest {
             hello: Some(wire::hello(self.clock.now())),
             token: token.expose().to_owned(),
@@ -99,7 +99,7 @@ impl Attestor<'_> {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let csr = pki::build_request(&key, None)?;
         let token_hash = pki::sha256(token.as_bytes());
-        let transcript = pki::service_account_transcript(&self.connection.exporter, &token_hash, &csr);
+        let transcript = pki::proof::service_account_transcript(&self.connection.exporter, &token_hash, &csr);
         let request = v1::AttestServiceAccountRequest {
             hello: Some(wire::hello(self.clock.now())),
             token: token.to_owned(),
@@ -142,7 +142,7 @@ impl Attestor<'_> {
         let nonce = <[u8; 32]>::try_from(nonce.as_slice()).map_err(|_| AnswerFault::Missing("nonce of 32 bytes"))?;
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let csr = pki::build_request(&key, None)?;
-        let transcript = pki::certificate_transcript(&self.connection.exporter, &nonce, &csr, &node_public_key, &leaf);
+        let transcript = pki::proof::certificate_transcript(&self.connection.exporter, &nonce, &csr, &node_public_key, &leaf);
         let node_proof = self.node_key.sign(&transcript)?;
         let certificate_proof = certificate.key().sign(&transcript)?;
         send(Ask::Proof(Proof { csr, node_proof, certificate_proof })).await?;
@@ -180,7 +180,7 @@ impl Attestor<'_> {
         let nonce = <[u8; 32]>::try_from(nonce.as_slice()).map_err(|_| AnswerFault::Missing("nonce of 32 bytes"))?;
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let csr = pki::build_request(&key, None)?;
-        let transcript = pki::reattestation_transcript(&self.connection.exporter, &nonce, &csr);
+        let transcript = pki::proof::reattestation_transcript(&self.connection.exporter, &nonce, &csr);
         send(Ask::Proof(Proof { proof: self.node_key.sign(&transcript)?, csr })).await?;
         let Some(Say::Result(answer)) = next(&mut answers).await?.step else {
             return Err(AnswerFault::Missing("result").into());

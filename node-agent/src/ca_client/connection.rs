@@ -119,7 +119,7 @@ impl CaConnection {
             .await
             .map_err(|_| ConnectFault::Timeout { address: address.to_string() })??;
         let tls_fault = |cause| ConnectFault::Tls { address: address.to_string(), cause };
-        let exporter = stream.exporter(pki::ATTESTATION_EXPORTER_LABEL).map_err(tls_fault)?;
+        let exporter = stream.exporter(pki::proof::ATTESTATION_EXPORTER_LABEL).map_err(tls_fault)?;
         if stream.alpn() != Some(HTTP2) {
             return Err(ConnectFault::Protocol { address: address.to_string() });
         }

@@ -250,7 +250,7 @@ impl Connected for Stream {
 
     fn connect_info(&self) -> ConnectInfo {
         ConnectInfo {
-            exporter: self.0.exporter(pki::ATTESTATION_EXPORTER_LABEL).unwrap(),
+            exporter: self.0.exporter(pki::proof::ATTESTATION_EXPORTER_LABEL).unwrap(),
             peer: self.0.peer().map(|peer| peer.id().clone()),
         }
     }

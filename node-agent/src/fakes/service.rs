@@ -118,7 +118,7 @@ impl v1::node_attestation_server::NodeAttestation for Fake {
             seen.tokens.push(request.token.clone());
             seen.node_keys.push(request.node_public_key.clone());
         }
-        let transcript = pki::join_token_transcript(&exporter, &pki::sha256(request.token.as_bytes()), &request.csr);
+        let transcript = pki::proof::join_token_transcript(&exporter, &pki::sha256(request.token.as_bytes()), &request.csr);
         let key = PublicKey::from_spki_der(&request.node_public_key).unwrap();
         key.verify(&transcript, &request.proof).map_err(|_| refused("PROOF_INVALID"))?;
         let answers = self.answers();
@@ -148,7 +148,8 @@ impl v1::node_attestation_server::NodeAttestation for Fake {
             let challenge = Some(Say::Challenge(Challenge { nonce: nonce.to_vec() }));
             say.send(Ok(v1::AttestCertificateResponse { step: challenge })).await.unwrap();
             let Ok(Some(Ask::Proof(proof))) = steps.message().await.map(|m| m.unwrap().step) else { panic!("no proof") };
-            let transcript = pki::certificate_transcript(&exporter, &nonce, &proof.csr, &begin.node_public_key, &begin.chain[0]);
+            let transcript =
+                pki::proof::certificate_transcript(&exporter, &nonce, &proof.csr, &begin.node_public_key, &begin.chain[0]);
             let node_key = PublicKey::from_spki_der(&begin.node_public_key).unwrap();
             let holder = pki::Certificate::from_der(&begin.chain[0]).unwrap();
             node_key.verify(&transcript, &proof.node_proof).unwrap();
@@ -183,7 +184,7 @@ impl v1::node_attestation_server::NodeAttestation for Fake {
             let challenge = Some(Say::Challenge(Challenge { nonce: nonce.to_vec() }));
             say.send(Ok(v1::ReattestResponse { step: challenge })).await.unwrap();
             let Ok(Some(Ask::Proof(proof))) = steps.message().await.map(|m| m.unwrap().step) else { panic!("no proof") };
-            let transcript = pki::reattestation_transcript(&exporter, &nonce, &proof.csr);
+            let transcript = pki::proof::reattestation_transcript(&exporter, &nonce, &proof.csr);
             let key = PublicKey::from_spki_der(&begin.node_public_key).unwrap();
             let answer = match key.verify(&transcript, &proof.proof) {
                 Ok(()) => Ok(v1::ReattestResponse { step: Some(Say::Result(fake.attested(&proof.csr))) }),
