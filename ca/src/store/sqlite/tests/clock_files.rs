@@ -28,8 +28,16 @@ async fn a_store_of_an_earlier_build_has_its_mark_from_what_it_issued() {
                  CREATE INDEX issuance_unanswered ON issuance (intended_at) WHERE answered_at IS NULL;";
     connection.execute_batch(&format!("{later} PRAGMA user_version = 4")).unwrap();
     let of_authorities = ["authorities", "rotations", "leaves", "holders", "jwt_ends", "bundle_acknowledgements"];
-    let of_revocations =
-        ["revocations", "denied_identities", "revocation_lists", "revocation_sequence", "replicas", "leases", "issuer_requests"];
+    let of_revocations = [
+        "revocations",
+        "denied_identities",
+        "revocation_lists",
+        "revocation_sequence",
+        "replicas",
+        "leases",
+        "issuer_requests",
+        "agent_pods",
+    ];
     connection.execute_batch(&of_revocations.map(|table| format!("DROP TABLE {table};")).concat()).unwrap();
     connection.execute_batch(&of_authorities.map(|table| format!("DROP TABLE {table};")).concat()).unwrap();
     assert_eq!(fixture.reopened().store.latest_issuance().await.unwrap(), at(DAYS + 1000));
