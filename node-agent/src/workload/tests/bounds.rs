@@ -1,8 +1,8 @@
 //! What one user may hold of a socket that is served.
 
-use futures_util::future::select_all;
 use std::path::Path;
 
+use futures_util::future::select_all;
 use proto::envoy::envoy::service::discovery::v3::DiscoveryRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
