@@ -12,7 +12,7 @@ use std::time::Duration;
 use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
 use pki::Timestamp;
 
-use crate::records::{Entry, EntryId, NodeRecord, NodeState, Parent, Provenance, Reason};
+use crate::records::{Entry, EntryId, LivePod, NodeRecord, NodeState, Parent, Provenance, Reason, RenewalGrounds};
 
 pub(crate) use caller::account_id;
 pub use caller::{CallerError, Renewable, RenewalFacts};
@@ -86,6 +86,22 @@ pub enum AdmissionError {
         /// Which.
         id: SpiffeId,
     },
+    /// The pod is on another node.
+    #[error("pod {} is not on node {node}", pod.pod)]
+    OtherPod {
+        /// The pod.
+        pod: LivePod,
+        /// The caller's node.
+        node: NodeName,
+    },
+    /// What is asked for is no service account's identity.
+    #[error("{id} is not a service account's of trust domain {trust_domain}")]
+    NoAccount {
+        /// What it is.
+        id: SpiffeId,
+        /// The CA's trust domain.
+        trust_domain: TrustDomain,
+    },
     /// The entry's identity is not one that an entry may have: the store should never have held it.
     #[error("the identity {id} of entry {} is not a workload's of trust domain {trust_domain}", entry.as_str())]
     NotAWorkload {
@@ -152,6 +168,33 @@ impl Admitted {
         };
         let caller = SystemIdentity::Agent(caller.node.clone()).id(trust_domain).to_string();
         Ok(Self { subject, caller, reason: Reason::Entry(entry.id.clone()), provenance: None })
+    }
+
+    /// Admits a node's agent to the identity of a service account that `pod`, on its node, runs as.
+    ///
+    /// `caller` is the record of the node whose agent was authenticated in this very call; the pod was found alive at `confirmed_at`. No
+    /// certificate of it is renewed by itself: its line says since when nobody has looked.
+    ///
+    /// # Errors
+    /// [`AdmissionError::Banned`], [`AdmissionError::OtherPod`] or [`AdmissionError::NoAccount`].
+    pub fn for_live_pod(
+        trust_domain: &TrustDomain,
+        caller: &NodeRecord,
+        id: SpiffeId,
+        pod: LivePod,
+        confirmed_at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        check_standing(caller)?;
+        if pod.node != caller.node.as_str() {
+            return Err(AdmissionError::OtherPod { pod, node: caller.node.clone() });
+        }
+        if id.trust_domain() != trust_domain || id.is_reserved() || id.path().is_empty() {
+            return Err(AdmissionError::NoAccount { id, trust_domain: trust_domain.clone() });
+        }
+        let subject = LeafSubject { id, dns_names: Vec::new(), ip_addresses: Vec::new(), ttl: None, ends_by: None };
+        let caller = SystemIdentity::Agent(caller.node.clone()).id(trust_domain).to_string();
+        let provenance = Some(Provenance { grounds: RenewalGrounds::LivePod(pod.clone()), line_start: confirmed_at });
+        Ok(Self { subject, caller, reason: Reason::LivePod(pod), provenance })
     }
 
     /// Admits a node to the identity of its own agent.
@@ -326,6 +369,24 @@ mod tests {
         let standing = node("n1", NodeState::Attested);
         let admitted = Admitted::for_agent(&domain(), &standing, AgentIssuance::Renewal, ttl).unwrap();
         assert_eq!(admitted.subject().id.as_str(), "spiffe://example.org/signet/agent/n1");
+    }
+
+    #[test]
+    fn a_live_pod_admits_the_agent_of_its_own_node_to_a_workloads_identity() {
+        let pod = |name: &str| LivePod { cluster: "east".to_owned(), node: name.to_owned(), pod: "shop/web-1 u1".to_owned() };
+        let admit = |state, id: &str, of: &str| {
+            Admitted::for_live_pod(&domain(), &node("n1", state), SpiffeId::parse(id).unwrap(), pod(of), at(40))
+        };
+        let id = "spiffe://example.org/ns/shop/sa/web";
+        let admitted = admit(NodeState::Attested, id, "n1").unwrap();
+        assert_eq!((admitted.subject().id.as_str(), admitted.caller()), (id, "spiffe://example.org/signet/agent/n1"));
+        assert_eq!(admitted.reason(), &Reason::LivePod(pod("n1")));
+        assert_eq!(admitted.provenance.as_ref().map(|provenance| provenance.line_start), Some(at(40)));
+        assert!(matches!(admit(NodeState::Banned, id, "n1"), Err(AdmissionError::Banned { .. })));
+        assert!(matches!(admit(NodeState::Attested, id, "n2"), Err(AdmissionError::OtherPod { .. })));
+        for other in ["spiffe://other.org/ns/shop/sa/web", "spiffe://example.org/signet/ca/x", "spiffe://example.org"] {
+            assert!(matches!(admit(NodeState::Attested, other, "n1"), Err(AdmissionError::NoAccount { .. })), "{other}");
+        }
     }
 
     #[test]

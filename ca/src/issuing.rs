@@ -18,6 +18,7 @@ use crate::error_reason::Told;
 use crate::issuance::{Issuance, IssuanceError, Issued};
 use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Purpose};
+use crate::pod_identities::PodIdentityError;
 use crate::rate::TooFast;
 use crate::records::{Entry, EntryId, Held, NodeRecord};
 use crate::revocation::RevocationSource;
@@ -52,6 +53,9 @@ pub(crate) enum IssuingError {
     /// The caller may not have the name.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// The caller may not have the identity of a service account.
+    #[error(transparent)]
+    PodIdentity(#[from] PodIdentityError),
     /// The clock may not date it.
     #[error(transparent)]
     Clock(#[from] ClockFault),
@@ -178,6 +182,33 @@ impl Desk {
         self.counted(Purpose::Workload, issued.await)
     }
 
+    /// A certificate for a service account on the node of `caller`, which was admitted to it in this very call; `held` is what it has for it, as
+    /// the ledger has it. `csr` is DER.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub(crate) async fn issue_to_node(
+        &self,
+        caller: &NodeRecord,
+        admitted: Admitted,
+        csr: &[u8],
+        held: Option<Held>,
+    ) -> Result<IssuedSvid, IssuingError> {
+        let issued = async {
+            self.refuse_denied(&admitted)?;
+            self.parts.csr.check(csr)?;
+            let _turn = self.turn(&self.identity_of(caller), held).await?;
+            let request = self.parts.csr.read(csr)?;
+            self.run_script(admitted, &request, self.parts.clock.issue_at()?).await
+        };
+        self.counted(Purpose::Workload, issued.await)
+    }
+
+    /// Whether so many certificates could be issued at once: when not, it matters how urgent each of them is.
+    pub(crate) fn has_room_for(&self, count: usize) -> bool {
+        self.parts.turns.has_room_for(count)
+    }
+
     /// What the ledger says that a node holds for these entries, where there are not turns enough for all of them: only then does it
     /// matter, and only then is it looked up. The caller's own word is not asked.
     ///
@@ -188,7 +219,7 @@ impl Desk {
         caller: &NodeRecord,
         entries: Vec<(EntryId, SpiffeId)>,
     ) -> Result<HashMap<EntryId, Held>, StoreError> {
-        if self.parts.turns.has_room_for(entries.len()) {
+        if self.has_room_for(entries.len()) {
             return Ok(HashMap::new());
         }
         let now = self.parts.clock.now();
@@ -213,6 +244,15 @@ impl Desk {
     ) -> Result<Admitted, IssuingError> {
         let now = self.parts.clock.issue_at()?;
         let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+        self.refuse_denied(&admitted)?;
+        Ok(admitted)
+    }
+
+    /// What was admitted, unless an operator revoked its identity.
+    ///
+    /// # Errors
+    /// [`AdmissionError::Denied`].
+    pub(crate) fn not_denied(&self, admitted: Admitted) -> Result<Admitted, IssuingError> {
         self.refuse_denied(&admitted)?;
         Ok(admitted)
     }

@@ -25,6 +25,7 @@ pub mod keystore;
 mod metrics;
 mod node_pods;
 pub mod oidc;
+mod pod_identities;
 pub mod provisioning;
 mod rate;
 pub mod records;

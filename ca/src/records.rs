@@ -16,7 +16,7 @@ use crate::service_accounts::ReviewedAccount;
 pub use entry::{
     Entry, EntryEdit, EntryId, EntryIdError, Hint, HintError, NewEntry, NodeAlias, NodeEntries, Outstanding, Parent,
 };
-pub use provenance::{GroundsError, MAX_GROUNDS_BYTES, Provenance, RenewalGrounds};
+pub use provenance::{GroundsError, LivePod, MAX_GROUNDS_BYTES, Provenance, RenewalGrounds};
 
 /// A join token as the operator gets it: 128 random bits as 32 characters of lower-case hex. A secret: it cannot be printed by
 /// accident and is wiped when dropped.
@@ -172,6 +172,8 @@ pub enum Reason {
         /// Namespace, name and UID of a pod that has the identity.
         pod: String,
     },
+    /// For a service account that a live pod on the caller's node runs as.
+    LivePod(LivePod),
     /// For the Secret of a service account, by the CA's own hand.
     AccountSecret(AccountSecret),
     /// The holder of a certificate that was issued by token asked for the next one.
@@ -207,6 +209,17 @@ pub struct Held {
     pub issued_at: Timestamp,
     /// Its last second.
     pub not_after: Timestamp,
+}
+
+/// The last certificate that an agent was given for a service account on its node, as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfirmedPod {
+    /// Its times.
+    pub held: Held,
+    /// The pod that was found alive.
+    pub pod: LivePod,
+    /// When it was.
+    pub confirmed_at: Timestamp,
 }
 
 /// A certificate as the ledger has it, as far as its renewal must know it.

@@ -44,6 +44,7 @@ use crate::keystore::KeystoreError;
 use crate::metrics::{KeyCollector, Metrics, RotationCollector, StoreCollector};
 use crate::node_pods::PodWatcher;
 use crate::oidc::{KeyRefresher, TokenJudge};
+use crate::pod_identities::PodIdentities;
 use crate::provisioning::{self, ProvisioningSource};
 use crate::replicas::{LeaseKeeper, Tenure, TenureError};
 use crate::report::Report;
@@ -124,6 +125,7 @@ struct Parts {
     reviewer: Option<Arc<TokenReviewer>>,
     proxies: Option<NodeProxies>,
     agents: Option<ClusterAgents>,
+    pod_identities: Option<Arc<PodIdentities>>,
     pod_watcher: Option<PodWatcher>,
     secrets: Option<Secrets>,
     results: ResultWriter,

@@ -188,7 +188,8 @@ impl AgentConfig {
             root.section("sds").fault("bearer_tokens", "provider = \"vault\" has no door for a caller's own token");
         }
         let limits = limits::read(&root.section("limits"));
-        let pods = pods::read(&root, overrides.kubernetes_node_name.as_deref());
+        let by_pod = matches!(first_proof, Some(FirstProof::ServiceAccountTokenFile(_)));
+        let pods = pods::read(&root, overrides.kubernetes_node_name.as_deref(), by_pod);
         let svid_cache_secret = svid_cache::read_config(&root);
         let files = files::read(&root, trust_domain.as_ref());
         let key_passphrase = key_file::read_config(&root.section("keys"));

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 use proto::v1;
@@ -31,6 +32,23 @@ impl EntryId {
             return Err(EntryError::Id);
         }
         Ok(Self(text.into()))
+    }
+
+    /// Stands for a service account. No entry of the CA's has such a name.
+    #[must_use]
+    pub fn of_account(account: &ServiceAccount) -> Self {
+        let ServiceAccount { namespace, name } = account;
+        let told = format!("account:{namespace}/{name}");
+        if told.len() <= MAX_ID_BYTES {
+            return Self(told.into());
+        }
+        Self(format!("account:{}", HEXLOWER.encode(&pki::sha256(told.as_bytes()))).into())
+    }
+
+    /// Whether it stands for a service account.
+    #[must_use]
+    pub fn is_of_account(&self) -> bool {
+        self.0.starts_with("account:")
     }
 
     /// The ID, as the CA sent it.
@@ -71,6 +89,18 @@ pub struct Entry {
     pub federates_with: BTreeSet<TrustDomain>,
     /// When the operator made it; entries are ordered by this, then by ID.
     pub created_at: Timestamp,
+    /// The service account that the node made it for by its rule: it counts for those who match no entry of the CA, and the CA is asked for the
+    /// account. `None`: the CA has it.
+    pub account: Option<ServiceAccount>,
+}
+
+/// A service account of the cluster that the node is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceAccount {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
 }
 
 /// Why an entry that the CA sent is refused.
@@ -181,6 +211,7 @@ impl Entry {
             revoked,
             federates_with,
             created_at,
+            account: None,
         })
     }
 

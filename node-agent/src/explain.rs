@@ -105,7 +105,12 @@ fn read(
     node: &NodeName,
 ) -> Result<Entry, EditError> {
     let spiffe_id = edit.spiffe_id.clone();
-    let meant = match entries.values().filter(|entry| entry.spiffe_id.as_str() == spiffe_id).collect::<Vec<_>>().as_slice() {
+    let meant = match entries
+        .values()
+        .filter(|entry| entry.account.is_none() && entry.spiffe_id.as_str() == spiffe_id)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [only] => Some(Arc::clone(only)),
         [] | [_, _, ..] => None,
     };

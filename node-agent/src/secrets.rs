@@ -155,7 +155,7 @@ impl CallerSecrets {
                 IdentityState::Available(_) => identity.tainted,
                 IdentityState::Revoked => false,
             })
-            .filter(|identity| callers.iter().any(|caller| caller.facts.match_entry(&identity.entry)))
+            .filter(|identity| callers.iter().any(|caller| caller.facts.match_missing(identity, &inner.held)))
             .map(|identity| identity.entry.id.clone())
             .collect()
     }

@@ -36,8 +36,8 @@ use crate::secrets::CallerSecrets;
 use crate::state::{StateDir, StateError};
 use crate::svid_cache::{self, SvidCache, SvidKeeper};
 use crate::workload::{
-    CallerFacts, ExecutableDemand, ExecutableHashes, NodePods, PodMetrics, PodWatcher, WorkloadMetrics, WorkloadServer,
-    follow_demand,
+    AccountEntries, CallerFacts, ExecutableDemand, ExecutableHashes, NodePods, PodMetrics, PodWatcher, WorkloadMetrics,
+    WorkloadServer, follow_demand,
 };
 use crate::workload_api::{JwtSvids, WorkloadApi, WorkloadApiMetrics};
 
@@ -64,6 +64,7 @@ pub struct BoundServer {
     hashes: Arc<ExecutableHashes>,
     pods: NodePods,
     pod_watcher: Option<PodWatcher>,
+    account_entries: Option<AccountEntries>,
     views: watch::Receiver<Arc<NodeView>>,
     clock: Arc<dyn Clock>,
     admin: AdminService,
@@ -156,6 +157,13 @@ impl Server {
             metrics: metrics.clone(),
         };
         let provider = provider(&config, common, state)?;
+        let by_pods = config.pods.as_ref().is_some_and(|pods| pods.pod_identities);
+        let (account_entries, views) = if by_pods {
+            let (entries, views) = AccountEntries::new(config.trust_domain.clone(), pods.clone(), provider.views());
+            (Some(entries), views)
+        } else {
+            (None, provider.views())
+        };
         let secrets = Arc::new(CallerSecrets::default());
         let workloads = WorkloadServer::bind(&config.api_socket, config.limits)?;
         let SdsConfig { validation_context, file_secrets, bearer_tokens } = config.sds;
@@ -198,7 +206,7 @@ impl Server {
             BoundSocket::bind(&config.admin_socket, 0o600)?,
             AdminSources {
                 secrets: Arc::clone(&secrets),
-                views: provider.views(),
+                views: views.clone(),
                 statuses: provider.statuses(),
                 readiness: readiness.clone(),
                 clock: Arc::clone(&clock),
@@ -222,7 +230,7 @@ impl Server {
             admin_socket: config.admin_socket,
             telemetry: telemetry.as_ref().map(|(http, _)| http.address()),
         };
-        let (issuer, views, channels) = (provider.issuer(), provider.views(), provider.channels());
+        let (issuer, channels) = (provider.issuer(), provider.channels());
         let keep = |set| FileKeeper::new(set, Arc::clone(&secrets), board.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let files = config.files.into_iter().map(keep).collect();
         let keeper = cache.clone().map(|cache| SvidKeeper::new(cache, secrets.held_changes(), views.clone(), metrics.clone()));
@@ -243,6 +251,7 @@ impl Server {
             hashes,
             pods,
             pod_watcher,
+            account_entries,
             views,
             clock,
             admin,
@@ -358,6 +367,9 @@ impl BoundServer {
         tasks.spawn("demand for executable hashes", follow_demand(self.views, wanted, tasks.shutdown()));
         if let Some(watcher) = self.pod_watcher {
             tasks.spawn("pods of this node", watcher.run(tasks.shutdown()));
+        }
+        if let Some(entries) = self.account_entries {
+            tasks.spawn("entries of service accounts", entries.run(tasks.shutdown()));
         }
         let facts = CallerFacts { executables: ExecutableDemand::new(self.hashes, demand), pods: self.pods };
         let workloads = self.workloads.run(self.workload_services, self.workload_metrics, facts, self.clock, tasks.shutdown());

@@ -82,6 +82,28 @@ impl CaConnection {
         NodeClient::new(self.channel.clone())
     }
 
+    /// The SVID for a service account on the node of this agent, with a key made here.
+    ///
+    /// # Errors
+    /// The refusal of the item.
+    ///
+    /// # Panics
+    /// When the call as a whole is refused.
+    pub async fn issue_for_account(&self, namespace: &str, name: &str) -> Result<X509Svid, v1::IssueError> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("keys can be made");
+        let item = v1::batch_issue_request::Item {
+            entry_id: String::new(),
+            csr: build_request(&key, None).expect("requests can be made"),
+            service_account: Some(v1::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() }),
+        };
+        let answer = self.node().batch_issue(v1::BatchIssueRequest { items: vec![item] }).await;
+        let answer = answer.expect("the batch is looked at").into_inner();
+        match answer.items.into_iter().next().and_then(|item| item.outcome).expect("each item has an outcome") {
+            v1::batch_issue_response::item::Outcome::Svid(svid) => Ok(svid_of(&svid, key)),
+            v1::batch_issue_response::item::Outcome::Error(error) => Err(error),
+        }
+    }
+
     /// Redeems a join token with a node key.
     ///
     /// # Errors
@@ -245,6 +267,7 @@ pub async fn issue(connection: &CaConnection, entries: &[&str]) -> Result<Vec<X5
     let items = entries.iter().zip(&keys).map(|(entry, key)| v1::batch_issue_request::Item {
         entry_id: (*entry).to_owned(),
         csr: build_request(key, None).expect("requests can be made"),
+        service_account: None,
     });
     let request = v1::BatchIssueRequest { items: items.collect() };
     let answer = connection.node().batch_issue(request).await?.into_inner();

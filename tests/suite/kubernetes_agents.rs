@@ -4,21 +4,28 @@ use std::path::PathBuf;
 
 use pki::{KeyAlgorithm, PrivateKey};
 use serde_json::{Value, json};
-use tests::{Agent, Ca, CaConnection, CaOptions, Requirement, SdsClient, eventually_within, needs};
+use tests::{Agent, Ca, CaConnection, CaOptions, Passage, Requirement, SdsClient, eventually_within, needs};
 use tonic_types::StatusExt;
 
 use crate::kubernetes_tokens::{LIMIT, Stage};
 
-const AUDIENCE: &str = "signet-ca";
+pub(crate) const AUDIENCE: &str = "signet-ca";
 
 /// A namespace with nodes, and the account of the agents.
-struct Fleet {
-    stage: Stage,
-    ca: Ca,
+pub(crate) struct Fleet {
+    pub(crate) stage: Stage,
+    pub(crate) ca: Ca,
+    /// The token of the CA's own account, which may see pods.
+    token_file: PathBuf,
 }
 
 impl Fleet {
-    async fn new(namespace: &'static str) -> Self {
+    pub(crate) async fn new(namespace: &'static str) -> Self {
+        Self::with(namespace, None, "").await
+    }
+
+    /// The same with a CA that reaches the API server by this way, and with more in `[kubernetes.agents]`.
+    pub(crate) async fn with(namespace: &'static str, passage: Option<&Passage>, more: &str) -> Self {
         let stage = Stage::new(namespace).await;
         for account in ["agent", "web"] {
             let _uid = stage.account(account).await;
@@ -26,23 +33,24 @@ impl Fleet {
         let token_file = stage.account_of_ca().await;
         stage.allow_reviews().await;
         stage.allow("pods", &json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] })).await;
-        let table = stage.server.table(stage.server.address(), &token_file);
+        let address = passage.map_or(stage.server.address(), Passage::address);
+        let table = stage.server.table(address, &token_file);
         let extra = format!(
-            "{table}[kubernetes.agents]\naccounts = [\"{namespace}/agent\"]\n[limits]\nattestations_per_minute = 10000\n"
+            "{table}[kubernetes.agents]\naccounts = [\"{namespace}/agent\"]\n{more}\n[limits]\nattestations_per_minute = 10000\n"
         );
         let ca =
             Ca::start(&stage.bed, CaOptions { trust_domain: "cluster.local".to_owned(), extra, ..CaOptions::default() }).await;
-        Self { stage, ca }
+        Self { stage, ca, token_file }
     }
 
     /// The name of a node of this namespace, which is there from now on.
-    async fn node(&self, name: &str) -> String {
+    pub(crate) async fn node(&self, name: &str) -> String {
         let name = format!("{}-{name}", self.stage.namespace);
         drop(self.stage.admin.create("/api/v1/nodes", &json!({ "metadata": { "name": name } })).await);
         name
     }
 
-    async fn pod(&self, name: &str, account: &str, node: &str) -> Value {
+    pub(crate) async fn pod(&self, name: &str, account: &str, node: &str) -> Value {
         let pod = json!({
             "metadata": { "name": name },
             "spec": { "serviceAccountName": account, "nodeName": node, "containers": [{ "name": "agent", "image": "signet.example/agent" }] },
@@ -50,24 +58,34 @@ impl Fleet {
         self.stage.admin.create(&format!("/api/v1/namespaces/{}/pods", self.stage.namespace), &pod).await.ok()
     }
 
-    async fn delete(&self, pod: &str) {
+    pub(crate) async fn delete(&self, pod: &str) {
         let path = format!("/api/v1/namespaces/{}/pods/{pod}", self.stage.namespace);
         let _gone = self.stage.admin.delete_within(&path, 0).await.ok();
     }
 
     /// What the kubelet mounts into a pod.
-    async fn project(&self, file: &str, account: &str, audience: &str, pod: Option<&Value>) -> PathBuf {
+    pub(crate) async fn project(&self, file: &str, account: &str, audience: &str, pod: Option<&Value>) -> PathBuf {
         let token = self.stage.token(account, audience, pod).await;
         self.stage.bed.write(file, &token)
     }
 
     /// Starts an agent that has this token; it need not become ready.
     async fn agent(&self, name: &str, token_file: &std::path::Path) -> Agent {
+        self.agent_with(name, token_file, "").await
+    }
+
+    /// The same, which watches the pods of this node.
+    pub(crate) async fn seeing_agent(&self, name: &str, token_file: &std::path::Path, node: &str) -> Agent {
+        let table = self.stage.server.table(self.stage.server.address(), &self.token_file);
+        self.agent_with(name, token_file, &format!("{table}node_name = \"{node}\"\n")).await
+    }
+
+    async fn agent_with(&self, name: &str, token_file: &std::path::Path, more: &str) -> Agent {
         let at = self.stage.bed.path().display();
         let content = format!(
             "trust_domain = \"cluster.local\"\nstate_dir = \"{at}/{name}-state\"\nca_address = \"{}\"\ntrust_bundle = \"{}\"\n\
              api_socket = \"{at}/{name}-public/api.sock\"\nadmin_socket = \"{at}/{name}-admin.sock\"\n\
-             [attestation]\nservice_account_token_file = \"{}\"\n[telemetry]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n",
+             [attestation]\nservice_account_token_file = \"{}\"\n[telemetry]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n{more}",
             self.ca.address,
             self.ca.root_certificate().display(),
             token_file.display()

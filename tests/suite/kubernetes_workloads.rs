@@ -24,15 +24,15 @@ struct Node {
 }
 
 /// A process in a container, or in none.
-struct Workload {
-    process: Process,
+pub(crate) struct Workload {
+    pub(crate) process: Process,
 }
 
 /// What became of a call.
-struct Outcome {
-    code: i32,
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
     stdout: String,
-    said: String,
+    pub(crate) said: String,
     took: Duration,
 }
 
@@ -84,25 +84,8 @@ impl Node {
         format!("/api/v1/namespaces/{}/pods/{name}", self.stage.namespace)
     }
 
-    /// The kubelet says that these containers run, by name and ID.
     async fn runs(&self, name: &str, containers: &[(&str, &str)]) {
-        let status = |(name, id): &(&str, &str)| {
-            json!({
-                "name": name, "ready": true, "restartCount": 0, "image": format!("{name}.example/{name}:1"), "containerID": format!("containerd://{id}"),
-                "imageID": format!("{name}.example/{name}@sha256:{}", "0f".repeat(32)),
-                "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
-            })
-        };
-        let kubelet = self.stage.server.node(&self.name);
-        let path = self.path(name);
-        // A node may not see a pod in the first moment of it.
-        eventually_within("the kubelet to be heard", LIMIT, async || {
-            let mut pod = kubelet.get(&path).await.body;
-            pod["status"]["phase"] = json!("Running");
-            pod["status"]["containerStatuses"] = containers.iter().map(status).collect();
-            (kubelet.replace(&format!("{path}/status"), &pod).await.status == 200).then_some(())
-        })
-        .await;
+        kubelet_says(&self.stage, &self.name, name, containers).await;
     }
 
     fn entry(&self, path: &str, selectors: &[&str]) -> String {
@@ -113,14 +96,7 @@ impl Node {
 
     /// A process that does not do anything yet.
     fn start(&self, name: &str, arguments: &[&str], group: Option<&ContainerGroup>) -> Workload {
-        let mut command = Command::new("sh");
-        command.args(["-c", "read go && exec \"$@\"", "sh"]).arg(signet_binary()).args(arguments);
-        command.arg("--api-socket").arg(self.agent.api_socket());
-        let process = Process::start_fed(name, &mut command, self.stage.bed.path());
-        if let Some(group) = group {
-            group.take(process.id());
-        }
-        Workload { process }
+        start(&self.agent, &self.stage, name, arguments, group)
     }
 
     /// What a process gets that asks once.
@@ -142,7 +118,7 @@ impl Node {
 }
 
 impl Workload {
-    async fn done(mut self) -> Outcome {
+    pub(crate) async fn done(mut self) -> Outcome {
         let clock = SystemClock::shared();
         let begin = clock.boottime();
         self.process.tell("go");
@@ -153,7 +129,7 @@ impl Workload {
 }
 
 impl Outcome {
-    fn identities(&self) -> Vec<String> {
+    pub(crate) fn identities(&self) -> Vec<String> {
         let shown: Value = serde_json::from_str(self.stdout.trim()).unwrap_or_else(|error| panic!("{error}: {}", self.stdout));
         let mut identities: Vec<_> =
             shown.as_array().unwrap().iter().map(|svid| svid["id"].as_str().unwrap().to_owned()).collect();
@@ -163,13 +139,46 @@ impl Outcome {
     }
 }
 
+/// The kubelet of a node says that these containers of a pod run, by name and ID.
+pub(crate) async fn kubelet_says(stage: &Stage, node: &str, pod: &str, containers: &[(&str, &str)]) {
+    let status = |(name, id): &(&str, &str)| {
+        json!({
+            "name": name, "ready": true, "restartCount": 0, "image": format!("{name}.example/{name}:1"), "containerID": format!("containerd://{id}"),
+            "imageID": format!("{name}.example/{name}@sha256:{}", "0f".repeat(32)),
+            "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
+        })
+    };
+    let kubelet = stage.server.node(node);
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}", stage.namespace);
+    // A node may not see a pod in the first moment of it.
+    eventually_within("the kubelet to be heard", LIMIT, async || {
+        let mut pod = kubelet.get(&path).await.body;
+        pod["status"]["phase"] = json!("Running");
+        pod["status"]["containerStatuses"] = containers.iter().map(status).collect();
+        (kubelet.replace(&format!("{path}/status"), &pod).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// A process that does not do anything yet, and then calls this agent.
+pub(crate) fn start(agent: &Agent, stage: &Stage, name: &str, arguments: &[&str], group: Option<&ContainerGroup>) -> Workload {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read go && exec \"$@\"", "sh"]).arg(signet_binary()).args(arguments);
+    command.arg("--api-socket").arg(agent.api_socket());
+    let process = Process::start_fed(name, &mut command, stage.bed.path());
+    if let Some(group) = group {
+        group.take(process.id());
+    }
+    Workload { process }
+}
+
 /// A container ID that nobody else has.
-fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     data_encoding::HEXLOWER.encode(&runtime::entropy::bytes::<32>(&runtime::entropy::SystemEntropy))
 }
 
 /// Whether the machine has what all of these need.
-fn possible(test: &str) -> bool {
+pub(crate) fn possible(test: &str) -> bool {
     needs(test, Requirement::ApiServer) && needs(test, Requirement::ControlGroups)
 }
 

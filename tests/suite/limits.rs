@@ -42,7 +42,8 @@ fn csr() -> Vec<u8> {
 
 /// The outcomes of a batch: one CSR for each of these entries.
 async fn batch(connection: &CaConnection, entries: &[&str], csr: &[u8]) -> Result<Vec<Outcome>, Status> {
-    let item = |entry: &&str| v1::batch_issue_request::Item { entry_id: (*entry).to_owned(), csr: csr.to_vec() };
+    let item =
+        |entry: &&str| v1::batch_issue_request::Item { entry_id: (*entry).to_owned(), csr: csr.to_vec(), service_account: None };
     let request = v1::BatchIssueRequest { items: entries.iter().map(item).collect() };
     let answer = connection.node().batch_issue(request).await?.into_inner();
     Ok(answer.items.into_iter().map(|item| item.outcome.unwrap()).collect())
@@ -112,7 +113,8 @@ async fn renewals_and_tokens_of_a_node_draw_on_the_rate_of_its_certificates() {
     let entry = ca.create_entry("spiffe://example.org/web", &["unix:uid:1"], "node-1");
     let renew = async || connection.node().renew_agent(v1::RenewAgentRequest { csr: csr() }).await.map(drop);
     let token = async || {
-        let request = v1::IssueJwtSvidRequest { entry_id: entry.clone(), audiences: vec!["db".to_owned()] };
+        let request =
+            v1::IssueJwtSvidRequest { entry_id: entry.clone(), audiences: vec!["db".to_owned()], service_account: None };
         connection.node().issue_jwt_svid(request).await.map(drop)
     };
     let leaf = async || batch(&connection, &[&entry], &csr()).await.map(drop);

@@ -31,6 +31,7 @@ mod istio_provider;
 mod key_protection;
 mod killed_rotation;
 mod kubernetes_agents;
+mod kubernetes_identities;
 mod kubernetes_pods;
 mod kubernetes_secrets;
 mod kubernetes_tokens;

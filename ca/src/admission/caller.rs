@@ -9,7 +9,7 @@ use identity::{DnsName, SpiffeId, TrustDomain};
 use pki::{SerialNumber, Timestamp, ValidatedSvid};
 
 use super::{Admitted, LeafSubject};
-use crate::oidc::{Grant, TokenRefusal, TokenSubject};
+use crate::oidc::{AdmissionSource, Grant, TokenRefusal, TokenSubject};
 use crate::records::{AccountSecret, GroundsError, IssuedRecord, Provenance, Reason, RenewalGrounds};
 use crate::service_accounts::ReviewedAccount;
 
@@ -112,7 +112,8 @@ pub struct RenewalFacts<'a> {
 pub struct Renewable {
     id: SpiffeId,
     serial: SerialNumber,
-    provenance: Provenance,
+    source: AdmissionSource,
+    line_start: Timestamp,
 }
 
 impl Renewable {
@@ -132,21 +133,23 @@ impl Renewable {
         // The whole certificate, not its serial alone: another CA under the same root may have used the same one.
         let record = record.filter(|record| record.tbs_der == presented.leaf().tbs_der() && record.subject == *id);
         let record = record.ok_or_else(|| CallerError::NotRecorded { serial: serial.clone() })?;
-        let Some(provenance) = record.provenance.clone() else {
-            let reason = record.reason.clone();
-            return Err(CallerError::NotRenewable { serial: serial.clone(), id: id.clone(), reason });
+        let (source, line_start) = match record.provenance.clone() {
+            Some(Provenance { grounds: RenewalGrounds::Token(source), line_start }) => (source, line_start),
+            Some(Provenance { grounds: RenewalGrounds::LivePod(_), .. }) | None => {
+                let reason = record.reason.clone();
+                return Err(CallerError::NotRenewable { serial: serial.clone(), id: id.clone(), reason });
+            }
         };
-        let line_start = provenance.line_start;
         if now.since(line_start) >= max_age {
             return Err(CallerError::LineEnded { line_start, max_age, now });
         }
-        Ok(Self { id: id.clone(), serial: serial.clone(), provenance })
+        Ok(Self { id: id.clone(), serial: serial.clone(), source, line_start })
     }
 
     /// What must grant the identity now.
     #[must_use]
-    pub fn grounds(&self) -> &RenewalGrounds {
-        &self.provenance.grounds
+    pub fn source(&self) -> &AdmissionSource {
+        &self.source
     }
 
     /// Whose certificate it is.
@@ -249,7 +252,7 @@ impl Admitted {
         granted: Result<Grant, TokenRefusal>,
         ttl: Option<Duration>,
     ) -> Result<Self, CallerError> {
-        let Renewable { id, serial, provenance } = renewable;
+        let Renewable { id, serial, source, line_start } = renewable;
         let Grant { id: granted, dns_names } = match granted {
             Ok(grant) => grant,
             Err(why) => return Err(CallerError::NoLongerGranted { id, why }),
@@ -259,7 +262,8 @@ impl Admitted {
         }
         let caller = id.to_string();
         let subject = LeafSubject { id, dns_names, ip_addresses: Vec::new(), ttl, ends_by: None };
-        Ok(Self { subject, caller, reason: Reason::Renewal { presented: serial }, provenance: Some(provenance) })
+        let provenance = Some(Provenance { grounds: RenewalGrounds::Token(source), line_start });
+        Ok(Self { subject, caller, reason: Reason::Renewal { presented: serial }, provenance })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use ::kubernetes::ClusterConfig;
 use ::kubernetes::names::{is_label, is_name};
@@ -33,6 +34,10 @@ pub struct ClusterAgentsConfig {
     pub accounts: BTreeSet<AccountName>,
     /// One of them their tokens must be for. Not empty.
     pub audiences: Vec<String>,
+    /// Whether they get the identities of the service accounts that live pods on their nodes run as.
+    pub pod_identities: bool,
+    /// For how long those are renewed while the API server does not answer; `None`: half the life of a certificate.
+    pub renew_without_apiserver: Option<Duration>,
 }
 
 /// The name of a service account, as `namespace/name`.
@@ -83,7 +88,19 @@ fn read_agents(section: &Section<'_>) -> ClusterAgentsConfig {
     if accounts.is_empty() {
         section.fault("accounts", "none: name the service account of the agents as \"NAMESPACE/ACCOUNT\"");
     }
-    ClusterAgentsConfig { accounts, audiences: read_audiences(section, DEFAULT_AGENT_AUDIENCE) }
+    let renew_without_apiserver = section.duration("renew_without_apiserver");
+    if renew_without_apiserver.is_some_and(|span| span > MAX_BRIDGED) {
+        section.fault(
+            "renew_without_apiserver",
+            "more than a week: pods that are gone would have had their identities for that long",
+        );
+    }
+    ClusterAgentsConfig {
+        accounts,
+        audiences: read_audiences(section, DEFAULT_AGENT_AUDIENCE),
+        pod_identities: section.boolean("pod_identities").unwrap_or(true),
+        renew_without_apiserver,
+    }
 }
 
 fn read_audiences(section: &Section<'_>, default: &str) -> Vec<String> {
@@ -128,6 +145,7 @@ const DEFAULT_CLUSTER: &str = "Kubernetes";
 const DEFAULT_AUDIENCE: &str = "istio-ca";
 /// As the manifests of this project have the tokens of agents made.
 const DEFAULT_AGENT_AUDIENCE: &str = "signet-ca";
+const MAX_BRIDGED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MAX_CLUSTER_BYTES: usize = 63;
 const MAX_AUDIENCES: usize = 16;
 const MAX_ACCOUNTS: usize = 64;
@@ -135,6 +153,8 @@ const MAX_AUDIENCE_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::config::CaConfig;
 
     const HEAD: &str = "trust_domain = \"example.org\"\nstate_dir = \"/s\"\nlisten = \"127.0.0.1:0\"\n";
@@ -159,11 +179,19 @@ mod tests {
         assert_eq!(trusted, ["a/b.c", "istio-system/ztunnel"]);
         let agents = read("[kubernetes.agents]\naccounts = [\"signet/agent\"]").unwrap().kubernetes.unwrap().agents.unwrap();
         assert_eq!((agents.accounts.len(), agents.audiences), (1, vec!["signet-ca".to_owned()]));
+        assert_eq!((agents.pod_identities, agents.renew_without_apiserver), (true, None));
+        let off = "[kubernetes.agents]\naccounts = [\"a/b\"]\npod_identities = false\nrenew_without_apiserver = \"0s\"";
+        let off = read(off).unwrap().kubernetes.unwrap().agents.unwrap();
+        assert_eq!((off.pod_identities, off.renew_without_apiserver), (false, Some(Duration::ZERO)));
         for (bad, key) in [
             ("[kubernetes.agents]", "kubernetes.agents.accounts"),
             ("[kubernetes.agents]\naccounts = []", "kubernetes.agents.accounts"),
             ("[kubernetes.agents]\naccounts = [\"a/b\"]\naudiences = []", "kubernetes.agents.audiences"),
             ("[kubernetes.agents]\naccounts = [\"a/b\"]\naudiences = [\"istio-ca\"]", "kubernetes.agents.audiences"),
+            (
+                "[kubernetes.agents]\naccounts = [\"a/b\"]\nrenew_without_apiserver = \"169h\"",
+                "kubernetes.agents.renew_without_apiserver",
+            ),
             ("trusted_node_accounts = [\"ztunnel\"]", "kubernetes.trusted_node_accounts"),
             ("trusted_node_accounts = [\"a.b/ztunnel\"]", "kubernetes.trusted_node_accounts"),
             ("trusted_node_accounts = [\"a/b/c\"]", "kubernetes.trusted_node_accounts"),

@@ -16,7 +16,7 @@ use crate::config::AccountName;
 use crate::node_pods::NodePods;
 use crate::oidc::{TokenError, TokenJudge, TokenSubject};
 use crate::rate::{Limiter, RateLimit};
-use crate::records::{Held, RenewalGrounds};
+use crate::records::Held;
 use crate::revocation::RevocationSource;
 use crate::service_accounts::{BoundPod, ReviewError, ReviewRefusal, ReviewedAccount, TokenReviewer};
 use crate::serving::Credentials;
@@ -190,9 +190,7 @@ impl IstioCallers {
             max_age: self.parts.max_renewal_age,
             now,
         })?;
-        let granted = match renewable.grounds() {
-            RenewalGrounds::Token(source) => self.parts.judge.still_grants(source),
-        };
+        let granted = self.parts.judge.still_grants(renewable.source());
         Ok(Admitted::for_renewal(renewable, granted, ttl)?)
     }
 

@@ -45,6 +45,10 @@ pub(crate) struct NodePods {
     slots: Semaphore,
     /// Why the last read went wrong; `None` when it did not.
     fault: Mutex<Option<String>>,
+    /// When a read was answered last, or when this began.
+    answered: Mutex<Duration>,
+    /// For how long identities that were found to have a pod are renewed while nothing is heard.
+    renewals: Duration,
     clock: Arc<dyn Clock>,
     metrics: PodMetrics,
 }
@@ -66,13 +70,15 @@ impl PodsUnavailable {
 }
 
 impl NodePods {
-    /// Who decides, by reads on this client, and who watches, on a connection of its own. Nothing is asked yet.
+    /// Who decides, by reads on this client, and who watches, on a connection of its own. Nothing is asked yet. `renewals` is for how long
+    /// silence of the API server is bridged where somebody had an identity before it.
     pub(crate) fn new(
         client: Arc<KubernetesClient>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
         calls: KubernetesMetrics,
         metrics: PodMetrics,
+        renewals: Duration,
     ) -> (Self, PodWatcher) {
         let known = Known::default();
         let config: ClusterConfig = client.config().clone();
@@ -90,6 +96,8 @@ impl NodePods {
             came: AtomicU64::new(0),
             slots: Semaphore::new(MAX_CONCURRENT),
             fault: Mutex::default(),
+            answered: Mutex::new(clock.boottime()),
+            renewals,
             clock: Arc::clone(clock),
             metrics,
         };
@@ -115,10 +123,26 @@ impl NodePods {
         judged
     }
 
+    /// How much longer a silence is bridged for those who had an identity before it; `None` when that is over. Silence begins with what was
+    /// heard last by a read or by the watch, or with this process.
+    pub(crate) fn bridged_for(&self) -> Option<Duration> {
+        let heard = self.known.locked().heard().unwrap_or_default().max(*locked(&self.answered));
+        let silence = self.clock.boottime().saturating_sub(heard);
+        self.renewals.checked_sub(silence).filter(|left| !left.is_zero())
+    }
+
     /// What an operator should know.
     pub(crate) fn warning(&self) -> Option<String> {
         if let Some(fault) = locked(&self.fault).clone() {
-            return Some(format!("the pods of nodes cannot be read, and nobody has an identity for them: {fault}"));
+            let renewals = match self.bridged_for() {
+                Some(left) if !self.renewals.is_zero() => {
+                    format!("agents renew for {}s more what they had for a pod before", left.as_secs())
+                }
+                Some(_) | None => "nor are any renewed".to_owned(),
+            };
+            return Some(format!(
+                "the pods of nodes cannot be read, and nobody gets an identity for them anew, {renewals}: {fault}"
+            ));
         }
         let fault = self.known.locked().fault().map(str::to_owned)?;
         Some(format!("pods are not watched, and each question about them is read from the API server: {fault}"))
@@ -156,6 +180,9 @@ impl NodePods {
                 Ok(selection) => self.client.list(&selection, left).await,
                 Err(error) => Err(error),
             };
+            if read.is_ok() {
+                *locked(&self.answered) = self.clock.boottime();
+            }
             self.tell(read.as_ref().err());
             let pods = read.map(|list| Arc::new(list.objects)).map_err(|error| PodsUnavailable::Unread(Arc::new(error)));
             *last = Some(Read { for_those_before, pods: pods.clone() });

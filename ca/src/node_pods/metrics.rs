@@ -12,6 +12,7 @@ type TwoLabels = [(&'static str, &'static str); 2];
 pub(crate) struct PodMetrics {
     decisions: Family<TwoLabels, Counter>,
     known: Gauge,
+    bridged: Counter,
 }
 
 /// By what a decision was made.
@@ -32,6 +33,9 @@ impl PodMetrics {
         let help = "Decisions on whether a live pod runs on a node, by what they were made and what was found";
         registry.register("kubernetes_pod_decisions", help, metrics.decisions.clone());
         registry.register("kubernetes_pods_known", "Pods on nodes that the watch has told of", metrics.known.clone());
+        let help =
+            "Certificates and tokens that agents got for pods which nobody could look for, since they had been found before";
+        registry.register("kubernetes_bridged_renewals", help, metrics.bridged.clone());
         for by in [DecidedBy::Watch, DecidedBy::Read] {
             for outcome in OUTCOMES {
                 drop(metrics.decisions.get_or_create(&[("by", by.label()), ("outcome", outcome)]));
@@ -48,6 +52,11 @@ impl PodMetrics {
             None => "unavailable",
         };
         self.decisions.get_or_create(&[("by", by.label()), ("outcome", outcome)]).inc();
+    }
+
+    /// Something was renewed while the API server did not say whether there is a pod.
+    pub(crate) fn bridged(&self) {
+        self.bridged.inc();
     }
 
     /// How many pods are known.

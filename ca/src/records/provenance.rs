@@ -14,6 +14,20 @@ pub const MAX_GROUNDS_BYTES: usize = 16 * 1024;
 pub enum RenewalGrounds {
     /// A bearer token of an OpenID Connect issuer.
     Token(AdmissionSource),
+    /// A pod on the node of the agent that asked. Nobody renews by such a certificate: the line says when the pod was last found alive.
+    LivePod(LivePod),
+}
+
+/// A pod on a node, as the API server of its cluster had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LivePod {
+    /// The name that the configuration gives the cluster.
+    pub cluster: String,
+    /// The node, which is that of the caller.
+    pub node: String,
+    /// Namespace, name and UID.
+    pub pod: String,
 }
 
 /// Why grounds are not recorded, or not read.
@@ -54,12 +68,12 @@ impl RenewalGrounds {
     }
 }
 
-/// The line of a renewable certificate, recorded with each of its certificates.
+/// The line of a certificate that is renewed on the grounds of the first one, recorded with each of its certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// What admitted the first one.
     pub grounds: RenewalGrounds,
-    /// When the first one was issued. The age of the line counts from here, however often it was renewed.
+    /// When the first one was issued, on what was known then. The age of the line counts from here, however often it was renewed.
     pub line_start: Timestamp,
 }
 
@@ -83,6 +97,18 @@ mod tests {
         let want = r#"{"audiences":["signet"],"by":"token","claims":{"env":"b","sub":"s"},"issuer":"https://issuer.example"}"#;
         assert_eq!(text, want);
         assert_eq!(RenewalGrounds::from_json(&text), Ok(grounds));
+    }
+
+    #[test]
+    fn a_pod_as_grounds_reads_back_whole_or_not_at_all() {
+        let pod = LivePod { cluster: "east".to_owned(), node: "n1".to_owned(), pod: "shop/web-1 u1".to_owned() };
+        let grounds = RenewalGrounds::LivePod(pod);
+        let text = grounds.to_json().unwrap();
+        assert_eq!(text, r#"{"by":"live_pod","cluster":"east","node":"n1","pod":"shop/web-1 u1"}"#);
+        assert_eq!(RenewalGrounds::from_json(&text), Ok(grounds));
+        for (from, to) in [(r#""node":"n1","#, ""), (r#""node""#, r#""more":1,"node""#)] {
+            assert!(matches!(RenewalGrounds::from_json(&text.replace(from, to)), Err(GroundsError::Unreadable(_))), "{to}");
+        }
     }
 
     #[test]

@@ -9,12 +9,14 @@ use proto::v1;
 use proto::v1::node_server::Node;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::admission::Admitted;
 use crate::attestation::{AttestError, Attestation};
 use crate::csr_limit::CsrLimit;
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuing::{Desk, IssuedSvid, IssuingError};
 use crate::jwt::desk::{JwtDesk, JwtIssuingError};
 use crate::metrics::{Limit, LimitMetrics};
+use crate::pod_identities::{self, PodIdentities, PodIdentityError};
 use crate::rate::Limiter;
 use crate::records::{Held, NodeEntries, NodeRecord};
 use crate::rpc::callers::Callers;
@@ -35,6 +37,8 @@ pub(crate) struct NodeService {
     pub(crate) desk: Arc<Desk>,
     pub(crate) jwt: Arc<JwtDesk>,
     pub(crate) attestation: Arc<Attestation>,
+    /// Where agents get the identities of service accounts.
+    pub(crate) pod_identities: Option<Arc<PodIdentities>>,
     pub(crate) sync: Arc<SyncParts>,
     pub(crate) limits: NodeLimits,
 }
@@ -66,11 +70,28 @@ impl NodeService {
         held: Option<Held>,
         item: v1::batch_issue_request::Item,
     ) -> Result<IssuedSvid, IssuingError> {
-        let v1::batch_issue_request::Item { entry_id, csr } = item;
+        let v1::batch_issue_request::Item { entry_id, csr, service_account } = item;
+        if let Some(account) = service_account {
+            let (rule, admitted) = self.admit_account(caller, &entry_id, account).await?;
+            let held = if self.desk.has_room_for(1) { None } else { rule.held(&caller.node, &admitted).await? };
+            return self.desk.issue_to_node(caller, admitted, &csr, held).await;
+        }
         match known.entry(&entry_id) {
             Some(entry) => self.desk.issue_entry(caller, known.aliases(), entry, &csr, held).await,
             None => Err(not_found(&entry_id, caller)),
         }
+    }
+
+    /// Whether a caller may have the identity of a service account now, and by which rule.
+    async fn admit_account(
+        &self,
+        caller: &NodeRecord,
+        entry_id: &str,
+        account: v1::ServiceAccount,
+    ) -> Result<(&PodIdentities, Admitted), PodIdentityError> {
+        let rule = self.pod_identities.as_deref().ok_or(PodIdentityError::Off)?;
+        let account = pod_identities::account(entry_id, account)?;
+        Ok((rule, rule.admit(caller, account).await?))
     }
 
     /// Issues a batch, the most urgent items first; the outcomes are in the order of the items.
@@ -114,8 +135,13 @@ impl NodeService {
     }
 
     async fn issue_jwt(&self, caller: &NodeRecord, request: v1::IssueJwtSvidRequest) -> Result<JwtSvid, JwtIssuingError> {
-        let v1::IssueJwtSvidRequest { entry_id, audiences } = request;
+        let v1::IssueJwtSvidRequest { entry_id, audiences, service_account } = request;
         self.limits.charge(caller, 1)?;
+        if let Some(account) = service_account {
+            let admitted = self.admit_account(caller, &entry_id, account).await.map_err(IssuingError::from);
+            let admitted = admitted.and_then(|(_, admitted)| self.desk.not_denied(admitted));
+            return self.jwt.issue(admitted, &audiences).await;
+        }
         let known = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
         let admitted = match known.entry(&entry_id) {
             Some(entry) => self.desk.admit_jwt(caller, known.aliases(), entry),

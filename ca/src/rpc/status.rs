@@ -13,6 +13,7 @@ use crate::attestation::AttestError;
 use crate::error_reason::{ErrorReason, Told};
 use crate::issuance::{IssuanceError, LedgerError};
 use crate::issuing::IssuingError;
+use crate::pod_identities::PodIdentityError;
 use crate::rate::TooFast;
 use crate::rpc::hello::HelloError;
 use crate::sessions::StandingError;
@@ -40,6 +41,7 @@ impl ErrorReason {
             | Self::LineEnded
             | Self::NoLongerGranted
             | Self::ImpersonationRefused
+            | Self::NoLivePod
             | Self::IdentityRevoked
             | Self::NotDownstream => Code::PermissionDenied,
             Self::ProtocolMismatch | Self::UnknownRequiredFeature | Self::IssuerEndsTooSoon => Code::FailedPrecondition,
@@ -248,7 +250,18 @@ impl Told for IssuingError {
             Self::Issuance(IssuanceError::Template(TemplateError::TtlTooShort { .. })) => Some(ErrorReason::TtlTooShort),
             Self::Issuance(IssuanceError::Ledger(error)) => error.reason(),
             Self::Store(error) => error.reason(),
-            Self::Admission(AdmissionError::NotAWorkload { .. })
+            Self::PodIdentity(error) => match error {
+                PodIdentityError::Off | PodIdentityError::NotByPod { .. } => Some(ErrorReason::ServiceAccountRefused),
+                PodIdentityError::Unnamed => Some(ErrorReason::RequestInvalid),
+                PodIdentityError::NoLivePod { .. } => Some(ErrorReason::NoLivePod),
+                PodIdentityError::Unavailable(_) => Some(ErrorReason::PodsUnavailable),
+                PodIdentityError::Admission(AdmissionError::Banned { .. }) => Some(ErrorReason::Banned),
+                PodIdentityError::Admission(_) => None,
+                PodIdentityError::Store(error) => error.reason(),
+            },
+            Self::Admission(
+                AdmissionError::NotAWorkload { .. } | AdmissionError::NoAccount { .. } | AdmissionError::OtherPod { .. },
+            )
             | Self::Issuance(
                 IssuanceError::Template(_)
                 | IssuanceError::Mint(_)
@@ -260,7 +273,19 @@ impl Told for IssuingError {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        if let Self::TooFast(TooFast { wait, limit: _ }) = self { Some(*wait) } else { None }
+        match self {
+            Self::TooFast(TooFast { wait, limit: _ }) => Some(*wait),
+            Self::PodIdentity(PodIdentityError::Unavailable(error)) => error.retry_after(),
+            Self::PodIdentity(_)
+            | Self::Csr(_)
+            | Self::CsrTooLarge { .. }
+            | Self::Overloaded(_)
+            | Self::EntryNotFound { .. }
+            | Self::Admission(_)
+            | Self::Clock(_)
+            | Self::Issuance(_)
+            | Self::Store(_) => None,
+        }
     }
 }
 

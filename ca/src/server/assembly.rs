@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use kubernetes::KubernetesClient;
 use pki::Timestamp;
-use runtime::clock::Clock;
-use runtime::entropy::Entropy;
 use runtime::readiness::Readiness;
 use tokio::sync::{Mutex, watch};
 use tonic_health::pb::health_server::HealthServer;
@@ -27,6 +25,7 @@ use crate::key_watch::KEYS;
 use crate::metrics::Metrics;
 use crate::node_pods::{NodePods, PodWatcher};
 use crate::oidc::TokenJudge;
+use crate::pod_identities::{PodIdentities, PodIdentityParts};
 use crate::report::{CLOCK, ISSUING, Report, SERVING, STORE};
 use crate::revocation::{Keeper, KeeperParts, Lists, StoredRevocations};
 use crate::rotation::{
@@ -99,8 +98,8 @@ pub(super) async fn assemble(
     let serving = SharedServing(Arc::new(Mutex::new(serving)));
     let (judge, key_refreshers) = TokenJudge::new(config.trust_domain.clone(), &config.oidc, clock, metrics.oidc.clone())?;
     let judge = Arc::new(judge);
-    let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, clock, entropy, &metrics));
-    let Cluster { reviewer, proxies, agents, pod_watcher } = cluster.unwrap_or_default();
+    let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, &ground, &metrics));
+    let Cluster { reviewer, proxies, agents, pod_identities, pod_watcher } = cluster.unwrap_or_default();
     let secrets = secrets::controller(&ground, &desk, &bundle_changes, &metrics);
     let readiness = Readiness::default();
     let token = keys.token().cloned();
@@ -237,6 +236,7 @@ pub(super) async fn assemble(
         reviewer,
         proxies,
         agents,
+        pod_identities,
         pod_watcher,
         secrets,
         results,
@@ -268,17 +268,20 @@ struct Cluster {
     reviewer: Option<Arc<TokenReviewer>>,
     proxies: Option<NodeProxies>,
     agents: Option<ClusterAgents>,
+    pod_identities: Option<Arc<PodIdentities>>,
     pod_watcher: Option<PodWatcher>,
 }
 
 impl Cluster {
     /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
-    fn of(config: &KubernetesConfig, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, metrics: &Metrics) -> Self {
+    fn of(config: &KubernetesConfig, ground: &Ground, metrics: &Metrics) -> Self {
+        let Ground { config: CaConfig { trust_domain, leaf, .. }, clock, entropy, issuance_clock, store, .. } = ground;
         let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _ } = config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
+        let bridged = agents.as_ref().and_then(|agents| agents.renew_without_apiserver).unwrap_or(leaf.default_ttl() / 2);
         let watched = (!trusted.is_empty() || agents.is_some()).then(|| {
             let calls = metrics.kubernetes.clone();
-            let (pods, watcher) = NodePods::new(Arc::clone(&client), clock, entropy, calls, metrics.pods.clone());
+            let (pods, watcher) = NodePods::new(Arc::clone(&client), clock, entropy, calls, metrics.pods.clone(), bridged);
             (Arc::new(pods), watcher)
         });
         let (pods, pod_watcher) = watched.unzip();
@@ -287,11 +290,24 @@ impl Cluster {
             Arc::new(TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone()))
         };
         let proxies = pods.clone().filter(|_| !trusted.is_empty()).map(|pods| NodeProxies { trusted, pods });
+        let identities = pods.clone().filter(|_| agents.as_ref().is_some_and(|agents| agents.pod_identities));
+        let pod_identities = identities.map(|pods| {
+            Arc::new(PodIdentities::new(PodIdentityParts {
+                trust_domain: trust_domain.clone(),
+                cluster: cluster.clone(),
+                pods,
+                store: Arc::clone(store),
+                clock: Arc::clone(issuance_clock),
+                // What was given last before the silence is there to its end, at the longest.
+                confirmed_within: leaf.default_ttl().saturating_add(bridged),
+                metrics: metrics.pods.clone(),
+            }))
+        });
         let agents = pods.zip(agents).map(|(pods, agents)| {
-            let ClusterAgentsConfig { accounts, audiences } = agents;
+            let ClusterAgentsConfig { accounts, audiences, .. } = agents;
             ClusterAgents { accounts, reviewer: reviewer(audiences), pods }
         });
-        Self { reviewer: Some(reviewer(audiences)), proxies, agents, pod_watcher }
+        Self { reviewer: Some(reviewer(audiences)), proxies, agents, pod_identities, pod_watcher }
     }
 }
 

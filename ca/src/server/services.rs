@@ -67,6 +67,7 @@ impl Parts {
                 provisioning: provisioning.clone(),
                 agents: self.agents.clone(),
             }),
+            pod_identities: self.pod_identities.clone(),
             sync: Arc::new(SyncParts {
                 callers,
                 store: Arc::clone(store),

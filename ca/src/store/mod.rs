@@ -31,8 +31,8 @@ use crate::entry_plan::{EntryPlan, Scope, ScopeVersion, Wanted};
 use crate::issuance::Ledger;
 use crate::jwt::issuance::JwtLedger;
 use crate::records::{
-    AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord, Outstanding,
-    SvidGrounds,
+    AgentSvidRecord, ConfirmedPod, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord,
+    Outstanding, SvidGrounds,
 };
 pub use audit::{AuditLog, AuditReader, Fork, Forks, MAX_FORKS, Orphan, OrphanCursor, OrphanKind, OrphanPage};
 pub use authorities::{AuthorityStore, Settled};
@@ -290,6 +290,14 @@ pub trait IssuanceStore: Ledger + JwtLedger {
         entries: Vec<(EntryId, SpiffeId)>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>>;
+
+    /// The last certificate that this agent was given for a service account on its node, which has neither ended nor been revoked.
+    fn confirmed_pod(
+        &self,
+        caller: String,
+        subject: SpiffeId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<ConfirmedPod>, StoreError>>;
 
     /// How many certificates were signed, as far as their results are recorded.
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>>;

@@ -72,4 +72,8 @@ pub trait ProvisioningStore: Send + Sync {
         node_key_spki: Vec<u8>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<NodeRecord, AgentPodError>>;
+
+    /// The cluster whose API server vouched for the agent of this node, by the node key that is on record now. `None` when the node came
+    /// otherwise, is not on record or banned, or when what attested it is used up.
+    fn cluster_of_node(&self, node: NodeName) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
 }

@@ -49,7 +49,7 @@ async fn behind_its_latest_issuance_nothing_is_issued_everything_held_stays_and_
     let refused = connection.issue(&entry.id).await.unwrap().unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (i32::from(Code::Unavailable), "CLOCK_UNTRUSTED"));
     assert_eq!(reason(&connection.renew().await.unwrap_err()), "CLOCK_UNTRUSTED");
-    let ask = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+    let ask = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()], service_account: None };
     assert_eq!(reason(&connection.node().issue_jwt_svid(ask.clone()).await.unwrap_err()), "CLOCK_UNTRUSTED");
     let intents = |audit: &str| audit.lines().filter(|line| line.contains("_intended")).count();
     assert_eq!(intents(&ca.audit().await), intents(&before), "nothing was recorded, the serving certificate among it");
@@ -74,7 +74,7 @@ async fn what_another_process_issued_later_is_told_as_the_clocks_fault_on_every_
         let entry = ca.entry("/web", "n1").await;
         let connection = agent.connect(&ca).await;
         connection.issue(&entry.id).await.unwrap().unwrap();
-        let ask = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+        let ask = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()], service_account: None };
         connection.node().issue_jwt_svid(ask.clone()).await.unwrap();
         eventually("ready", async || ca.status().await.ready).await;
 

@@ -170,7 +170,8 @@ async fn at_whichever_read_the_clock_leaps_a_token_is_of_a_moment_that_is_truste
     let agent = TestAgent::attest(&ca, "n1").await;
     let entry = ca.entry("/web", "n1").await;
     let ask = async |connection: &Connection| {
-        let request = v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+        let request =
+            v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()], service_account: None };
         connection.node().issue_jwt_svid(request).await.map(|answer| answer.into_inner().issued_at.unwrap().seconds)
     };
     for leap in [Leap::Ahead(10 * MINUTE), Leap::Back(10 * MINUTE)] {

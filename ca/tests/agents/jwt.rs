@@ -12,7 +12,7 @@ use crate::test_ca::{TRUST_DOMAIN, TestCa, eventually};
 
 async fn ask(connection: &Connection, entry: &str, audiences: &[&str]) -> Result<v1::IssueJwtSvidResponse, Status> {
     let audiences = audiences.iter().map(ToString::to_string).collect();
-    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences };
+    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences, service_account: None };
     Ok(connection.node().issue_jwt_svid(request).await?.into_inner())
 }
 

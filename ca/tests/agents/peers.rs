@@ -105,7 +105,7 @@ async fn an_entry_is_issued_to_its_own_node_only_and_a_batch_is_bounded() {
     let connection = two.connect(&ca).await;
     let error = connection.issue(&entry.id).await.unwrap().unwrap_err();
     assert_eq!((error.code, error.reason.as_str()), (i32::from(Code::NotFound), "ENTRY_NOT_FOUND"));
-    let item = v1::batch_issue_request::Item { entry_id: entry.id, csr: Vec::new() };
+    let item = v1::batch_issue_request::Item { entry_id: entry.id, csr: Vec::new(), service_account: None };
     let ask = async |count| connection.node().batch_issue(v1::BatchIssueRequest { items: vec![item.clone(); count] }).await;
     assert_eq!(ask(500).await.unwrap().into_inner().items.len(), 500);
     assert_eq!(ask(501).await.unwrap_err().code(), Code::InvalidArgument);
@@ -116,7 +116,7 @@ async fn one_bad_request_of_a_batch_leaves_the_others_alone() {
     let ca = TestCa::start().await;
     let agent = TestAgent::attest(&ca, "n1").await;
     let entry = ca.entry("/web", "n1").await;
-    let item = |csr| v1::batch_issue_request::Item { entry_id: entry.id.clone(), csr };
+    let item = |csr| v1::batch_issue_request::Item { entry_id: entry.id.clone(), csr, service_account: None };
     let other = identity::SpiffeId::parse("spiffe://example.org/other").unwrap();
     let own = identity::SpiffeId::parse("spiffe://example.org/web").unwrap();
     let items = vec![

@@ -58,7 +58,7 @@ async fn until(stream: &mut SyncStream, mut holds: impl FnMut(&v1::SyncUpdate) -
 }
 
 async fn jwt(connection: &Connection, entry: &str) -> Result<(), Status> {
-    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences: vec!["db".to_owned()] };
+    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences: vec!["db".to_owned()], service_account: None };
     connection.node().issue_jwt_svid(request).await.map(drop)
 }
 

@@ -117,7 +117,7 @@ impl Connection {
     pub(crate) async fn issue(&self, entry: &str) -> Result<Result<X509Svid, v1::IssueError>, Status> {
         let key = key();
         let csr = build_request(&key, None).unwrap();
-        let items = vec![v1::batch_issue_request::Item { entry_id: entry.to_owned(), csr }];
+        let items = vec![v1::batch_issue_request::Item { entry_id: entry.to_owned(), csr, service_account: None }];
         let mut answer = self.node().batch_issue(v1::BatchIssueRequest { items }).await?.into_inner();
         Ok(match answer.items.remove(0).outcome.unwrap() {
             v1::batch_issue_response::item::Outcome::Svid(svid) => Ok(svid_of(&svid, key)),

@@ -29,6 +29,11 @@ impl PodsOnNode {
         self.of_uids.get(uid).into_iter().flat_map(|claims| claims.pods.values())
     }
 
+    /// All of them, but for those whose UID on their node nobody can tell.
+    pub fn pods(&self) -> impl Iterator<Item = &PodDetail> {
+        self.of_uids.values().flat_map(|claims| claims.pods.values())
+    }
+
     /// The change by which what claims this UID came to be as it is; `None` when nothing does.
     #[must_use]
     pub fn since(&self, uid: &str) -> Option<u64> {

@@ -135,5 +135,6 @@ pub(super) fn entry(provider: &str, identity: &ConfiguredIdentity, place: usize)
         federates_with: std::collections::BTreeSet::new(),
         revoked: false,
         created_at: Timestamp::from_unix_seconds(u64::try_from(place).unwrap_or(u64::MAX)),
+        account: None,
     }
 }

@@ -36,6 +36,8 @@ pub enum RefusalReason {
     ProofInvalid,
     /// The entry is gone or another node's.
     EntryNotFound,
+    /// An operator revoked the identity.
+    IdentityRevoked,
     /// Anything else.
     Other,
 }
@@ -54,6 +56,7 @@ impl RefusalReason {
             "CERTIFICATE_USED" => Self::CertificateUsed,
             "PROOF_INVALID" => Self::ProofInvalid,
             "ENTRY_NOT_FOUND" => Self::EntryNotFound,
+            "IDENTITY_REVOKED" => Self::IdentityRevoked,
             _ => Self::Other,
         }
     }

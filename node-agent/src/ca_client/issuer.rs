@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use super::fault::{CallFault, LONGEST_PAUSE, RefusalReason, call};
 use super::view::NodeView;
 use super::wire;
-use crate::entry::EntryId;
+use crate::entry::{Entry, EntryId, ServiceAccount};
 use crate::identities::{IssueAnswer, IssueItem, SvidIssuer};
 
 /// The largest answer taken, in bytes: 500 chains of up to 32 KiB.
@@ -26,7 +26,7 @@ const MAX_TOKEN_ANSWER_BYTES: usize = pki::MAX_TOKEN_BYTES + 1024;
 pub(crate) trait JwtIssuer: Send + Sync + 'static {
     /// A JWT-SVID of an entry of this node for exactly these audiences, checked whole under the bundle of now. Not cached: each
     /// call asks the CA, which records it.
-    fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>>;
+    fn issue_jwt(&self, entry: Arc<Entry>, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>>;
 }
 
 /// The CA as an issuer.
@@ -61,19 +61,19 @@ impl SvidIssuer for CaIssuer {
 }
 
 impl JwtIssuer for CaIssuer {
-    fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
+    fn issue_jwt(&self, entry: Arc<Entry>, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
         let Self { channel, refusals, has_others, view, clock } = self.clone();
         Box::pin(async move {
-            let known = view.borrow().entries.get(&entry).cloned();
+            // Those of the rule are the node's own, and the CA judges them.
+            let known = if entry.account.is_some() { Some(entry.clone()) } else { view.borrow().entries.get(&entry.id).cloned() };
             let Some(known) = known else {
-                let message = format!("this node has no entry {entry} any more");
+                let message = format!("this node has no entry {} any more", entry.id);
                 return Err(CallFault::Refused { reason: RefusalReason::EntryNotFound, reason_text: String::new(), message });
             };
             let channel = live(channel.borrow().clone())?;
-            let request = v1::IssueJwtSvidRequest {
-                entry_id: entry.to_string(),
-                audiences: audiences.iter().map(ToString::to_string).collect(),
-            };
+            let (entry_id, service_account) = asked_for(&known.id, known.account.clone());
+            let audiences_asked = audiences.iter().map(ToString::to_string).collect();
+            let request = v1::IssueJwtSvidRequest { entry_id, audiences: audiences_asked, service_account };
             let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_TOKEN_ANSWER_BYTES);
             let answer = call(client.issue_jwt_svid(request)).await.inspect_err(|fault| report(fault, has_others, &refusals))?;
             // The bundle of now: a key that was new to the CA when it signed may have come meanwhile.
@@ -82,6 +82,14 @@ impl JwtIssuer for CaIssuer {
             wire::jwt_svid(answer, &known.spiffe_id, &audiences, &bundle, clock.now().into())
                 .map_err(|fault| CallFault::Answer(fault.to_string()))
         })
+    }
+}
+
+/// What the CA is asked for: the entry that it has, or the service account.
+fn asked_for(entry: &EntryId, account: Option<ServiceAccount>) -> (String, Option<v1::ServiceAccount>) {
+    match account {
+        Some(ServiceAccount { namespace, name }) => (String::new(), Some(v1::ServiceAccount { namespace, name })),
+        None => (entry.to_string(), None),
     }
 }
 
@@ -103,7 +111,10 @@ fn report(fault: &CallFault, has_others: bool, refusals: &mpsc::Sender<CallFault
 async fn issue_on(channel: Channel, batch: Vec<IssueItem>) -> Result<Vec<IssueAnswer>, CallFault> {
     let items = batch
         .into_iter()
-        .map(|IssueItem { entry_id, csr, held: _ }| v1::batch_issue_request::Item { entry_id: entry_id.to_string(), csr })
+        .map(|IssueItem { entry_id, account, csr, held: _ }| {
+            let (entry_id, service_account) = asked_for(&entry_id, account);
+            v1::batch_issue_request::Item { entry_id, csr, service_account }
+        })
         .collect();
     let mut client = v1::node_client::NodeClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
     let v1::BatchIssueResponse { items } = call(client.batch_issue(v1::BatchIssueRequest { items })).await?;

@@ -34,7 +34,7 @@ impl EntryKnowledge {
 }
 
 /// The node's name, its entries and the newest bundle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeView {
     /// The name that the operator gave the node; `None` before the first attestation.
     pub node: Option<NodeName>,
@@ -48,6 +48,8 @@ pub struct NodeView {
     pub revocation: Option<Arc<RevocationSet>>,
     /// The newest bundles of other trust domains that entries of the node federate with.
     pub foreign: Arc<ForeignBundles>,
+    /// Whether processes in pods that match no entry of the CA have the identities of their service accounts.
+    pub has_account_rule: bool,
 }
 
 /// Bundles of other trust domains, by name; never that of the own one.

@@ -13,10 +13,13 @@ pub struct PodsConfig {
     pub cluster: ClusterConfig,
     /// The name of this node's own object in the cluster. No default.
     pub node_name: String,
+    /// Whether processes in pods that match no entry get the identities of their service accounts.
+    pub pod_identities: bool,
 }
 
-/// Reads the section, where there is one. The name of the node may come by flag: all nodes of a cluster can have one file then.
-pub(super) fn read(root: &Section<'_>, node_name: Option<&str>) -> Option<PodsConfig> {
+/// Reads the section, where there is one. The name of the node may come by flag: all nodes of a cluster can have one file then. `by_pod` says whether
+/// the node is attested by the agent's own pod: the CA gives the identities of pods to such agents.
+pub(super) fn read(root: &Section<'_>, node_name: Option<&str>, by_pod: bool) -> Option<PodsConfig> {
     if !root.has("kubernetes") {
         if node_name.is_some() {
             root.fault("kubernetes", "command line: the name of this node there is given, and no cluster");
@@ -29,7 +32,11 @@ pub(super) fn read(root: &Section<'_>, node_name: Option<&str>) -> Option<PodsCo
         section.fault("node_name", MISSING);
     }
     let cluster = ClusterConfig::read(&section);
-    Some(PodsConfig { cluster: cluster?, node_name: name? })
+    let pod_identities = section.boolean("pod_identities").unwrap_or(by_pod);
+    if pod_identities && !by_pod {
+        section.fault("pod_identities", "the CA gives them to agents that attest by attestation.service_account_token_file");
+    }
+    Some(PodsConfig { cluster: cluster?, node_name: name?, pod_identities })
 }
 
 const MISSING: &str =

@@ -8,7 +8,7 @@ use pki::Timestamp;
 use proto::v1;
 
 use super::FakeAuthority;
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryId, ServiceAccount};
 use crate::identities::{HeldIdentity, IdentityState};
 use crate::secrets::Facts;
 
@@ -50,4 +50,12 @@ pub(crate) fn revoked(entry: Entry) -> HeldIdentity {
 pub(crate) fn facts(selectors: &[&str]) -> Facts {
     let selectors = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();
     Facts { selectors, unreadable: Vec::new() }
+}
+
+/// The entry that the rule makes for a service account, `namespace/name`.
+pub(crate) fn of_account(account: &str) -> Entry {
+    let (namespace, name) = account.split_once('/').unwrap();
+    let account = ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() };
+    let of_ca = entry("of-account", &[&format!("k8s:ns:{namespace}"), &format!("k8s:sa:{name}")], i64::MAX, "");
+    Entry { id: EntryId::of_account(&account), account: Some(account), ..of_ca }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::FakeAuthority;
 use crate::ca_client::{CallFault, JwtIssuer, RefusalReason};
-use crate::entry::EntryId;
+use crate::entry::Entry;
 
 /// Issues tokens of five minutes for the identity `/<entry>`.
 pub(crate) struct FakeJwtIssuer {
@@ -59,15 +59,15 @@ impl FakeJwtIssuer {
 pub(crate) struct SharedJwtIssuer(pub(crate) Arc<FakeJwtIssuer>);
 
 impl JwtIssuer for SharedJwtIssuer {
-    fn issue_jwt(&self, entry: EntryId, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
+    fn issue_jwt(&self, entry: Arc<Entry>, audiences: AudienceSet) -> BoxFuture<'static, Result<JwtSvid, CallFault>> {
         let this = Arc::clone(&self.0);
         async move {
-            this.asked.lock().unwrap().push((entry.to_string(), audiences.to_string()));
+            this.asked.lock().unwrap().push((entry.id.to_string(), audiences.to_string()));
             this.permits.acquire().await.unwrap().forget();
             if let Some(fault) = this.fault.lock().unwrap().clone() {
                 return Err(fault);
             }
-            let id = this.authority.id(&format!("/{entry}"));
+            let id = this.authority.id(&format!("/{}", entry.id));
             Ok(this.authority.jwt_svid(&id, &audiences, Duration::from_secs(300), this.clock.now().into()))
         }
         .boxed()

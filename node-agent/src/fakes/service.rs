@@ -273,7 +273,7 @@ impl v1::node_server::Node for Fake {
         request: Request<v1::IssueJwtSvidRequest>,
     ) -> Result<Response<v1::IssueJwtSvidResponse>, Status> {
         self.admit(info(&request).peer)?;
-        let v1::IssueJwtSvidRequest { entry_id, audiences } = request.into_inner();
+        let v1::IssueJwtSvidRequest { entry_id, audiences, service_account: _ } = request.into_inner();
         self.seen.lock().unwrap().tokens_asked.push((entry_id.clone(), audiences.clone()));
         let answers = self.answers();
         tokio::time::sleep(answers.slow_batch).await;

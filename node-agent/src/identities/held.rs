@@ -45,6 +45,8 @@ pub(crate) struct Held {
     /// Bundles of other trust domains, for entries that federate with them.
     pub(crate) foreign: Arc<ForeignBundles>,
     pub(crate) identities: Vec<HeldIdentity>,
+    /// Whether who is in a pod and matches no entry of the CA has the identity of the pod's service account.
+    pub(crate) has_account_rule: bool,
 }
 
 impl IdentityState {

@@ -63,6 +63,8 @@ struct Record {
     stale: bool,
     /// The SVID held rests on a tainted key, or is revoked: fetch at once.
     tainted: bool,
+    /// Somebody has asked for it: what no operator made an entry for is not fetched ahead.
+    wanted: bool,
     in_flight: Option<Lane>,
     retry_not_before: Duration,
     backoff: Backoff,
@@ -83,7 +85,9 @@ pub(crate) struct Schedule {
 impl Record {
     fn new(entry: Arc<Entry>, revision: u64) -> Self {
         let state = if entry.revoked { IdentityState::Revoked } else { IdentityState::Initializing };
+        let wanted = entry.account.is_none();
         Self {
+            wanted,
             entry,
             revision,
             state,
@@ -98,7 +102,7 @@ impl Record {
 
     fn due(&self, now: Timestamp) -> bool {
         match &self.state {
-            IdentityState::Initializing | IdentityState::Unavailable(_) => true,
+            IdentityState::Initializing | IdentityState::Unavailable(_) => self.wanted,
             IdentityState::Revoked => false,
             // One that ends with its entry has no successor.
             IdentityState::Available(svid) => {
@@ -165,6 +169,7 @@ impl Schedule {
                 let asked: BTreeSet<_> = record.entry.dns_names.iter().map(ToString::to_string).collect();
                 record.stale = asked != svid.leaf().dns_sans().iter().cloned().collect();
                 record.tainted = tainted;
+                record.wanted = true;
                 record.state = IdentityState::Available(Arc::new(svid));
                 true
             }
@@ -235,6 +240,11 @@ impl Schedule {
     /// In the background what has no SVID comes first; then at most [`MAX_TAINTED`] of what rests on a tainted key, before all what a
     /// workload that is `waiting` is connected for; then what ends first.
     pub(crate) fn next_batch(&mut self, lane: Lane, waiting: &BTreeSet<EntryId>, now: Timestamp, boot: Duration) -> Vec<Order> {
+        for id in waiting {
+            if let Some(record) = self.records.get_mut(id) {
+                record.wanted = true;
+            }
+        }
         if self.records.values().any(|record| record.in_flight == Some(lane)) {
             return Vec::new();
         }
@@ -287,6 +297,14 @@ impl Schedule {
         record.state = IdentityState::Available(Arc::new(svid));
     }
 
+    /// The CA says that an operator revoked the identity: it is held no more, whatever is known here of it. It is asked for again, since nothing
+    /// else would tell that it was restored.
+    pub(crate) fn revoked(&mut self, order: &Order, why: &str) {
+        let Some(record) = self.current(order) else { return };
+        record.state = IdentityState::Unavailable(why.to_owned());
+        record.tainted = false;
+    }
+
     /// A try failed: what is held stays, and the next try waits, at least for the `pause` that the CA asked for.
     pub(crate) fn failed(&mut self, order: &Order, why: String, pause: Option<Duration>, boot: Duration, random: u8) {
         let Some(record) = self.current(order) else { return };
@@ -325,7 +343,14 @@ impl Schedule {
             .collect();
         identities.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
         let foreign = Arc::clone(&view.foreign);
-        Held { knowledge: view.knowledge, bundle: view.bundle.clone(), revocation: view.revocation.clone(), foreign, identities }
+        Held {
+            knowledge: view.knowledge,
+            bundle: view.bundle.clone(),
+            revocation: view.revocation.clone(),
+            foreign,
+            identities,
+            has_account_rule: view.has_account_rule,
+        }
     }
 
     /// How many identities are due and late.

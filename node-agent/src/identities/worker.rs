@@ -15,8 +15,8 @@ use tonic::transport::Channel;
 
 use super::schedule::{Lane, Order, Schedule};
 use crate::ca_client::view::NodeView;
-use crate::ca_client::{CallFault, wire};
-use crate::entry::EntryId;
+use crate::ca_client::{CallFault, RefusalReason, wire};
+use crate::entry::{EntryId, ServiceAccount};
 use crate::metrics::{AgentMetrics, Alarm, IssuanceOutcome};
 use crate::secrets::CallerSecrets;
 use crate::svid_cache::SvidCache;
@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct IssueItem {
     pub(crate) entry_id: EntryId,
+    /// For which it is asked in the place of an entry.
+    pub(crate) account: Option<ServiceAccount>,
     /// DER.
     pub(crate) csr: Vec<u8>,
     /// The SVID that the new one is to replace, for CAs that renew by it.
@@ -49,17 +51,20 @@ struct Failed {
     why: String,
     /// For how long the CA wants to be left alone, if it said so.
     pause: Option<Duration>,
+    /// The CA says that the identity was revoked.
+    is_revoked: bool,
 }
 
 impl Failed {
     fn invalid(why: String) -> Self {
-        Self { outcome: IssuanceOutcome::Invalid, why, pause: None }
+        Self { outcome: IssuanceOutcome::Invalid, why, pause: None, is_revoked: false }
     }
 }
 
 impl From<&CallFault> for Failed {
     fn from(fault: &CallFault) -> Self {
-        Self { outcome: fault.outcome(), why: fault.to_string(), pause: fault.pause() }
+        let is_revoked = fault.refusal() == Some(RefusalReason::IdentityRevoked);
+        Self { outcome: fault.outcome(), why: fault.to_string(), pause: fault.pause(), is_revoked }
     }
 }
 
@@ -190,7 +195,11 @@ impl IdentityWorker {
     /// Takes from the cache what an entry of now grants and what holds under the bundle of now; the rest is forgotten.
     fn restore(&mut self, view: &NodeView, now: Timestamp) {
         let (Some(bundle), true) = (&view.bundle, view.knowledge.is_any() && !self.restored.is_empty()) else { return };
-        let svids = std::mem::take(&mut self.restored);
+        // What was held for a service account waits for the pods of this node to be known.
+        let is_early = |(entry, _): &mut (EntryId, X509Svid)| {
+            !view.has_account_rule || !entry.is_of_account() || view.entries.contains_key(entry)
+        };
+        let svids: Vec<_> = self.restored.extract_if(.., is_early).collect();
         let all = svids.len();
         let mut taken = 0;
         for (entry, svid) in svids {
@@ -296,8 +305,13 @@ impl IdentityWorker {
     }
 
     fn failed(&mut self, order: &Order, failed: Failed) {
-        let Failed { outcome, why, pause } = failed;
-        tracing::warn!(id = %order.entry.spiffe_id, entry = %order.entry.id, why, "an identity could not be fetched; what is held stays");
+        let Failed { outcome, why, pause, is_revoked } = failed;
+        if is_revoked {
+            tracing::warn!(id = %order.entry.spiffe_id, entry = %order.entry.id, why, "an identity is revoked: it is taken from its workloads");
+            self.schedule.revoked(order, &why);
+        } else {
+            tracing::warn!(id = %order.entry.spiffe_id, entry = %order.entry.id, why, "an identity could not be fetched; what is held stays");
+        }
         self.metrics.issuance(outcome);
         let random = self.random();
         self.schedule.failed(order, why, pause, self.clock.boottime(), random);
@@ -326,7 +340,8 @@ impl IdentityWorker {
 fn make_request(order: &Order) -> Result<(PrivateKey, IssueItem), pki::KeyError> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let csr = pki::build_request(&key, Some(&order.entry.spiffe_id))?;
-    Ok((key, IssueItem { entry_id: order.entry.id.clone(), csr, held: order.held.clone() }))
+    let (entry_id, account) = (order.entry.id.clone(), order.entry.account.clone());
+    Ok((key, IssueItem { entry_id, account, csr, held: order.held.clone() }))
 }
 
 #[cfg(test)]

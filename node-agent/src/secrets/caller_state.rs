@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use identity::Selector;
+use identity::{Selector, SelectorKind};
 use pki::{RevocationSet, TrustBundle};
 use sds::SecretState;
 
@@ -51,6 +51,35 @@ impl Facts {
         !entry.selectors.is_empty() && entry.selectors.is_subset(&self.selectors)
     }
 
+    /// Whether this identity is for the caller, where entries of the CA are, or may be, when `of_ca`.
+    fn match_identity(&self, identity: &HeldIdentity, of_ca: bool) -> bool {
+        self.match_entry(&identity.entry) && (identity.entry.account.is_none() || !of_ca)
+    }
+
+    /// Whether the CA has an entry for the caller, revoked or not, or may have one: then the rule of service accounts gives it nothing.
+    fn entries_of_ca_count(&self, held: &Held) -> bool {
+        let of_ca = held.identities.iter().filter(|identity| identity.entry.account.is_none());
+        of_ca.map(|identity| &identity.entry).any(|entry| self.match_entry(entry) || self.decided_by(entry).is_some())
+    }
+
+    /// Whether an identity that is missing still is for the caller.
+    pub(super) fn match_missing(&self, identity: &HeldIdentity, held: &Held) -> bool {
+        self.match_identity(identity, identity.entry.account.is_some() && self.entries_of_ca_count(held))
+    }
+
+    /// Why it is open whether the caller has the identity of a service account: its pod is not known yet, or the node has not made an entry of it
+    /// in this moment.
+    fn account_awaited(&self, held: &Held) -> Option<String> {
+        if !held.has_account_rule {
+            return None;
+        }
+        let kind = SelectorKind::PodServiceAccount;
+        let absent = self.unreadable.iter().find(|absent| absent.passing && absent.kind == kind);
+        let is_known = || self.selectors.iter().any(|selector| selector.is(kind));
+        let awaited = || is_known().then(|| "the identity of its pod's service account is not asked for yet".to_owned());
+        absent.map(|absent| absent.why.clone()).or_else(awaited)
+    }
+
     /// What of the unreadable decides whether this entry matches, when nothing else is missing.
     fn decided_by(&self, entry: &Entry) -> Option<&Unreadable> {
         let mut deciding = None;
@@ -66,14 +95,16 @@ impl Facts {
 
 impl CallerState {
     pub(crate) fn of(held: &Held, facts: &Facts) -> Self {
-        let matched = || held.identities.iter().filter(|identity| facts.match_entry(&identity.entry));
+        let of_ca = facts.entries_of_ca_count(held);
+        let matched = || held.identities.iter().filter(|identity| facts.match_identity(identity, of_ca));
         let is_revoked = |identity: &&HeldIdentity| matches!(identity.state, IdentityState::Revoked);
         let default_revoked = matched().next().as_ref().is_some_and(is_revoked);
         let (revoked, identities): (Vec<_>, Vec<_>) = matched().cloned().partition(|identity| is_revoked(&identity));
         let named = identities.iter().flat_map(|identity| &identity.entry.federates_with);
         let foreign = named.filter_map(|name| Some((name.clone(), Arc::clone(held.foreign.get(name)?)))).collect();
         let undecided = if identities.is_empty() && revoked.is_empty() {
-            held.identities.iter().find_map(|identity| facts.decided_by(&identity.entry)).map(|absent| absent.why.clone())
+            let entry = held.identities.iter().find_map(|identity| facts.decided_by(&identity.entry));
+            entry.map(|absent| absent.why.clone()).or_else(|| facts.account_awaited(held))
         } else {
             None
         };

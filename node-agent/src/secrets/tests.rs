@@ -5,8 +5,10 @@ use pki::Timestamp;
 use super::*;
 use crate::ca_client::view::EntryKnowledge;
 use crate::fakes::FakeAuthority;
-use crate::fakes::held::{available, entry, facts};
+use crate::fakes::held::{available, entry, facts, missing, of_account};
 use crate::identities::{HeldIdentity, IdentityState};
+use crate::workload::Unreadable;
+use identity::SelectorKind;
 
 fn identity(authority: &FakeAuthority, id: &str, selectors: &[&str], age: i64) -> HeldIdentity {
     available(authority, entry(id, selectors, age, ""))
@@ -121,4 +123,41 @@ fn a_revoked_identity_leaves_its_callers_state_and_no_other_becomes_the_default_
     let identities = vec![first(false), crate::fakes::held::revoked(entry("b", &["unix:uid:1"], 2, ""))];
     secrets.publish(Held { knowledge: EntryKnowledge::Synced, identities, ..Held::default() });
     assert!(!caller.borrow().default_revoked, "the first one is still the default");
+}
+
+/// What a caller with these selectors is told, and which of what is missing is fetched for it.
+fn told(identities: &[HeldIdentity], caller: Facts) -> (Vec<String>, bool, usize) {
+    let secrets = CallerSecrets::default();
+    let held =
+        Held { knowledge: EntryKnowledge::Synced, identities: identities.to_vec(), has_account_rule: true, ..Held::default() };
+    let state = secrets.states_of(caller, || true);
+    secrets.publish(held);
+    let state = state.borrow();
+    let paths = state.identities.iter().map(|identity| identity.entry.spiffe_id.path().to_owned()).collect();
+    (paths, state.undecided.is_some(), secrets.waiting().len())
+}
+
+#[test]
+fn the_rule_of_accounts_counts_where_the_ca_has_no_entry_revoked_or_not_and_may_have_none() {
+    let in_pod = || facts(&["unix:uid:1", "k8s:ns:shop", "k8s:sa:web"]);
+    let by_rule = missing(of_account("shop/web"), None);
+    let of_ca = |selectors: &[&str]| missing(entry("a", selectors, 1, ""), None);
+    let nothing = Vec::<String>::new();
+    assert_eq!(told(&[by_rule.clone()], in_pod()), (vec!["/of-account".to_owned()], false, 1));
+    assert_eq!(told(&[of_ca(&["unix:uid:2"]), by_rule.clone()], in_pod()), (vec!["/of-account".to_owned()], false, 1));
+    // An entry of the CA counts alone, and so does one that is revoked.
+    assert_eq!(told(&[of_ca(&["unix:uid:1"]), by_rule.clone()], in_pod()), (vec!["/a".to_owned()], false, 1));
+    let revoked = crate::fakes::held::revoked(entry("a", &["unix:uid:1"], 1, ""));
+    assert_eq!(told(&[revoked, by_rule.clone()], in_pod()), (nothing.clone(), false, 0));
+    // One that may match: nothing is given until that is known.
+    let hashed = of_ca(&["unix:uid:1", &format!("unix:sha256:{}", "0f".repeat(32))]);
+    let absent = |kind| Unreadable { kind, why: "later".to_owned(), passing: true };
+    let unread = Facts { unreadable: vec![absent(SelectorKind::Sha256)], ..in_pod() };
+    assert_eq!(told(&[hashed, by_rule.clone()], unread), (nothing.clone(), true, 0));
+    // Another account, and no pod at all.
+    assert_eq!(told(&[by_rule.clone()], facts(&["unix:uid:1", "k8s:ns:mall", "k8s:sa:web"])), (nothing.clone(), true, 0));
+    assert_eq!(told(&[by_rule.clone()], facts(&["unix:uid:1"])), (nothing.clone(), false, 0));
+    // Its pod is not known yet.
+    let unlisted = Facts { unreadable: vec![absent(SelectorKind::PodServiceAccount)], ..facts(&["unix:uid:1"]) };
+    assert_eq!(told(&[], unlisted), (nothing, true, 0));
 }

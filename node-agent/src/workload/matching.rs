@@ -15,13 +15,16 @@ pub struct NearestMiss<'a> {
     pub missing: Vec<&'a Selector>,
 }
 
-/// The entries whose selectors are all among `selectors`, in the order given. An entry without selectors matches nobody: empty means
-/// none, never any.
+/// The entries whose selectors are all among `selectors`, in the order given; those that the node made itself only where there is none of the
+/// CA. An entry without selectors matches nobody: empty means none, never any.
 pub fn match_entries<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
     selectors: &BTreeSet<Selector>,
 ) -> impl Iterator<Item = &'a Entry> {
-    entries.into_iter().filter(|entry| !entry.selectors.is_empty() && entry.selectors.is_subset(selectors))
+    let matches = |entry: &&'a Entry| !entry.selectors.is_empty() && entry.selectors.is_subset(selectors);
+    let matched: Vec<_> = entries.into_iter().filter(matches).collect();
+    let of_ca = matched.iter().any(|entry| entry.account.is_none());
+    matched.into_iter().filter(move |entry| !of_ca || entry.account.is_none())
 }
 
 /// The entry that lacks the fewest selectors, and of those the oldest (then by ID). `None` when there is no entry that lacks any.

@@ -36,8 +36,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::kubernetes::{AccountEntries, NodePods, PodMetrics, PodWatcher};
 pub use self::kubernetes::{ContainerPlace, PlaceError, container_of};
-pub(crate) use self::kubernetes::{NodePods, PodMetrics, PodWatcher};
 pub use caller::{AttestError, Caller, attest_pid};
 pub(crate) use demand::{ExecutableDemand, follow_demand};
 pub use executables::ExecutableHashes;

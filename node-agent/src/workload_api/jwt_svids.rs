@@ -167,7 +167,7 @@ impl JwtSvids {
 
     /// Asks the CA, and keeps what it answers.
     async fn ask(self, entry: Arc<Entry>, audiences: AudienceSet) -> Result<JwtSvid, CallFault> {
-        let answer = self.issuer.issue_jwt(entry.id.clone(), audiences.clone()).await;
+        let answer = self.issuer.issue_jwt(Arc::clone(&entry), audiences.clone()).await;
         let mut inner = self.lock();
         inner.calls.remove(&(entry.id.clone(), audiences.clone()));
         match &answer {

@@ -103,7 +103,7 @@ async fn client(ca: &Ca, number: usize, csr: &[u8]) -> Client {
     let node = format!("node-{number}");
     let (connection, _) = attested_connection(ca, &node).await;
     let entry = ca.create_entry(&format!("spiffe://example.org/bench/{number}"), &["unix:uid:0"], &node);
-    let item = v1::batch_issue_request::Item { entry_id: entry, csr: csr.to_vec() };
+    let item = v1::batch_issue_request::Item { entry_id: entry, csr: csr.to_vec(), service_account: None };
     Client { connection, request: v1::BatchIssueRequest { items: vec![item] } }
 }
 

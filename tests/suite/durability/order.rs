@@ -71,7 +71,7 @@ async fn renewed(connection: &CaConnection) -> Certificate {
 
 /// A token, and what its intent says of it: the digest of what was to be signed, in hex.
 async fn token(connection: &CaConnection, entry: &str) -> Answer {
-    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences: vec!["db".to_owned()] };
+    let request = v1::IssueJwtSvidRequest { entry_id: entry.to_owned(), audiences: vec!["db".to_owned()], service_account: None };
     let token = connection.node().issue_jwt_svid(request).await.unwrap().into_inner().token;
     let received = now();
     let (signing_input, _) = token.rsplit_once('.').unwrap();

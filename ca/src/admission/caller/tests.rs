@@ -8,7 +8,7 @@ use crate::admission::AgentIssuance;
 use crate::issuance::tests::{domain, issued_to, now};
 use crate::issuance::{Intent, Issued};
 use crate::oidc::AdmissionSource;
-use crate::records::{Entry, EntryId, Hint, NewEntry, NodeRecord, NodeState, Parent};
+use crate::records::{Entry, EntryId, Hint, LivePod, NewEntry, NodeRecord, NodeState, Parent};
 use crate::revocation::RevocationSource;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -112,7 +112,7 @@ async fn a_renewal_has_the_names_of_now_and_carries_its_line_on() {
     let held = Held::of(by_token(WEB).unwrap()).await;
     let later = now().plus(HOUR);
     let renewable = Renewable::check(RenewalFacts { now: later, ..held.facts(&domain) }).unwrap();
-    assert_eq!(renewable.grounds(), &RenewalGrounds::Token(source()));
+    assert_eq!(renewable.source(), &source());
     let admitted = Admitted::for_renewal(renewable, grant(WEB, "new.prod"), None).unwrap();
     assert_eq!((admitted.subject().id.as_str(), admitted.caller()), (WEB, WEB));
     assert_eq!(admitted.subject().dns_names, [DnsName::parse("new.prod").unwrap()]);
@@ -229,6 +229,12 @@ async fn what_an_agent_got_and_what_is_signets_own_is_never_renewed() {
     // Not even with a line on record.
     agent.record.provenance = Some(Provenance { grounds: RenewalGrounds::Token(source()), line_start: now() });
     assert!(matches!(Renewable::check(agent.facts(&domain)), Err(CallerError::Reserved { .. })));
+    // What an agent was given for a pod has a line, which is not its holder's.
+    let pod = LivePod { cluster: "east".to_owned(), node: node().node.to_string(), pod: "shop/web-1 u1".to_owned() };
+    let id = SpiffeId::parse("spiffe://example.org/ns/shop/sa/web").unwrap();
+    let by_pod = Held::of(Admitted::for_live_pod(&domain, &node(), id, pod, now()).unwrap()).await;
+    assert!(by_pod.record.provenance.is_some());
+    assert!(matches!(Renewable::check(by_pod.facts(&domain)), Err(CallerError::NotRenewable { .. })));
     let by_token = Held::of(by_token(WEB).unwrap()).await;
     assert!(Renewable::check(by_token.facts(&domain)).is_ok());
 }

@@ -14,7 +14,9 @@ use crate::authority::lifecycle::AuthorityName;
 use crate::authority::lifecycle::gate::Accepted;
 use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::federation::Federation;
-use crate::records::{AgentPod, Entry, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord};
+use crate::records::{
+    AgentPod, Entry, LivePod, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord,
+};
 use crate::revocation::{ListIntent, Revocation, Target};
 
 /// A value in a body.
@@ -170,6 +172,11 @@ impl Action {
                         RenewalGrounds::Token(source) => {
                             body.text("token_issuer", &source.issuer);
                             body.text("token_subject", source.subject());
+                        }
+                        RenewalGrounds::LivePod(LivePod { cluster, node, pod }) => {
+                            body.text("cluster", cluster);
+                            body.text("node", node);
+                            body.text("pod", pod);
                         }
                     }
                 }

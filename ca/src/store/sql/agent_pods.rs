@@ -4,7 +4,7 @@ use identity::NodeName;
 use pki::{Timestamp, sha256};
 
 use super::columns::{first, number, run, seconds};
-use super::connection::Row;
+use super::connection::{Connection, Row};
 use super::nodes;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AgentPodRefusal, AuditEvent, TokenUse};
@@ -90,6 +90,16 @@ fn is_of_cluster(unit: &Unit<'_>, pod: &AgentPod, node_key_spki: &[u8]) -> Resul
     let sql = "SELECT uid FROM agent_pods WHERE cluster = ?1 AND node = ?2 AND bound_key = ?3 LIMIT 1";
     let values = (pod.cluster.as_str(), pod.node.as_str(), node_key_spki);
     Ok(first(unit.connection(), sql, values, |_| Ok(()))?.is_some())
+}
+
+/// The cluster that vouched for the agent of this node, by the key that is on record for it: nothing when the node came otherwise, is not in good
+/// standing, or what attested it is used up.
+pub(in crate::store) fn cluster_of(connection: Connection<'_>, node: &NodeName) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT agent_pods.cluster AS cluster FROM nodes CROSS JOIN agent_pods
+               WHERE nodes.node = ?1 AND nodes.state = 'attested'
+               AND agent_pods.node = ?1 AND agent_pods.bound_key = nodes.node_key AND agent_pods.spent = 0
+               ORDER BY agent_pods.seen_at DESC LIMIT 1";
+    first(connection, sql, [node.as_str()], |row| row.get("cluster"))
 }
 
 fn note_refusal(unit: &Unit<'_>, pod: &AgentPod, now: Timestamp) -> Result<(), StoreError> {

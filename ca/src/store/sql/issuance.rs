@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::connection::Connection;
+use super::connection::{Connection, Row};
 use identity::{SpiffeId, SystemIdentity};
 use pki::{SerialNumber, Sha256Digest, Timestamp, sha256};
 
@@ -10,10 +10,10 @@ use super::columns::{first, number, parsed, run, seconds, time, unreadable};
 use super::issuance_clock;
 use super::leaves::{self, LeafIntent};
 use super::writer::Unit;
-use super::{nodes, revocations};
+use super::{agent_pods, nodes, revocations};
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::issuance::Intent;
-use crate::records::{EntryId, Held, IssuedRecord, Provenance, Reason, RenewalGrounds};
+use crate::records::{ConfirmedPod, EntryId, Held, IssuedRecord, LivePod, Provenance, Reason, RenewalGrounds};
 use crate::store::{IssuanceResult, StoreError};
 use crate::turns::ENDED_OF_LATE;
 
@@ -90,7 +90,8 @@ pub(in crate::store) fn refuse_denied(connection: Connection<'_>, subject: &Spif
 }
 
 /// Where others write into the same database, what is remembered here of entries and nodes may be behind theirs: the entry must be there,
-/// must not have ended, and must belong to the caller, which must be on record.
+/// must not have ended, and must belong to the caller, which must be on record. Whoever asks for a pod must still be the agent that its
+/// cluster vouched for.
 pub(in crate::store) fn refuse_gone(
     unit: &Unit<'_>,
     reason: &Reason,
@@ -98,14 +99,20 @@ pub(in crate::store) fn refuse_gone(
     caller: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let agent = || match SpiffeId::parse(caller).ok().and_then(|caller| caller.system_identity()) {
+        Some(SystemIdentity::Agent(node)) => Ok(node),
+        Some(_) | None => Err(StoreError::NotFound { what: "node", name: caller.to_owned() }),
+    };
+    if let Reason::LivePod(LivePod { cluster, .. }) = reason {
+        let node = agent()?;
+        let known = agent_pods::cluster_of(unit.connection(), &node)?.filter(|known| known == cluster);
+        return known.map(drop).ok_or_else(|| StoreError::NotFound { what: "agent in a pod on node", name: node.to_string() });
+    }
     let Reason::Entry(id) = reason else { return Ok(()) };
     if !unit.has_company() {
         return Ok(());
     }
-    let agent = SpiffeId::parse(caller).ok().and_then(|caller| caller.system_identity());
-    let Some(SystemIdentity::Agent(node)) = agent else {
-        return Err(StoreError::NotFound { what: "node", name: caller.to_owned() });
-    };
+    let node = agent()?;
     let sql = "SELECT 1 FROM entries CROSS JOIN nodes
                WHERE entries.id = ?1 AND entries.spiffe_id = ?2 AND (entries.expires_at IS NULL OR entries.expires_at > ?3)
                AND nodes.node = ?4 AND nodes.state = 'attested'
@@ -187,25 +194,35 @@ pub(in crate::store) fn held(
     Ok(found)
 }
 
+/// The last certificate that this caller was given for an account on its node: neither ended nor revoked.
+pub(in crate::store) fn confirmed(
+    connection: Connection<'_>,
+    caller: &str,
+    subject: &SpiffeId,
+    now: Timestamp,
+) -> Result<Option<ConfirmedPod>, StoreError> {
+    let found = leaves::newest_of_account(connection, caller, subject)?;
+    Ok(found.filter(|found| now <= found.held.not_after))
+}
+
 /// What is recorded of this serial, if anything is.
 pub(in crate::store) fn record(connection: Connection<'_>, serial: &SerialNumber) -> Result<Option<IssuedRecord>, StoreError> {
     let sql = "SELECT tbs_der, subject, reason, grounds, line_start FROM issuance WHERE serial = ?1";
     first(connection, sql, [serial.as_bytes()], |row| {
-        let grounds: Option<String> = row.get("grounds")?;
-        let provenance = match grounds {
-            Some(grounds) => Some(Provenance {
-                grounds: RenewalGrounds::from_json(&grounds).map_err(|error| unreadable("grounds", error))?,
-                line_start: time(row, "line_start")?,
-            }),
-            None => None,
-        };
         Ok(IssuedRecord {
             tbs_der: row.get("tbs_der")?,
             subject: parsed(row, "subject", SpiffeId::parse)?,
             reason: row.get("reason")?,
-            provenance,
+            provenance: provenance(row)?,
         })
     })
+}
+
+/// By the columns `grounds` and `line_start`.
+pub(super) fn provenance(row: &Row<'_>) -> Result<Option<Provenance>, StoreError> {
+    let Some(grounds) = row.get::<Option<String>>("grounds")? else { return Ok(None) };
+    let grounds = RenewalGrounds::from_json(&grounds).map_err(|error| unreadable("grounds", error))?;
+    Ok(Some(Provenance { grounds, line_start: time(row, "line_start")? }))
 }
 
 pub(in crate::store) fn reason_text(reason: &Reason) -> String {
@@ -216,6 +233,7 @@ pub(in crate::store) fn reason_text(reason: &Reason) -> String {
         Reason::Token { .. } => "token".to_owned(),
         Reason::ServiceAccount(account) => format!("service_account {account}"),
         Reason::PodOfNode { by, pod } => format!("pod_of_node {pod} by {by}"),
+        Reason::LivePod(LivePod { cluster, node: _, pod }) => format!("live_pod {pod} of {cluster}"),
         Reason::AccountSecret(account) => format!("account_secret {account}"),
         Reason::Renewal { presented } => format!("renewal {presented}"),
         Reason::Serving => "serving".to_owned(),

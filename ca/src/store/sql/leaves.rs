@@ -10,9 +10,10 @@ use identity::SpiffeId;
 use pki::{Sha256Digest, Timestamp, sha256};
 
 use super::columns::{all, first, number, optional, parsed, run, seconds, time};
+use super::issuance::provenance;
 use crate::authority::lifecycle::gate::{Leaves, earlier};
 use crate::issuance::Intent;
-use crate::records::{EntryId, Held, Outstanding, Reason};
+use crate::records::{ConfirmedPod, EntryId, Held, Outstanding, Provenance, Reason, RenewalGrounds};
 use crate::store::StoreError;
 
 /// The issuer of what was recorded by builds that did not say which.
@@ -37,6 +38,7 @@ impl LeafIntent {
         let Intent { serial, subject, caller, reason, not_after, issuer_key, .. } = intent;
         let (holder, entry) = match reason {
             Reason::Entry(entry) => (of_entry(entry.as_str(), caller, subject.as_str()), Some(entry.clone())),
+            Reason::LivePod(_) => (live_pod(caller, subject.as_str()), None),
             Reason::AccountSecret(_) => (account_secret(caller, subject.as_str()), None),
             Reason::Attestation | Reason::AgentRenewal => (agent(subject.as_str()), None),
             // What rests on the issuing CA of another CA is not known here: it is held to its end, whatever came after it.
@@ -86,6 +88,7 @@ fn replaced(subject: &str, caller: &str, reason: &str) -> Option<Holder> {
     match reason.split_once(' ') {
         Some(("entry", entry)) => Some(of_entry(entry, caller, subject)),
         Some(("renewal", presented)) => Some(certificate(presented)),
+        Some(("live_pod", _)) => Some(live_pod(caller, subject)),
         Some(("account_secret", _)) => Some(account_secret(caller, subject)),
         None if matches!(reason, "attestation" | "agent_renewal") => Some(agent(subject)),
         Some(_) | None => None,
@@ -100,6 +103,11 @@ fn of_entry(entry: &str, caller: &str, subject: &str) -> Holder {
 /// An agent, for its own SVID.
 fn agent(subject: &str) -> Holder {
     holder(&["agent", subject])
+}
+
+/// An agent, for the service account of a pod on its node.
+fn live_pod(caller: &str, subject: &str) -> Holder {
+    holder(&["live_pod", caller, subject])
 }
 
 /// The Secret of an account in a cluster, which the caller names.
@@ -130,6 +138,27 @@ pub(in crate::store) fn newest(
     first(connection, sql, [of_entry(entry.as_str(), caller, subject.as_str())], |row| {
         Ok(Held { issued_at: time(row, "intended_at")?, not_after: time(row, "not_after")? })
     })
+}
+
+/// What this caller was given last for a service account on its node, unless that is revoked.
+pub(in crate::store) fn newest_of_account(
+    connection: Connection<'_>,
+    caller: &str,
+    subject: &SpiffeId,
+) -> Result<Option<ConfirmedPod>, StoreError> {
+    let sql = "SELECT intended_at, not_after, grounds, line_start FROM holders CROSS JOIN issuance
+               WHERE holder = ?1 AND issuance.position = holders.newest
+               AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = issuance.serial)";
+    let found = first(connection, sql, [live_pod(caller, subject.as_str())], |row| {
+        let held = Held { issued_at: time(row, "intended_at")?, not_after: time(row, "not_after")? };
+        Ok((held, provenance(row)?))
+    })?;
+    Ok(found.and_then(|(held, provenance)| match provenance {
+        Some(Provenance { grounds: RenewalGrounds::LivePod(pod), line_start }) => {
+            Some(ConfirmedPod { held, pod, confirmed_at: line_start })
+        }
+        Some(Provenance { grounds: RenewalGrounds::Token(_), .. }) | None => None,
+    }))
 }
 
 /// What was to be signed for these entries, has not ended at `now` and is not revoked: along all that has not ended.

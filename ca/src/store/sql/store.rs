@@ -24,8 +24,8 @@ use crate::entry_plan::{EntryPlan, Scope, Wanted};
 use crate::issuance::{Intent, Ledger, LedgerError};
 use crate::jwt::issuance::{JwtIntent, JwtLedger};
 use crate::records::{
-    AgentPod, AgentSvidRecord, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries, NodeRecord,
-    OpenToken, Outstanding, ProvisioningCertificate, SvidGrounds, TokenId, TokenRecord,
+    AgentPod, AgentSvidRecord, ConfirmedPod, Entry, EntryEdit, EntryId, Held, IssuedRecord, NewEntry, NodeAlias, NodeEntries,
+    NodeRecord, OpenToken, Outstanding, ProvisioningCertificate, SvidGrounds, TokenId, TokenRecord,
 };
 use crate::store::{
     AgentPodError, AliasStore, Apply, ApplyError, AuditLog, AuditReader, BundleStore, CertificateUseError, Change, EntryFilter,
@@ -212,6 +212,10 @@ impl<E: Engine> ProvisioningStore for SqlStore<E> {
         // A refusal is a success of the transaction: its audit event stays.
         Box::pin(async move { self.writer.write(move |unit| agent_pods::bind(unit, pod, &node_key_spki, now)).await? })
     }
+
+    fn cluster_of_node(&self, node: NodeName) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| agent_pods::cluster_of(connection, &node)))
+    }
 }
 
 impl<E: Engine> NodeStore for SqlStore<E> {
@@ -293,6 +297,15 @@ impl<E: Engine> IssuanceStore for SqlStore<E> {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<HashMap<EntryId, Held>, StoreError>> {
         Box::pin(self.readers.read(move |connection| issuance::held(connection, &caller, entries, now)))
+    }
+
+    fn confirmed_pod(
+        &self,
+        caller: String,
+        subject: SpiffeId,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<ConfirmedPod>, StoreError>> {
+        Box::pin(self.readers.read(move |connection| issuance::confirmed(connection, &caller, &subject, now)))
     }
 
     fn issued_count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -236,7 +236,7 @@ async fn after_a_leap_of_minutes_no_caller_of_any_kind_gets_anything_and_each_do
     let (agent, caller) = (TestAgent::attest(&ca, "n1").await, caller(&ca, &issuer).await);
     let entry = ca.entry("/web", "n1").await;
     let connection = agent.connect(&ca).await;
-    let jwt = || v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()] };
+    let jwt = || v1::IssueJwtSvidRequest { entry_id: entry.id.clone(), audiences: vec!["db".to_owned()], service_account: None };
     caller.ask().await.unwrap();
     connection.issue(&entry.id).await.unwrap().unwrap();
     connection.node().issue_jwt_svid(jwt()).await.unwrap();

@@ -12,11 +12,13 @@ use runtime::clock::Clock;
 use runtime::entropy::Entropy;
 use tokio::sync::watch;
 
+use super::accounts::accounts_of;
 use super::cgroup::ContainerPlace;
 use super::metrics::{Lookup, PodMetrics};
 use super::selectors::{NoSelectors, selectors_of};
 use super::watcher::PodWatcher;
 use crate::config::PodsConfig;
+use crate::entry::ServiceAccount;
 use crate::workload::{Caller, Unreadable};
 
 /// For how long a container may be unknown: a kubelet tells of one when it runs, which is a moment after it began to.
@@ -67,7 +69,7 @@ impl NodePods {
         calls: KubernetesMetrics,
         metrics: PodMetrics,
     ) -> (Self, PodWatcher) {
-        let PodsConfig { cluster, node_name: node } = config;
+        let PodsConfig { cluster, node_name: node, pod_identities: _ } = config;
         let (known, (changes, receiver)) = (Known::default(), watch::channel(0));
         let watcher = PodWatcher {
             client: KubernetesClient::new(cluster, Arc::clone(clock), calls),
@@ -114,6 +116,16 @@ impl NodePods {
         };
         add_none(caller, &why, false);
         None
+    }
+
+    /// The accounts that pods on this node run as, as far as they are known; none where no cluster is configured.
+    pub(super) fn accounts(&self) -> BTreeSet<ServiceAccount> {
+        self.0.as_ref().map(|pods| accounts_of(pods.known.locked().index().pods(), &pods.node)).unwrap_or_default()
+    }
+
+    /// Hears of each change of what is known; of none where no cluster is configured.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.as_ref().map_or_else(|| watch::channel(0).1, |pods| pods.changes.clone())
     }
 
     /// What an operator should know.

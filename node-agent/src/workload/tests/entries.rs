@@ -26,6 +26,7 @@ fn entry(id: &str, created_at: u64, wanted: &[&str]) -> Entry {
         revoked: false,
         federates_with: BTreeSet::new(),
         created_at: Timestamp::from_unix_seconds(created_at),
+        account: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::records::AgentPod;
-use crate::store::{AgentPodError, NodeStore, ProvisioningStore};
+use crate::records::{AgentPod, LivePod};
+use crate::store::{AgentPodError, IssuanceResult, IssuanceStore, NodeStore, ProvisioningStore};
 
 fn pod(cluster: &str, uid: &str, name: &str) -> AgentPod {
     AgentPod {
@@ -97,4 +97,67 @@ async fn of_many_pods_of_a_node_the_newest_are_remembered_and_the_one_on_record(
     let rows = fixture.rows("SELECT count(*) AS rows FROM agent_pods");
     assert!(rows <= 65, "{rows}");
     fixture.pod("next", "n1", 2, 900).await.expect("what is on record is still known as of this cluster");
+}
+
+impl Fixture {
+    /// Records that something is to be signed for a pod on a node, which was found at this second, and that it was signed.
+    async fn issue_for_pod(&self, number: u64, name: &str, confirmed: u64) -> Result<(), StoreError> {
+        let pod = LivePod { cluster: "east".to_owned(), node: name.to_owned(), pod: "shop/web-1 0b9fcbc5".to_owned() };
+        let intent = Intent {
+            caller: agent_id(name),
+            reason: Reason::LivePod(pod.clone()),
+            provenance: Some(Provenance { grounds: RenewalGrounds::LivePod(pod), line_start: at(confirmed) }),
+            now: at(100),
+            ..intent(number)
+        };
+        self.store.intend(intent).await.map_err(|refused| refused.0)?;
+        let result = IssuanceResult { serial: serial(number), certificate_der: vec![1], now: at(100) };
+        let refused = self.store.record_results(vec![result]).await.unwrap();
+        assert!(refused.is_empty(), "{refused:?}");
+        Ok(())
+    }
+
+    async fn confirmed(&self, name: &str, now: u64) -> Option<(Timestamp, Timestamp)> {
+        let subject = SpiffeId::parse("spiffe://example.org/web").unwrap();
+        let found = self.store.confirmed_pod(agent_id(name), subject, at(now)).await.unwrap()?;
+        assert_eq!(found.pod.cluster, "east");
+        Some((found.confirmed_at, found.held.not_after))
+    }
+}
+
+fn agent_id(name: &str) -> String {
+    format!("spiffe://example.org/signet/agent/{name}")
+}
+
+#[tokio::test]
+async fn a_cluster_vouches_for_a_node_by_the_key_on_record_until_that_is_used_up() {
+    let Some(fixture) = Fixture::new() else { return };
+    let cluster = async |name: &str| fixture.store.cluster_of_node(node(name)).await.unwrap();
+    assert_eq!(cluster("n1").await, None);
+    fixture.pod("u1", "n1", 1, 1).await.unwrap();
+    assert_eq!(cluster("n1").await.as_deref(), Some("east"));
+    fixture.token(7, "vm-1").await.unwrap();
+    fixture.redeem(7, 7, 6).await.unwrap();
+    assert_eq!(cluster("vm-1").await, None, "by a token");
+    fixture.issue_for_pod(1, "n1", 50).await.unwrap();
+    for name in ["vm-1", "n2"] {
+        let refused = fixture.issue_for_pod(2, name, 50).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NotFound { .. }), "{name}: {refused:?}");
+    }
+    fixture.store.evict_node(node("n1"), OPERATOR, at(101)).await.unwrap();
+    assert_eq!(cluster("n1").await, None, "evicted");
+    assert!(matches!(fixture.issue_for_pod(3, "n1", 50).await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn what_a_node_was_given_last_for_an_account_says_when_its_pod_was_found() {
+    let Some(fixture) = Fixture::new() else { return };
+    fixture.pod("u1", "n1", 1, 1).await.unwrap();
+    assert_eq!(fixture.confirmed("n1", 100).await, None);
+    fixture.issue_for_pod(1, "n1", 40).await.unwrap();
+    fixture.issue_for_pod(2, "n1", 50).await.unwrap();
+    assert_eq!(fixture.confirmed("n1", 100).await, Some((at(50), at(3600))));
+    assert_eq!(fixture.confirmed("n2", 100).await, None, "another agent");
+    assert_eq!(fixture.confirmed("n1", 3600).await.map(|(found, _)| found), Some(at(50)));
+    assert_eq!(fixture.confirmed("n1", 3601).await, None, "it has ended");
 }

@@ -4,7 +4,6 @@ use pki::{AudienceSet, JwtSvid};
 
 use super::*;
 use crate::ca_client::{CallFault, JwtIssuer, RefusalReason};
-use crate::entry::EntryId;
 use crate::fakes::Answers;
 
 fn audiences(texts: &[&str]) -> AudienceSet {
@@ -12,7 +11,7 @@ fn audiences(texts: &[&str]) -> AudienceSet {
 }
 
 async fn ask(running: &Running, entry: &str) -> Result<JwtSvid, CallFault> {
-    running.issuer.issue_jwt(EntryId::parse(entry).unwrap(), audiences(&["mail", "db"])).await
+    running.issuer.issue_jwt(Arc::new(crate::fakes::held::entry(entry, &["unix:uid:1"], 1, "")), audiences(&["mail", "db"])).await
 }
 
 async fn with_entry(bed: &Bed) -> Running {

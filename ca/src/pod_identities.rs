@@ -1,0 +1,135 @@
+//! The rule of service accounts: an agent gets the identity of an account while a live pod on its node runs as it.
+//!
+//! It holds for agents that the API server of the cluster vouched for, so that the name of the node is one of the cluster's own. Whether there
+//! is a pod is decided as for everybody else ([`crate::node_pods`]). While nobody can tell, what was given before is renewed for a while, by the
+//! ledger; nothing new is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{NodeName, SystemIdentity, TrustDomain};
+use kubernetes::names::{is_label, is_name};
+use pki::Timestamp;
+use proto::v1;
+
+use crate::admission::{AdmissionError, Admitted, account_id};
+use crate::config::AccountName;
+use crate::issuance_clock::IssuanceClock;
+use crate::node_pods::{NoLivePod, NodePods, PodMetrics, PodsUnavailable, Sought, live_pod};
+use crate::records::{ConfirmedPod, Held, LivePod, NodeRecord};
+use crate::store::{Store, StoreError};
+
+/// Why an agent gets nothing for a service account.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PodIdentityError {
+    /// It is not configured.
+    #[error("this CA gives agents no identities of service accounts ([kubernetes.agents] pod_identities): make an entry")]
+    Off,
+    /// The node came otherwise.
+    #[error(
+        "node {node} was not attested by the pod of its agent in cluster {cluster}, so which pods run on it is not known: make an entry, or \
+         attest it by service_account_token_file"
+    )]
+    NotByPod { node: NodeName, cluster: String },
+    /// What is asked for is no account.
+    #[error("the item names no service account: a namespace and a name, as Kubernetes takes them, and no entry beside them")]
+    Unnamed,
+    /// There is nobody who has it.
+    #[error("no live pod of {account} runs on {node}: {why}")]
+    NoLivePod { account: AccountName, node: NodeName, why: NoLivePod },
+    /// Nobody can tell, and it was not given before, or too long ago.
+    #[error("{0}")]
+    Unavailable(PodsUnavailable),
+    /// The last checks.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the rule is made of.
+pub(crate) struct PodIdentityParts {
+    pub(crate) trust_domain: TrustDomain,
+    /// The name of the cluster in records.
+    pub(crate) cluster: String,
+    pub(crate) pods: Arc<NodePods>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<IssuanceClock>,
+    /// How long ago a pod may have been found alive whose identity is renewed while nobody can tell.
+    pub(crate) confirmed_within: Duration,
+    pub(crate) metrics: PodMetrics,
+}
+
+/// The rule. One for the process.
+pub(crate) struct PodIdentities {
+    parts: PodIdentityParts,
+}
+
+/// Reads whom an item asks for.
+///
+/// # Errors
+/// [`PodIdentityError::Unnamed`].
+pub(crate) fn account(entry_id: &str, account: v1::ServiceAccount) -> Result<AccountName, PodIdentityError> {
+    let v1::ServiceAccount { namespace, name } = account;
+    let is_good = entry_id.is_empty() && is_label(&namespace) && is_name(&name);
+    if is_good { Ok(AccountName { namespace, name }) } else { Err(PodIdentityError::Unnamed) }
+}
+
+impl PodIdentities {
+    pub(crate) fn new(parts: PodIdentityParts) -> Self {
+        Self { parts }
+    }
+
+    /// Whether the agent of `caller`, authenticated in this very call, may have the identity of an account, and what it was given for it before
+    /// where that decided.
+    ///
+    /// # Errors
+    /// [`PodIdentityError`].
+    pub(crate) async fn admit(&self, caller: &NodeRecord, account: AccountName) -> Result<Admitted, PodIdentityError> {
+        let PodIdentityParts { trust_domain, cluster, pods, store, clock, .. } = &self.parts;
+        let node = &caller.node;
+        if store.cluster_of_node(node.clone()).await?.as_ref() != Some(cluster) {
+            return Err(PodIdentityError::NotByPod { node: node.clone(), cluster: cluster.clone() });
+        }
+        let AccountName { namespace, name } = &account;
+        let id = account_id(trust_domain, namespace, name).ok_or(PodIdentityError::Unnamed)?;
+        let sought = Sought { node: node.as_str(), namespace, account: name, pod: None };
+        let judged = pods.decide(node.as_str(), |pods| live_pod(pods, &sought).map(ToString::to_string)).await;
+        let now = clock.now();
+        let (pod, confirmed_at) = match judged {
+            Ok(Ok(pod)) => (LivePod { cluster: cluster.clone(), node: node.to_string(), pod }, now),
+            Ok(Err(why)) => return Err(PodIdentityError::NoLivePod { account, node: node.clone(), why }),
+            Err(unavailable) => {
+                let before = store.confirmed_pod(self.agent(node), id.clone(), now).await?;
+                let before =
+                    before.filter(|before| self.bridges(before, now)).ok_or(PodIdentityError::Unavailable(unavailable))?;
+                tracing::warn!(%id, %node, pod = before.pod.pod, confirmed_at = %before.confirmed_at, "nobody can tell whether there is a pod: what it had is renewed");
+                self.parts.metrics.bridged();
+                (before.pod, before.confirmed_at)
+            }
+        };
+        Ok(Admitted::for_live_pod(trust_domain, caller, id, pod, confirmed_at)?)
+    }
+
+    /// What the ledger says that a node holds for an account: how urgent the next one is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn held(&self, node: &NodeName, admitted: &Admitted) -> Result<Option<Held>, StoreError> {
+        let before = self.parts.store.confirmed_pod(self.agent(node), admitted.subject().id.clone(), self.parts.clock.now());
+        Ok(before.await?.map(|before| before.held))
+    }
+
+    /// Whether what an agent had before is renewed on what was known then.
+    fn bridges(&self, before: &ConfirmedPod, now: Timestamp) -> bool {
+        let PodIdentityParts { cluster, pods, confirmed_within, .. } = &self.parts;
+        // However often this process was started anew since, and whoever asked.
+        let is_recent = now.since(before.confirmed_at) < *confirmed_within;
+        before.pod.cluster == *cluster && is_recent && pods.bridged_for().is_some()
+    }
+
+    fn agent(&self, node: &NodeName) -> String {
+        SystemIdentity::Agent(node.clone()).id(&self.parts.trust_domain).to_string()
+    }
+}
