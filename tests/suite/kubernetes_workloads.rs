@@ -301,7 +301,7 @@ async fn while_the_api_server_is_away_known_containers_are_served_and_new_ones_r
     }
     let server = tests::ApiServer::shared().await;
     let passage = Passage::to(server.address()).await;
-    let node = Node::new("away", Some(&passage)).await;
+    let node = Node::new("severed", Some(&passage)).await;
     let status = || node.agent.operate(&["agent", "status"]).stdout;
     eventually_within("the operator to be told what is missing", LIMIT, async || {
         status().contains("list pods: forbidden (403)").then_some(())
@@ -312,7 +312,7 @@ async fn while_the_api_server_is_away_known_containers_are_served_and_new_ones_r
     let web = node.pod("web-1").await;
     let (known, new) = (fresh(), fresh());
     node.runs("web-1", &[("app", &known)]).await;
-    let of_web = node.entry("/web", &["k8s:ns:away", "k8s:sa:web"]);
+    let of_web = node.entry("/web", &["k8s:ns:severed", "k8s:sa:web"]);
     let group = ContainerGroup::new(&web, &known);
     eventually_within("the pod to be known", LIMIT, async || {
         (node.agent.metric("signet_workload_pods_known").await? > 0.0).then_some(())
