@@ -1,6 +1,7 @@
 //! What a node proves itself by the first time: join tokens and provisioning certificates, each for one use, and the pods of agents.
 
 use futures_util::future::BoxFuture;
+use identity::NodeName;
 use pki::{Sha256Digest, Timestamp};
 
 use super::{AgentPodError, CertificateUseError, RedeemError, StoreError};

@@ -173,6 +173,7 @@ impl NodeClient {
                 bundle: bundle.map(Arc::new),
                 revocation,
                 foreign,
+                has_account_rule: false,
             })),
             channel: watch::Sender::new(None),
             status: watch::Sender::new(status),

@@ -79,7 +79,7 @@ impl ConfiguredCa for IstioIdentities {
     /// By the identity's credential. One that holds a certificate already renews by its SVID, and by what lies in its directory
     /// when that is refused: both are its own.
     async fn fetch(&self, item: IssueItem) -> IssueAnswer {
-        let IssueItem { entry_id, csr, held } = item;
+        let IssueItem { entry_id, account: _, csr, held } = item;
         let identity = self.identities.get(&entry_id).ok_or_else(|| CallFault::Answer("no such identity".to_owned()))?;
         let csr = request_to_pem(&csr);
         if let (CredentialSource::CertificateDirectory(_), Some(svid)) = (&identity.credential, held)

@@ -115,7 +115,7 @@ impl ConfiguredCa for VaultIdentities {
     }
 
     async fn fetch(&self, item: IssueItem) -> IssueAnswer {
-        let IssueItem { entry_id, csr, held: _ } = item;
+        let IssueItem { entry_id, account: _, csr, held: _ } = item;
         let found = self.identities.get(&entry_id).ok_or_else(|| CallFault::Answer("no such identity".to_owned()))?;
         let VaultIdentity { identity, role } = found;
         let request = LeafRequest {

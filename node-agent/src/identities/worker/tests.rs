@@ -74,7 +74,7 @@ impl FakeIssuer {
         let now = self.clock.now();
         let signed = if how == How::Ended { now - Duration::from_secs(900) } else { now };
         if how == How::Refuse {
-            let reason = crate::ca_client::RefusalReason::EntryNotFound;
+            let reason = RefusalReason::EntryNotFound;
             return Err(CallFault::Refused { reason, reason_text: "ENTRY_NOT_FOUND".to_owned(), message: "no".to_owned() });
         }
         let chain = authority.chain(&authority.id(&name), key, Duration::from_secs(600), signed.into());

@@ -37,6 +37,7 @@ impl Bed {
             revocation: self.revocation.borrow().clone(),
             foreign: Arc::default(),
             identities,
+            has_account_rule: false,
         });
     }
 

@@ -110,7 +110,7 @@ impl Fixture {
             now: at(100),
             ..intent(number)
         };
-        self.store.intend(intent).await.map_err(|refused| refused.0)?;
+        self.store.persist(intent).await.map_err(|refused| refused.0)?;
         let result = IssuanceResult { serial: serial(number), certificate_der: vec![1], now: at(100) };
         let refused = self.store.record_results(vec![result]).await.unwrap();
         assert!(refused.is_empty(), "{refused:?}");

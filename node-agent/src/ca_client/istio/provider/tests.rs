@@ -69,7 +69,7 @@ async fn ask(provider: &IstioProvider, held: Option<&Arc<X509Svid>>) -> IssueAns
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let csr = build_request(&key, None).unwrap();
     let entry_id = provider.views().borrow().entries.keys().next().unwrap().clone();
-    let item = IssueItem { entry_id, csr, held: held.cloned() };
+    let item = IssueItem { entry_id, account: None, csr, held: held.cloned() };
     provider.issuer().issue(vec![item]).await.unwrap().remove(0)
 }
 
