@@ -44,7 +44,8 @@ fn the_entry_of_an_account_wants_both_its_names_and_comes_after_those_of_the_ca(
     assert_eq!((made.id.as_str(), made.spiffe_id.as_str()), ("account:shop/web", "spiffe://example.org/ns/shop/sa/web"));
     let selectors: Vec<_> = made.selectors.iter().map(ToString::to_string).collect();
     assert_eq!(selectors, ["k8s:ns:shop", "k8s:sa:web"]);
-    assert!(made.id.is_of_account() && made.account == Some(account) && made.created_at.unix_seconds() == u64::MAX);
+    assert!(made.id.is_of_account() && made.account == Some(account));
+    assert_eq!(made.created_at, Timestamp::from_unix_seconds(u64::MAX));
     // The longest names that Kubernetes takes still have an ID of their own, which is read back.
     let long = |last| ServiceAccount { namespace: "n".repeat(63), name: format!("{}{last}", "a".repeat(252)) };
     let [one, other] = ["x", "y"].map(|last| entry(&long(last), &domain).unwrap().id);
