@@ -143,7 +143,7 @@ fn the_rule_of_accounts_counts_where_the_ca_has_no_entry_revoked_or_not_and_may_
     let by_rule = missing(of_account("shop/web"), None);
     let of_ca = |selectors: &[&str]| missing(entry("a", selectors, 1, ""), None);
     let nothing = Vec::<String>::new();
-    assert_eq!(told(&[by_rule.clone()], in_pod()), (vec!["/of-account".to_owned()], false, 1));
+    assert_eq!(told(std::slice::from_ref(&by_rule), in_pod()), (vec!["/of-account".to_owned()], false, 1));
     assert_eq!(told(&[of_ca(&["unix:uid:2"]), by_rule.clone()], in_pod()), (vec!["/of-account".to_owned()], false, 1));
     // An entry of the CA counts alone, and so does one that is revoked.
     assert_eq!(told(&[of_ca(&["unix:uid:1"]), by_rule.clone()], in_pod()), (vec!["/a".to_owned()], false, 1));
@@ -155,8 +155,11 @@ fn the_rule_of_accounts_counts_where_the_ca_has_no_entry_revoked_or_not_and_may_
     let unread = Facts { unreadable: vec![absent(SelectorKind::Sha256)], ..in_pod() };
     assert_eq!(told(&[hashed, by_rule.clone()], unread), (nothing.clone(), true, 0));
     // Another account, and no pod at all.
-    assert_eq!(told(&[by_rule.clone()], facts(&["unix:uid:1", "k8s:ns:mall", "k8s:sa:web"])), (nothing.clone(), true, 0));
-    assert_eq!(told(&[by_rule.clone()], facts(&["unix:uid:1"])), (nothing.clone(), false, 0));
+    assert_eq!(
+        told(std::slice::from_ref(&by_rule), facts(&["unix:uid:1", "k8s:ns:mall", "k8s:sa:web"])),
+        (nothing.clone(), true, 0)
+    );
+    assert_eq!(told(std::slice::from_ref(&by_rule), facts(&["unix:uid:1"])), (nothing.clone(), false, 0));
     // Its pod is not known yet.
     let unlisted = Facts { unreadable: vec![absent(SelectorKind::PodServiceAccount)], ..facts(&["unix:uid:1"]) };
     assert_eq!(told(&[], unlisted), (nothing, true, 0));
