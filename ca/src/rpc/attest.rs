@@ -120,6 +120,14 @@ impl AttestService {
         }
     }
 
+    /// What is shown in one call, as far as it is judged before the token beside it is.
+    fn shown(&self, info: &ConnectInfo, hello: Option<v1::Hello>, proof: Proof) -> Result<Proof, Status> {
+        self.charge(info, &proof.node_public_key)?;
+        self.check_hello(hello)?;
+        self.check_csr(&proof.csr)?;
+        Ok(proof)
+    }
+
     async fn next_step(&self, inbound: &mut Streaming<v1::ReattestRequest>) -> Result<v1::reattest_request::Step, Status> {
         let v1::ReattestRequest { step } = self.next_message(inbound).await?;
         step.ok_or_else(|| Status::invalid_argument("a message without a step"))
@@ -185,11 +193,8 @@ impl NodeAttestation for SharedAttestService {
         let service = &self.0;
         let v1::AttestJoinTokenRequest { hello, token, node_public_key, csr, proof } = request.into_inner();
         let token = zeroize::Zeroizing::new(token);
-        service.charge(&info, &node_public_key)?;
-        service.check_hello(hello)?;
-        service.check_csr(&csr)?;
         let spread_by = node_public_key.clone();
-        let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
+        let proof = service.shown(&info, hello, Proof { node_public_key, csr, signature: proof, exporter: info.exporter })?;
         let outcome = service.attestation.redeem(&token, proof).await.map_err(|error| told_with_retry(&error, spread_by));
         service.concluded(AttestationKind::JoinToken, &info, outcome).map(Response::new)
     }
@@ -202,11 +207,8 @@ impl NodeAttestation for SharedAttestService {
         let service = &self.0;
         let v1::AttestServiceAccountRequest { hello, token, node_public_key, csr, proof } = request.into_inner();
         let token = zeroize::Zeroizing::new(token);
-        service.charge(&info, &node_public_key)?;
-        service.check_hello(hello)?;
-        service.check_csr(&csr)?;
         let spread_by = node_public_key.clone();
-        let proof = Proof { node_public_key, csr, signature: proof, exporter: info.exporter };
+        let proof = service.shown(&info, hello, Proof { node_public_key, csr, signature: proof, exporter: info.exporter })?;
         let outcome = service.attestation.by_service_account(&token, proof).await;
         let outcome = outcome.map_err(|error| told_with_retry(&error, spread_by));
         service.concluded(AttestationKind::ServiceAccount, &info, outcome).map(Response::new)

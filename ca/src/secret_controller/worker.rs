@@ -3,13 +3,15 @@
 //! What is known by the watches says whether something may have to be done. What is there is then read, decided on anew, and written only if it
 //! is still that: another replica that believes to lead, or anybody else, is at worst faster.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use identity::{DnsName, SpiffeId, TrustDomain};
-use kubernetes::secrets::{Secret, SecretData};
-use kubernetes::{ApiError, Call, Incident, Kind, KubernetesClient, SecretVersion, SecretWrite};
+use kubernetes::secrets::SecretData;
+use kubernetes::{ApiError, KubernetesClient, SecretVersion, SecretWrite};
 use pki::crl::RevocationReason;
 use pki::{
     KeyAlgorithm, PrivateKey, SerialNumber, Sha256Digest, Timestamp, TrustBundle, build_request, certificates_to_pem, sha256,
@@ -371,35 +373,6 @@ impl Worker {
         }
     }
 
-    async fn apply(
-        &self,
-        key: &Key,
-        secret: &str,
-        account: &Account,
-        kept: &Kept,
-        data: &SecretData,
-    ) -> Result<SecretVersion, ApiError> {
-        let (namespace, name) = key;
-        let annotations = annotations(name);
-        let write = write(namespace, secret, account, name, &annotations, data);
-        let applied = self.client.apply_secret(&write, &version(kept), DEADLINE).await;
-        self.troubles.called("patch secrets", namespace, &applied);
-        applied
-    }
-
-    async fn delete(&self, namespace: &str, secret: &str, kept: &Kept) -> Result<(), ApiError> {
-        let deleted = self.client.delete_secret(namespace, secret, &version(kept), DEADLINE).await;
-        self.troubles.called("delete secrets", namespace, &deleted);
-        self.metrics.done(Deed::Delete, deleted.is_ok());
-        deleted
-    }
-
-    async fn read(&self, namespace: &str, secret: &str) -> Result<Option<Secret>, ApiError> {
-        let read = self.client.secret(namespace, secret, DEADLINE).await;
-        self.troubles.called("get secrets", namespace, &read);
-        read
-    }
-
     fn wrote(&self, key: &Key, account: &Account, written: SecretVersion, content: &Content) -> Outcome {
         self.memory.wrote(key, self.clock.boottime());
         let due = super::content::due(content.leaf());
@@ -427,19 +400,6 @@ impl Worker {
             Err(error) => Err(error),
         }
     }
-
-    /// Keeps the trouble of an account, and has whoever looks at it told, once.
-    async fn tell(&self, key: &Key, account: Option<&Account>, kind: TroubleKind, text: String, now: Timestamp) {
-        let (namespace, name) = key;
-        if let Some(account) = account.filter(|account| self.troubles.is_to_be_told(&account.uid, kind)) {
-            let at = now.to_string();
-            let reason = if kind == TroubleKind::Alien { "SecretNotOurs" } else { "NameTooLong" };
-            let object = ("ServiceAccount", name.as_str(), account.uid.as_str());
-            let told = self.client.warn(&Incident { namespace, object, reason, message: &text, at: &at }, DEADLINE).await;
-            self.troubles.called(&Call::Create(Kind::Events).to_string(), namespace, &told);
-        }
-        self.troubles.set(key, kind, text);
-    }
 }
 
 fn write<'a>(
@@ -452,10 +412,6 @@ fn write<'a>(
 ) -> SecretWrite<'a> {
     let account = (account_name, account.uid.as_str());
     SecretWrite { manager: FIELD_MANAGER, namespace, name, secret_type: SECRET_TYPE, annotations, account, data }
-}
-
-fn version(kept: &Kept) -> SecretVersion {
-    SecretVersion { uid: kept.uid.clone(), version: kept.version.clone() }
 }
 
 /// The same key and certificate, with this trust bundle.

@@ -5,14 +5,14 @@
 //! the same token to the same refusal).
 
 mod failure;
+mod stored;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use identity::{NodeName, SystemIdentity, TrustDomain};
 use pki::checkpoint::SignedCheckpoint;
-use pki::{PrivateKey, RevocationSet, Sha256Digest, Timestamp, TrustBundle, X509Svid};
+use pki::{PrivateKey, Sha256Digest, Timestamp, TrustBundle, X509Svid};
 use runtime::clock::{Clock, Tick, Ticker};
 use runtime::entropy::{self, Entropy};
 use runtime::readiness::Readiness;
@@ -30,13 +30,13 @@ use super::lifecycle::{Action, Failure, Lifecycle, Standing, Validity};
 use super::progress::ProgressTeller;
 use super::rebootstrap::{NewTrust, RebootstrapDoor, RebootstrapNote, RebootstrapOrder};
 use super::trust::warn_of_lapses;
-use super::view::{EntryKnowledge, ForeignBundles, NodeView};
+use super::view::{EntryKnowledge, NodeView};
 use crate::config::{FirstProof, FirstTrust};
-use crate::entry::{Entry, EntryId};
 use crate::metrics::{AgentMetrics, AttestationMethod};
-use crate::state::{StateDir, StoredEntries, StoredSvid};
+use crate::state::{StateDir, StoredSvid};
 use crate::token::JoinToken;
 pub use failure::NodeFailure;
+use stored::{stored_checkpoint, stored_entries, stored_foreign, stored_revocation};
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -375,57 +375,6 @@ impl NodeClient {
         let lag = if status.connected { Duration::ZERO } else { self.boot().saturating_sub(self.in_step_at) };
         self.settings.metrics.node(&status, view.bundle.as_ref(), lag);
         self.settings.metrics.revocation(view.bundle.as_deref(), view.revocation.as_deref(), self.now());
-    }
-}
-
-/// The entries that the last sync left. A file that does not hold is as none: the next sync replaces it.
-fn stored_entries(state: &StateDir, trust_domain: &TrustDomain, node: &NodeName) -> Option<BTreeMap<EntryId, Arc<Entry>>> {
-    match state.entries(trust_domain, node) {
-        StoredEntries::Absent => None,
-        StoredEntries::Present(entries) => {
-            tracing::info!(entries = entries.len(), "the entries are known as the last sync left them");
-            Some(entries)
-        }
-        StoredEntries::Damaged(why) => {
-            tracing::warn!(why, "the stored entries cannot be used; nobody is told that it has no identity before the next sync");
-            None
-        }
-    }
-}
-
-/// The revocation lists of before the start. What does not hold any more is as none: the next sync brings all.
-fn stored_revocation(state: &StateDir, trust_domain: &TrustDomain, bundle: &TrustBundle) -> Option<Arc<RevocationSet>> {
-    match state.revocation(trust_domain, bundle) {
-        Ok(lists) => lists.map(Arc::new),
-        Err(why) => {
-            tracing::warn!(
-                why,
-                "the stored revocation lists cannot be used; nothing is known to be revoked before the next sync"
-            );
-            None
-        }
-    }
-}
-
-fn stored_foreign(state: &StateDir, trust_domain: &TrustDomain) -> ForeignBundles {
-    state.foreign_bundles(trust_domain).unwrap_or_else(|why| {
-        tracing::warn!(
-            why,
-            "the stored bundles of other trust domains cannot be used; nothing of those is accepted before the next sync"
-        );
-        ForeignBundles::new()
-    })
-}
-
-/// What is kept of the CA's audit chain. A file that does not hold is told like a checkpoint that contradicts.
-fn stored_checkpoint(state: &StateDir) -> (Option<Arc<SignedCheckpoint>>, Option<Arc<RefusedCheckpoint>>) {
-    let evidence = state.evidence().map(Arc::new);
-    match state.checkpoint() {
-        Ok(kept) => (kept.map(Arc::new), evidence),
-        Err(why) => {
-            tracing::error!(why, "the checkpoint of the CA's audit chain that was kept cannot be read");
-            (None, evidence.or_else(|| Some(Arc::new(RefusedCheckpoint { checkpoint: None, why }))))
-        }
     }
 }
 

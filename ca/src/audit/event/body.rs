@@ -1,5 +1,7 @@
 //! What each event says, as canonical JSON.
 
+mod authority;
+
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
@@ -7,12 +9,9 @@ use pki::Sha256Digest;
 use serde::Serialize;
 
 use super::{
-    Action, Actor, AgentPodRefusal, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal, FederationAction,
-    NodeKeyChange, ReplicaAction, RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
+    Action, Actor, AgentPodRefusal, AuditEvent, BackupAction, CertificateRefusal, FederationAction, NodeKeyChange, ReplicaAction,
+    RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
 };
-use crate::authority::lifecycle::AuthorityName;
-use crate::authority::lifecycle::gate::Accepted;
-use crate::authority::lifecycle::rotation::{Outcome, Pace, Rotation};
 use crate::federation::Federation;
 use crate::records::{
     AgentPod, Entry, LivePod, OpenToken, Parent, Provenance, ProvisioningCertificate, RenewalGrounds, TokenRecord,
@@ -212,7 +211,7 @@ impl Action {
                 body.number("sequence", *sequence);
                 body.text("content_sha256", HEXLOWER.encode(content));
             }
-            Self::Authority(action) => describe_authority(action, body),
+            Self::Authority(action) => authority::describe(action, body),
             Self::Revocation(action) => describe_revocation(action, body),
             Self::Federation(action) => describe_federation(action, body),
             Self::Replica(ReplicaAction::Registered { replica, serial_byte, address, epoch }) => {
@@ -238,81 +237,6 @@ impl Action {
             }
         }
     }
-}
-
-fn describe_authority(action: &AuthorityAction, body: &mut Body) {
-    let mut of = |name: &AuthorityName, key: &Option<Sha256Digest>| {
-        body.text("authority", name);
-        if let Some(key) = key {
-            body.text("key", HEXLOWER.encode(key));
-        }
-    };
-    match action {
-        AuthorityAction::Moved { name, parent, from, to, key, not_after } => {
-            of(name, key);
-            body.text("to", to);
-            for (field, text) in [
-                ("parent", parent.map(|parent| parent.to_string())),
-                ("from", from.map(|from| from.to_string())),
-                ("not_after", not_after.map(|end| end.to_string())),
-            ] {
-                if let Some(text) = text {
-                    body.text(field, text);
-                }
-            }
-        }
-        AuthorityAction::Tainted { name, key } | AuthorityAction::KeyDestroyed { name, key } => of(name, key),
-        AuthorityAction::Published { name, sequence } | AuthorityAction::TaintPublished { name, sequence } => {
-            of(name, &None);
-            body.number("bundle_sequence", *sequence);
-        }
-        AuthorityAction::LossesAccepted { name, accepted } => {
-            of(name, &None);
-            describe_accepted(accepted, body);
-        }
-        AuthorityAction::UpstreamTaken { upstream, key, roots, not_after } => {
-            body.text("upstream", upstream.as_str());
-            body.text("key", HEXLOWER.encode(key));
-            body.list("roots", roots.iter().map(|root| HEXLOWER.encode(root)));
-            body.text("not_after", not_after);
-        }
-        AuthorityAction::UpstreamRefused { upstream, why } => {
-            body.text("upstream", upstream.as_str());
-            body.text("why", why);
-        }
-        AuthorityAction::RotationStarted(rotation) | AuthorityAction::RotationChanged(rotation) => {
-            let Rotation { from, started_at, pace, aborting, accepted } = rotation;
-            of(from, &None);
-            body.text("started_at", started_at);
-            body.text(
-                "pace",
-                match pace {
-                    Pace::Natural => "natural",
-                    Pace::Taint => "taint",
-                },
-            );
-            body.text("aborting", aborting);
-            describe_accepted(accepted, body);
-        }
-        AuthorityAction::RotationEnded { from, outcome } => {
-            of(from, &None);
-            body.text(
-                "outcome",
-                match outcome {
-                    Outcome::Completed => "completed",
-                    Outcome::RolledBack => "rolled_back",
-                },
-            );
-        }
-    }
-}
-
-fn describe_accepted(accepted: &Accepted, body: &mut Body) {
-    let Accepted { nodes, leaves, tokens, files } = accepted;
-    body.list("accepted_nodes", nodes);
-    body.number("accepted_leaves", *leaves);
-    body.text("accepted_tokens", tokens);
-    body.text("accepted_files", files);
 }
 
 fn describe_revocation(action: &RevocationAction, body: &mut Body) {
@@ -440,7 +364,7 @@ fn describe_token(token: &TokenRecord, body: &mut Body) {
 }
 
 /// Filling a body.
-trait Fill {
+pub(super) trait Fill {
     fn text(&mut self, key: &'static str, value: impl ToString);
     fn number(&mut self, key: &'static str, value: u64);
     fn list<T: ToString>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>);
