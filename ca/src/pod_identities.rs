@@ -102,8 +102,9 @@ impl PodIdentities {
             Ok(Err(why)) => return Err(PodIdentityError::NoLivePod { account, node: node.clone(), why }),
             Err(unavailable) => {
                 let before = store.confirmed_pod(self.agent(node), id.clone(), now).await?;
-                let before =
-                    before.filter(|before| self.bridges(before, now)).ok_or(PodIdentityError::Unavailable(unavailable))?;
+                let left = pods.bridged_for();
+                let before = before.filter(|before| bridges(before, cluster, self.parts.confirmed_within, left, now));
+                let before = before.ok_or(PodIdentityError::Unavailable(unavailable))?;
                 tracing::warn!(%id, %node, pod = before.pod.pod, confirmed_at = %before.confirmed_at, "nobody can tell whether there is a pod: what it had is renewed");
                 self.parts.metrics.bridged();
                 (before.pod, before.confirmed_at)
@@ -121,15 +122,54 @@ impl PodIdentities {
         Ok(before.await?.map(|before| before.held))
     }
 
-    /// Whether what an agent had before is renewed on what was known then.
-    fn bridges(&self, before: &ConfirmedPod, now: Timestamp) -> bool {
-        let PodIdentityParts { cluster, pods, confirmed_within, .. } = &self.parts;
-        // However often this process was started anew since, and whoever asked.
-        let is_recent = now.since(before.confirmed_at) < *confirmed_within;
-        before.pod.cluster == *cluster && is_recent && pods.bridged_for().is_some()
-    }
-
     fn agent(&self, node: &NodeName) -> String {
         SystemIdentity::Agent(node.clone()).id(&self.parts.trust_domain).to_string()
+    }
+}
+
+/// Whether what an agent had before is renewed on what was known then, while nobody can tell: as long as the silence is bridged (`left`), and a pod
+/// of this cluster was found within this time, however often the process was started anew since.
+fn bridges(before: &ConfirmedPod, cluster: &str, within: Duration, left: Option<Duration>, now: Timestamp) -> bool {
+    before.pod.cluster == cluster && now.since(before.confirmed_at) < within && left.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_700_000_000 + seconds)
+    }
+
+    #[test]
+    fn a_silence_is_bridged_for_what_this_cluster_had_a_pod_for_not_long_ago() {
+        let pod = LivePod { cluster: "east".to_owned(), node: "n1".to_owned(), pod: "shop/web-1 u1".to_owned() };
+        let held = Held { issued_at: at(0), not_after: at(10_000) };
+        let before = ConfirmedPod { held, pod, confirmed_at: at(0) };
+        let (within, some) = (Duration::from_secs(90), Some(Duration::from_secs(1)));
+        assert!(bridges(&before, "east", within, some, at(89)));
+        assert!(!bridges(&before, "east", within, some, at(90)), "renewed again and again, it ends");
+        assert!(!bridges(&before, "east", within, None, at(1)), "the silence is too long");
+        assert!(!bridges(&before, "west", within, some, at(1)), "of another cluster");
+    }
+
+    #[test]
+    fn an_account_is_named_as_kubernetes_takes_it_and_alone() {
+        let named = |entry: &str, namespace: &str, name: &str| {
+            let asked = v1::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() };
+            account(entry, asked).ok().map(|account| account.to_string())
+        };
+        assert_eq!(named("", "shop", "web.front").as_deref(), Some("shop/web.front"));
+        for (entry, namespace, name) in [
+            ("e1", "shop", "web"),
+            ("", "", "web"),
+            ("", "shop", ""),
+            ("", "shop.a", "web"),
+            ("", "shop", "web/sa/x"),
+            ("", "Shop", "web"),
+            ("", "shop", "../web"),
+        ] {
+            assert_eq!(named(entry, namespace, name), None, "{entry} {namespace} {name}");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Pods of agents: each with one key, each node from one cluster.
 
 use futures_util::future::join_all;
+use pki::crl::RevocationReason;
 
 use super::*;
 use crate::records::{AgentPod, LivePod};
-use crate::store::{AgentPodError, IssuanceResult, IssuanceStore, NodeStore, ProvisioningStore};
+use crate::revocation::Target;
+use crate::store::{AgentPodError, IssuanceResult, IssuanceStore, NodeStore, ProvisioningStore, RevocationStore};
 
 fn pod(cluster: &str, uid: &str, name: &str) -> AgentPod {
     AgentPod {
@@ -160,4 +162,7 @@ async fn what_a_node_was_given_last_for_an_account_says_when_its_pod_was_found()
     assert_eq!(fixture.confirmed("n2", 100).await, None, "another agent");
     assert_eq!(fixture.confirmed("n1", 3600).await.map(|(found, _)| found), Some(at(50)));
     assert_eq!(fixture.confirmed("n1", 3601).await, None, "it has ended");
+    let target = Target::Serial(serial(2));
+    fixture.store.revoke(target, RevocationReason::KeyCompromise, OPERATOR, at(100)).await.unwrap();
+    assert_eq!(fixture.confirmed("n1", 100).await, None, "it is revoked");
 }
