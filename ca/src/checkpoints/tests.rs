@@ -32,9 +32,18 @@ fn pair() -> (CheckpointKey, CheckpointKey) {
 }
 
 async fn desk(store: &Arc<SqliteStore>, clock: &Arc<TestClock>, key: CheckpointKey) -> Arc<CheckpointDesk> {
+    desk_of("example.org", store, clock, key).await
+}
+
+async fn desk_of(
+    trust_domain: &str,
+    store: &Arc<SqliteStore>,
+    clock: &Arc<TestClock>,
+    key: CheckpointKey,
+) -> Arc<CheckpointDesk> {
     let parts = CheckpointParts {
         tenure: Tenure::fixed("ca-1"),
-        trust_domain: "example.org".parse().unwrap(),
+        trust_domain: trust_domain.parse().unwrap(),
         key,
         schedule: SCHEDULE,
         store: Arc::<SqliteStore>::clone(store),
@@ -46,10 +55,14 @@ async fn desk(store: &Arc<SqliteStore>, clock: &Arc<TestClock>, key: CheckpointK
 
 impl Fixture {
     async fn with(key: CheckpointKey) -> Self {
+        Self::of("example.org", key).await
+    }
+
+    async fn of(trust_domain: &str, key: CheckpointKey) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&directory.path().join("store.db")).unwrap());
         let clock = TestClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(START));
-        let desk = desk(&store, &clock, key).await;
+        let desk = desk_of(trust_domain, &store, &clock, key).await;
         let began = clock.boottime();
         Self { directory, store, clock, desk, began }
     }
@@ -201,4 +214,11 @@ async fn a_checkpoint_that_is_not_ours_is_told_and_stops_nothing() {
     assert!(warning.contains("n8") && warning.contains("does not count"), "{warning}");
     assert!(fixture.make(None).await.unwrap(), "whoever may speak as an agent must not stop checkpoints");
     assert!(fixture.store.forks().await.unwrap().open.is_empty());
+    // Under this very key, and of another trust domain.
+    let (ours, theirs) = pair();
+    let (fixture, other) = (Fixture::with(ours).await, Fixture::of("other.org", theirs).await);
+    other.event(1).await;
+    assert!(other.make(None).await.unwrap());
+    assert_eq!(fixture.judge(&other.newest()).await, Kept::Foreign);
+    assert!(fixture.store.forks().await.unwrap().open.is_empty(), "it says nothing of this chain");
 }
