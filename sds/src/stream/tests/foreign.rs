@@ -95,3 +95,21 @@ fn a_trust_domain_that_went_comes_back_with_no_last_good() {
     let response = bench.sent(stream);
     assert_eq!((domains(&response), bundle_of(&response)), (vec!["example.org"], &*trust));
 }
+
+#[test]
+fn of_the_last_good_trust_domains_those_stay_that_are_followed_and_say_something() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let named = ["other.org", "third.org", "void.org"];
+    let theirs = named.map(|name| foreign(name, &[&Authority::of(&TrustDomain::parse(name).unwrap())]));
+    let [other, third, void] = &theirs;
+    let (web, trust) = (authority.fresh("web"), bundle(&[&authority]));
+    let mut bench = Bench::new(federating(&state(&[&web], &trust), &[other, third, void]));
+    let stream = bench.open(&["ALL"]);
+    let response = bench.sent(stream);
+    assert_eq!(domains(&response), ["example.org", "other.org", "third.org", "void.org"]);
+    bench.ack(stream, &["ALL"], &response);
+    // One is followed no more, and one says that nothing of it is valid.
+    let broken = state(&[&web], &bundle(&[&stranger]));
+    bench.update(&federating(&broken, &[other, &foreign("void.org", &[])]));
+    assert_eq!(domains(&bench.sent(stream)), ["example.org", "other.org"]);
+}

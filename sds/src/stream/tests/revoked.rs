@@ -83,3 +83,29 @@ fn no_other_identity_takes_the_place_of_a_revoked_default() {
         "where it is not the first, it is not the default"
     );
 }
+
+#[test]
+fn why_a_name_is_silent_is_said_of_that_name_alone() {
+    use UnansweredReason::{HeldBack, NoIdentity, NotTheCallers, NotYet, Revoked};
+    const OTHER: &str = "spiffe://example.org/other";
+    let authority = Authority::new();
+    let (api, trust) = (authority.fresh("api"), bundle(&[&authority]));
+    let names = ["default", "ROOTCA", WEB, API, OTHER];
+    let nothing = SecretState::clone(&state(&[], &trust));
+    let awaited = SecretState { pending: vec![id("web")].into_iter().collect(), ..nothing.clone() };
+    for (what, state, expected) in [
+        (
+            "the default revoked",
+            revoked(&state(&[&api], &trust), &["web"], true),
+            [Revoked, HeldBack, Revoked, HeldBack, NotTheCallers],
+        ),
+        ("all revoked", revoked(&state(&[], &trust), &["web"], true), [Revoked, Revoked, Revoked, NotTheCallers, NotTheCallers]),
+        ("one is to come", Arc::new(awaited), [NotYet, NotYet, NotYet, NotTheCallers, NotTheCallers]),
+        ("held", state(&[&api], &trust), [HeldBack, HeldBack, NotTheCallers, HeldBack, NotTheCallers]),
+        ("nothing", Arc::new(nothing.clone()), [NoIdentity; 5]),
+        ("nothing yet", Arc::new(SecretState { known: false, ..nothing.clone() }), [NotYet; 5]),
+    ] {
+        let said = names.map(|name| offer::why_unanswered(name, &state, None));
+        assert_eq!(said, expected, "{what}");
+    }
+}
