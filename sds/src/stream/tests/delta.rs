@@ -384,3 +384,29 @@ fn a_stream_that_came_back_holding_the_last_good_pair_gets_it_again_when_another
     bench.nack_delta(trust, &rejected);
     assert_eq!(serial_of(&bench.sent(held)), web.leaf().serial().to_string());
 }
+
+#[test]
+fn a_name_that_was_left_out_while_the_pair_before_was_sent_is_said_again_with_the_newest() {
+    let authority = Authority::new();
+    let (web, api, trust) = (authority.fresh("web"), authority.fresh("api"), bundle(&[&authority]));
+    let mut bench = Bench::new(state(&[&web], &trust));
+    let (delta, other) = (bench.open_delta(&["ROOTCA", API], &[]), bench.open(&["default", API]));
+    let response = bench.sent(delta);
+    bench.ack_delta(delta, &response);
+    let response = bench.sent(other);
+    bench.ack(other, &["default", API], &response);
+    bench.update(&state(&[&web, &api], &trust));
+    assert_eq!(names(&bench.sent(delta)), [API]);
+    // Before it is accepted another stream rejects the offer: the pair before, which has no such name, is sent.
+    let rejected = bench.sent(other);
+    bench.nack(other, &["default", API], &rejected);
+    bench.ask_delta(delta, DeltaRequest { subscribe: owned(&["ROOTCA"]), ..DeltaRequest::default() });
+    let before = bench.sent(delta);
+    assert_eq!(names(&before), ["ROOTCA"]);
+    bench.ack_delta(delta, &before);
+    let mended = bench.sent(other);
+    bench.ack(other, &["default", API], &mended);
+    let renewed = authority.fresh("web");
+    bench.update(&state(&[&renewed, &api], &trust));
+    assert_eq!(names(&bench.sent(delta)), [API], "nothing that is under way says it");
+}
