@@ -81,8 +81,7 @@ impl PodIdentities {
         Self { parts }
     }
 
-    /// Whether the agent of `caller`, authenticated in this very call, may have the identity of an account, and what it was given for it before
-    /// where that decided.
+    /// Whether the agent of `caller`, authenticated in this very call, may have the identity of an account.
     ///
     /// # Errors
     /// [`PodIdentityError`].

@@ -196,10 +196,10 @@ impl IdentityWorker {
     fn restore(&mut self, view: &NodeView, now: Timestamp) {
         let (Some(bundle), true) = (&view.bundle, view.knowledge.is_any() && !self.restored.is_empty()) else { return };
         // What was held for a service account waits for the pods of this node to be known.
-        let is_early = |(entry, _): &mut (EntryId, X509Svid)| {
+        let has_its_time = |(entry, _): &mut (EntryId, X509Svid)| {
             !view.has_account_rule || !entry.is_of_account() || view.entries.contains_key(entry)
         };
-        let svids: Vec<_> = self.restored.extract_if(.., is_early).collect();
+        let svids: Vec<_> = self.restored.extract_if(.., has_its_time).collect();
         let all = svids.len();
         let mut taken = 0;
         for (entry, svid) in svids {

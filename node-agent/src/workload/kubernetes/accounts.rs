@@ -61,7 +61,7 @@ fn entry(account: &ServiceAccount, trust_domain: &TrustDomain) -> Option<Entry> 
 impl AccountEntries {
     /// Who adds them, and the views that have them.
     pub(crate) fn new(trust_domain: TrustDomain, pods: NodePods, views: NodeViews) -> (Self, NodeViews) {
-        let view = NodeView { has_account_rule: true, ..NodeView::clone(&views.borrow()) };
+        let view = with_accounts(&views.borrow(), &BTreeMap::new());
         let (told, receiver) = watch::channel(Arc::new(view));
         (Self { trust_domain, pods, views, told }, receiver)
     }
@@ -83,7 +83,7 @@ impl AccountEntries {
                 entries = made.map(|entry| (entry.id.clone(), Arc::new(entry))).collect();
                 accounts = now;
             }
-            self.tell(&view, &entries);
+            self.tell(with_accounts(&view, &entries));
             tokio::select! {
                 () = shutdown.fired() => return Ok(()),
                 // Either order is fine: the next turn looks at both.
@@ -94,10 +94,7 @@ impl AccountEntries {
         }
     }
 
-    fn tell(&self, view: &NodeView, entries: &BTreeMap<EntryId, Arc<Entry>>) {
-        let mut all = view.entries.clone();
-        all.extend(entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))));
-        let now = NodeView { entries: all, has_account_rule: true, ..view.clone() };
+    fn tell(&self, now: NodeView) {
         self.told.send_if_modified(|before| {
             let is_changed = **before != now;
             if is_changed {
@@ -106,6 +103,15 @@ impl AccountEntries {
             is_changed
         });
     }
+}
+
+/// What the node knows, with the entries of the rule. Before those of the CA are known there are none: nobody could tell that one of the CA's counts.
+fn with_accounts(view: &NodeView, entries: &BTreeMap<EntryId, Arc<Entry>>) -> NodeView {
+    let mut all = view.entries.clone();
+    if view.knowledge.is_any() {
+        all.extend(entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))));
+    }
+    NodeView { entries: all, has_account_rule: true, ..view.clone() }
 }
 
 #[cfg(test)]

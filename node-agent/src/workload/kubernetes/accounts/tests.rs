@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ca_client::view::EntryKnowledge;
 
 fn pod(change: impl FnOnce(&mut Value)) -> PodDetail {
     let mut pod = json!({
@@ -51,4 +52,21 @@ fn the_entry_of_an_account_wants_both_its_names_and_comes_after_those_of_the_ca(
     let [one, other] = ["x", "y"].map(|last| entry(&long(last), &domain).unwrap().id);
     assert!(one != other && one.is_of_account());
     assert_eq!(EntryId::parse(one.as_str()).unwrap(), one);
+}
+
+#[test]
+fn the_entries_of_the_rule_are_there_when_those_of_the_ca_are_known() {
+    let by_rule = Arc::new(crate::fakes::held::of_account("shop/web"));
+    let of_ca = Arc::new(crate::fakes::held::entry("a", &["unix:uid:1"], 1, ""));
+    let made = [(by_rule.id.clone(), Arc::clone(&by_rule))].into();
+    for (knowledge, expected) in [
+        (EntryKnowledge::None, vec![&of_ca.id]),
+        (EntryKnowledge::Stored, vec![&of_ca.id, &by_rule.id]),
+        (EntryKnowledge::Synced, vec![&of_ca.id, &by_rule.id]),
+    ] {
+        let known = NodeView { knowledge, entries: [(of_ca.id.clone(), Arc::clone(&of_ca))].into(), ..NodeView::default() };
+        let view = with_accounts(&known, &made);
+        assert!(view.has_account_rule);
+        assert_eq!(view.entries.keys().collect::<Vec<_>>(), expected, "{knowledge:?}");
+    }
 }
