@@ -201,6 +201,9 @@ impl IdentityWorker {
         };
         let svids: Vec<_> = self.restored.extract_if(.., has_its_time).collect();
         let all = svids.len();
+        if all == 0 {
+            return;
+        }
         let mut taken = 0;
         for (entry, svid) in svids {
             match svid.verify(bundle, now) {
