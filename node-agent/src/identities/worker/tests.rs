@@ -16,7 +16,7 @@ use super::*;
 use crate::ca_client::view::EntryKnowledge;
 use crate::entry::{Entry, EntryId};
 use crate::fakes::FakeAuthority;
-use crate::fakes::held::facts;
+use crate::fakes::held::{facts, of_account};
 use crate::svid_cache::SvidCache;
 
 /// An issuer that answers as told.
@@ -125,6 +125,7 @@ impl Bed {
             knowledge: EntryKnowledge::Synced,
             entries,
             bundle,
+            has_account_rule: true,
             ..NodeView::default()
         }));
         let channel = watch::Sender::new(None);
@@ -297,12 +298,41 @@ async fn an_entry_that_ends_takes_its_identity_with_it_and_the_others_stay() {
     assert!(ids(&three).is_empty());
 }
 
-#[tokio::test]
-async fn what_the_cache_has_is_served_at_once_where_an_entry_grants_it_and_it_still_holds() {
-    let directory = tempfile::tempdir().unwrap();
+/// A file with the key of a cache.
+fn cache_key(directory: &tempfile::TempDir) -> std::path::PathBuf {
     let key = directory.path().join("key");
     std::fs::write(&key, [7; 32]).unwrap();
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    key
+}
+
+#[tokio::test]
+async fn what_the_cache_has_for_a_service_account_waits_for_the_pods_of_the_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = cache_key(&directory);
+    let by_rule = Arc::new(of_account("shop/web"));
+    let fill = |authority: &FakeAuthority| {
+        let domain = authority.trust_domain.clone();
+        let cache = SvidCache::new(directory.path(), &SecretSource::File(key.clone()), domain, Arc::new(SystemEntropy)).unwrap();
+        let (now, life) = (Timestamp::from_unix_seconds(1_800_000_000), Duration::from_secs(600));
+        let svids = [(by_rule.id.clone(), Arc::new(authority.svid(&by_rule.spiffe_id, life, now)))];
+        cache.store(Some(&NodeName::parse("n1").unwrap()), &svids).unwrap();
+        Some(Arc::new(cache))
+    };
+    let bed = Bed::started(How::Away, BTreeMap::new(), fill);
+    let caller = bed.secrets.secrets_of(facts(&["k8s:ns:shop", "k8s:sa:web"]), || true);
+    bed.entries([1]);
+    bed.until("entries of the CA are known", || bed.secrets.held().identities.len() == 1).await;
+    assert!(ids(&caller).is_empty());
+    let entries = [(by_rule.id.clone(), Arc::clone(&by_rule))].into();
+    bed.view.send_modify(|view| *view = Arc::new(NodeView { entries, ..NodeView::clone(view) }));
+    bed.until("it is served", || ids(&caller) == ["/of-account"]).await;
+}
+
+#[tokio::test]
+async fn what_the_cache_has_is_served_at_once_where_an_entry_grants_it_and_it_still_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = cache_key(&directory);
     let fill = |authority: &FakeAuthority| {
         let domain = authority.trust_domain.clone();
         let cache = SvidCache::new(directory.path(), &SecretSource::File(key.clone()), domain, Arc::new(SystemEntropy)).unwrap();
