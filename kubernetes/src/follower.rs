@@ -75,6 +75,8 @@ pub struct Follower<I> {
     backoff: Backoff,
     index: I,
     heard: Option<Duration>,
+    /// When a list or a watch last said anything, whatever has become of it since.
+    answered: Option<Duration>,
     fault: Option<String>,
 }
 
@@ -94,7 +96,7 @@ impl<I: Index> Default for Follower<I> {
     fn default() -> Self {
         let (first, longest) = PAUSES;
         let state = State::ListAt(Duration::ZERO);
-        Self { state, backoff: Backoff::new(first, longest), index: I::default(), heard: None, fault: None }
+        Self { state, backoff: Backoff::new(first, longest), index: I::default(), heard: None, answered: None, fault: None }
     }
 }
 
@@ -132,6 +134,7 @@ impl<I: Index> Follower<I> {
                 self.index.replace(objects);
                 // What was written later may be in it or not.
                 self.heard = Some(asked);
+                self.answered = Some(at.now);
                 self.state = State::WatchAt(at.now, version);
             }
             Err(error) => self.list_anew(at, error.to_string(), error.retry_after()),
@@ -187,6 +190,7 @@ impl<I: Index> Follower<I> {
         if is_of_now {
             self.heard = Some(at.now);
         }
+        self.answered = Some(at.now);
         self.backoff.reset();
     }
 
@@ -200,6 +204,12 @@ impl<I: Index> Follower<I> {
     #[must_use]
     pub fn heard(&self) -> Option<Duration> {
         self.heard
+    }
+
+    /// When the API server last said anything here, in time since boot, also when nothing is known by it any more; `None` before it first did.
+    #[must_use]
+    pub fn answered(&self) -> Option<Duration> {
+        self.answered
     }
 
     /// Why the watch does not go on; `None` when it does.

@@ -126,7 +126,7 @@ impl NodePods {
     /// How much longer a silence is bridged for those who had an identity before it; `None` when that is over. Silence begins with what was
     /// heard last by a read or by the watch, or with this process.
     pub(crate) fn bridged_for(&self) -> Option<Duration> {
-        let heard = self.known.locked().heard().unwrap_or_default().max(*locked(&self.answered));
+        let heard = self.known.locked().answered().unwrap_or_default().max(*locked(&self.answered));
         let silence = self.clock.boottime().saturating_sub(heard);
         self.renewals.checked_sub(silence).filter(|left| !left.is_zero())
     }
@@ -206,4 +206,57 @@ impl NodePods {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use kubernetes::ObjectList;
+    use kubernetes::follower::{Moment, Step};
+    use runtime::clock::TestClock;
+    use runtime::entropy::SystemEntropy;
+
+    use super::*;
+
+    fn pods(clock: &Arc<TestClock>, renewals: Duration) -> NodePods {
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
+        let config = ClusterConfig {
+            api_server: "https://127.0.0.1:1".parse().unwrap(),
+            roots: "/nowhere/roots".into(),
+            token_file: "/nowhere/token".into(),
+        };
+        let client = Arc::new(KubernetesClient::new(config, Arc::clone(&clock), KubernetesMetrics::default()));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        NodePods::new(client, &clock, &entropy, KubernetesMetrics::default(), PodMetrics::default(), renewals).0
+    }
+
+    #[test]
+    fn a_silence_begins_with_the_last_word_of_the_api_server_whatever_became_of_what_it_said() {
+        let seconds = Duration::from_secs;
+        let clock = TestClock::at(SystemTime::UNIX_EPOCH + seconds(1_800_000_000));
+        let pods = pods(&clock, seconds(60));
+        assert_eq!(pods.bridged_for(), Some(seconds(60)), "it begins with this process");
+        clock.advance(seconds(600));
+        assert_eq!(pods.bridged_for(), None);
+        let at = Moment { now: clock.boottime(), random: 0 };
+        {
+            let mut known = pods.known.locked();
+            assert_eq!(known.step(at), Step::List);
+            known.listed(Ok(ObjectList { objects: Vec::new(), version: "1".to_owned() }), at.now, at);
+        }
+        clock.advance(seconds(10));
+        assert_eq!(pods.bridged_for(), Some(seconds(50)));
+        let now = Moment { now: clock.boottime(), ..at };
+        {
+            let mut known = pods.known.locked();
+            assert!(matches!(known.step(now), Step::Watch { .. }));
+            let unreachable = ApiError::Name { call: kubernetes::Call::List(kubernetes::Kind::Pods), what: "a node" };
+            known.opened(Err(&unreachable), now);
+            assert_eq!(known.heard(), None, "nobody decides by it any more");
+        }
+        assert_eq!(pods.bridged_for(), Some(seconds(50)));
+        clock.advance(seconds(50));
+        assert_eq!(pods.bridged_for(), None);
+    }
 }

@@ -109,6 +109,7 @@ fn what_is_out_of_date_or_not_understood_is_known_no_more_until_the_next_list() 
         let mut follower = watching(&[pod("a", Some("n1"), 1)]);
         end(&mut follower);
         assert_eq!(follower.heard(), None, "{place}");
+        assert!(follower.answered().is_some(), "{place}: what was said once was said");
         assert!(follower.fault().is_some(), "{place}");
         let Step::Rest { until } = follower.step(at(7)) else { panic!("{place}: it does not rest") };
         assert_eq!(follower.step(Moment { now: until, random: 0 }), Step::List, "{place}");
