@@ -258,6 +258,11 @@ async fn a_process_without_an_entry_has_the_identity_of_its_pods_account_and_by_
     let _revoked = fleet.ca.operate(&["revoke", "--spiffe-id", &fleet.id("web")]).ok();
     eventually_within("it to be taken away", LIMIT, async || (fetch("revoked").await.code != 0).then_some(())).await;
     let _restored = fleet.ca.operate(&["unrevoke", "--spiffe-id", &fleet.id("web")]).ok();
+    eventually_within("it to be given again", LIMIT, async || {
+        let outcome = fetch("restored").await;
+        (outcome.code == 0 && outcome.identities() == [fleet.id("web")]).then_some(())
+    })
+    .await;
     // The pod goes.
     fleet.delete("web-1").await;
     let gone = fetch("gone").await;

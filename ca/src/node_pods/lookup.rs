@@ -135,10 +135,8 @@ impl NodePods {
     pub(crate) fn warning(&self) -> Option<String> {
         if let Some(fault) = locked(&self.fault).clone() {
             let renewals = match self.bridged_for() {
-                Some(left) if !self.renewals.is_zero() => {
-                    format!("agents renew for {}s more what they had for a pod before", left.as_secs())
-                }
-                Some(_) | None => "nor are any renewed".to_owned(),
+                Some(left) => format!("agents renew for {}s more what they had for a pod before", left.as_secs()),
+                None => "nor are any renewed".to_owned(),
             };
             return Some(format!(
                 "the pods of nodes cannot be read, and nobody gets an identity for them anew, {renewals}: {fault}"

@@ -278,7 +278,9 @@ impl Cluster {
         let Ground { config: CaConfig { trust_domain, leaf, .. }, clock, entropy, issuance_clock, store, .. } = ground;
         let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _ } = config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
-        let bridged = agents.as_ref().and_then(|agents| agents.renew_without_apiserver).unwrap_or(leaf.default_ttl() / 2);
+        // Proxies renew nothing: they ask for each pod anew.
+        let renewing = agents.as_ref().filter(|agents| agents.pod_identities);
+        let bridged = renewing.map(|agents| agents.renew_without_apiserver.unwrap_or(leaf.default_ttl() / 2)).unwrap_or_default();
         let watched = (!trusted.is_empty() || agents.is_some()).then(|| {
             let calls = metrics.kubernetes.clone();
             let (pods, watcher) = NodePods::new(Arc::clone(&client), clock, entropy, calls, metrics.pods.clone(), bridged);
@@ -290,7 +292,7 @@ impl Cluster {
             Arc::new(TokenReviewer::new(client, settings, Arc::clone(clock), metrics.reviews.clone()))
         };
         let proxies = pods.clone().filter(|_| !trusted.is_empty()).map(|pods| NodeProxies { trusted, pods });
-        let identities = pods.clone().filter(|_| agents.as_ref().is_some_and(|agents| agents.pod_identities));
+        let identities = pods.clone().filter(|_| renewing.is_some());
         let pod_identities = identities.map(|pods| {
             Arc::new(PodIdentities::new(PodIdentityParts {
                 trust_domain: trust_domain.clone(),
