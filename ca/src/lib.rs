@@ -8,6 +8,7 @@ mod audit_walk;
 pub mod authority;
 pub mod backup;
 mod checkpoints;
+mod cluster_objects;
 pub mod config;
 mod csr_limit;
 pub mod entry_plan;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use kubernetes::KubernetesMetrics;
+use kubernetes::{Call, KubernetesMetrics};
 use mtls::{HandshakeEvents, HandshakeOutcome};
 use pki::Timestamp;
 use prometheus_client::collector::Collector;
@@ -119,7 +119,7 @@ impl Metrics {
             secrets: SecretMetrics::register(registry),
         };
         metrics.vault.register(registry, "vault_calls");
-        metrics.kubernetes.register(registry, "kubernetes_calls");
+        metrics.kubernetes.register(registry, "kubernetes_calls", &Call::ALL);
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When a certificate of the CA itself ends, in Unix seconds",

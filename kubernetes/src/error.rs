@@ -42,6 +42,12 @@ pub enum Kind {
     Namespaces,
     /// Events of `core/v1`.
     Events,
+    /// ConfigMaps of `core/v1`.
+    ConfigMaps,
+    /// `ValidatingWebhookConfiguration` of `admissionregistration.k8s.io/v1`.
+    ValidatingWebhooks,
+    /// `MutatingWebhookConfiguration` of `admissionregistration.k8s.io/v1`.
+    MutatingWebhooks,
 }
 
 /// The server's own words: short and printable. It may repeat what it was asked.
@@ -186,8 +192,11 @@ pub enum ApiError {
 }
 
 impl Call {
+    /// Those of an agent, about the pods of its node.
+    pub const OF_PODS: [Self; 2] = [Self::List(Kind::Pods), Self::Watch(Kind::Pods)];
+
     /// Every one.
-    pub(crate) const ALL: [Self; 15] = [
+    pub const ALL: [Self; 26] = [
         Self::ReviewToken,
         Self::List(Kind::Pods),
         Self::Watch(Kind::Pods),
@@ -203,6 +212,17 @@ impl Call {
         Self::List(Kind::Namespaces),
         Self::Watch(Kind::Namespaces),
         Self::Create(Kind::Events),
+        Self::List(Kind::ConfigMaps),
+        Self::Watch(Kind::ConfigMaps),
+        Self::Create(Kind::ConfigMaps),
+        Self::Patch(Kind::ConfigMaps),
+        Self::Delete(Kind::ConfigMaps),
+        Self::List(Kind::ValidatingWebhooks),
+        Self::Watch(Kind::ValidatingWebhooks),
+        Self::Patch(Kind::ValidatingWebhooks),
+        Self::List(Kind::MutatingWebhooks),
+        Self::Watch(Kind::MutatingWebhooks),
+        Self::Patch(Kind::MutatingWebhooks),
     ];
 
     /// For metrics: verb and resource.
@@ -233,6 +253,9 @@ impl Kind {
             Self::ServiceAccounts => "serviceaccounts",
             Self::Namespaces => "namespaces",
             Self::Events => "events",
+            Self::ConfigMaps => "configmaps",
+            Self::ValidatingWebhooks => "validatingwebhookconfigurations.admissionregistration.k8s.io",
+            Self::MutatingWebhooks => "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         }
     }
 }

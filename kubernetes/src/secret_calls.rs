@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use http::{HeaderValue, Method};
+use http::Method;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -13,14 +13,11 @@ use crate::metadata::{ObjectMetadata, collection};
 use crate::names::is_name;
 use crate::secrets::{Secret, SecretData};
 use crate::watch::METADATA;
-use crate::{ApiError, Call, Kind, KubernetesClient};
+use crate::writing::{APPLY, MAX_METADATA_BYTES};
+use crate::{ApiError, Call, Kind, KubernetesClient, ObjectVersion};
 
 /// The most bytes of one Secret in JSON: 1 MiB as base64, and its metadata.
 const MAX_SECRET_BYTES: usize = 4 * 1024 * 1024;
-/// The most bytes of metadata.
-const MAX_METADATA_BYTES: usize = 2 * 1024 * 1024;
-/// JSON is YAML too.
-const APPLY: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
 /// What a Secret shall be.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +36,6 @@ pub struct SecretWrite<'a> {
     pub account: (&'a str, &'a str),
     /// What it holds.
     pub data: &'a SecretData,
-}
-
-/// Which Secret it is, and as it was when it was judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretVersion {
-    /// Tells it from another of its name.
-    pub uid: String,
-    /// The version of the object.
-    pub version: String,
 }
 
 #[derive(Serialize)]
@@ -82,21 +70,6 @@ struct OwnerReference<'a> {
     uid: &'a str,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeleteOptions<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    preconditions: Preconditions<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Preconditions<'a> {
-    uid: &'a str,
-    resource_version: &'a str,
-}
-
 struct Files<'a>(&'a SecretData);
 
 /// Written as it is encoded, so that no other text holds a key.
@@ -115,7 +88,7 @@ impl Serialize for Encoded<'_> {
 }
 
 impl SecretWrite<'_> {
-    fn body(&self, call: Call, at: Option<&SecretVersion>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    fn body(&self, call: Call, at: Option<&ObjectVersion>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
         let Self { manager: _, namespace, name, secret_type, annotations, account, data } = *self;
         let (owner, uid) = account;
         let metadata = Metadata {
@@ -163,7 +136,7 @@ impl KubernetesClient {
     ///
     /// # Errors
     /// [`ApiError`]; [`ApiError::Conflict`] when there is one of this name, which stays as it is.
-    pub async fn create_secret(&self, write: &SecretWrite<'_>, deadline: Duration) -> Result<SecretVersion, ApiError> {
+    pub async fn create_secret(&self, write: &SecretWrite<'_>, deadline: Duration) -> Result<ObjectVersion, ApiError> {
         let call = Call::Create(Kind::Secrets);
         let _checked = path(call, write.namespace, write.name)?;
         let target = format!("{}?fieldManager={}", collection(call, Some(write.namespace), "secrets")?, write.manager);
@@ -179,9 +152,9 @@ impl KubernetesClient {
     pub async fn apply_secret(
         &self,
         write: &SecretWrite<'_>,
-        at: &SecretVersion,
+        at: &ObjectVersion,
         deadline: Duration,
-    ) -> Result<SecretVersion, ApiError> {
+    ) -> Result<ObjectVersion, ApiError> {
         let call = Call::Patch(Kind::Secrets);
         let target = format!("{}?fieldManager={}&force=true", path(call, write.namespace, write.name)?, write.manager);
         let question = Question::sending(call, Method::PATCH, target, write.body(call, Some(at))?, MAX_METADATA_BYTES);
@@ -196,21 +169,11 @@ impl KubernetesClient {
         &self,
         namespace: &str,
         name: &str,
-        at: &SecretVersion,
+        at: &ObjectVersion,
         deadline: Duration,
     ) -> Result<(), ApiError> {
         let call = Call::Delete(Kind::Secrets);
-        let preconditions = Preconditions { uid: &at.uid, resource_version: &at.version };
-        let options = DeleteOptions { api_version: "v1", kind: "DeleteOptions", preconditions };
-        let body = serde_json::to_vec(&options).map_err(|error| malformed(call, &error))?;
-        let target = path(call, namespace, name)?;
-        let question = Question::sending(call, Method::DELETE, target, Zeroizing::new(body), MAX_SECRET_BYTES);
-        let answer = match self.ask(question.accepting(METADATA), deadline).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            answer => answer.map(drop),
-        };
-        self.metrics().count(call, &answer);
-        answer
+        self.delete(call, path(call, namespace, name)?, at, MAX_SECRET_BYTES, deadline).await
     }
 
     /// The service account of this name as it is now, by its metadata; `None` when there is none.
@@ -240,16 +203,6 @@ impl KubernetesClient {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         };
-        self.metrics().count(call, &answer);
-        answer
-    }
-
-    /// Only the metadata come back: the key was just sent, and is needed by nobody here.
-    async fn write(&self, question: Question, call: Call, deadline: Duration) -> Result<SecretVersion, ApiError> {
-        let answer = self.ask(question.accepting(METADATA), deadline).await.and_then(|answer| {
-            let written = serde_json::from_slice::<ObjectMetadata>(&answer).map_err(|error| malformed(call, &error))?;
-            Ok(SecretVersion { uid: written.uid, version: written.version })
-        });
         self.metrics().count(call, &answer);
         answer
     }

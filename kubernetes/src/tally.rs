@@ -1,4 +1,4 @@
-//! What became of calls, counted. Label sets are closed, and there from the start, at zero.
+//! What became of calls, counted. Label sets are closed, and those of calls that a process makes are there from the start, at zero.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,26 +9,19 @@ use crate::{ApiError, Call, FaultKind};
 type Labels = [(&'static str, std::borrow::Cow<'static, str>); 2];
 
 /// Counts the calls of one client. `Clone` shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KubernetesMetrics(Family<Labels, Counter>);
 
 const OUTCOMES: [&str; 5] = ["ok", "unreachable", "credential", "refused", "malformed"];
 
-impl Default for KubernetesMetrics {
-    fn default() -> Self {
-        let calls = Family::<Labels, Counter>::default();
-        for call in Call::ALL {
+impl KubernetesMetrics {
+    /// Puts them into a registry, as a counter of this name (without prefix and suffix). Those that this process makes are there at zero.
+    pub fn register(&self, registry: &mut Registry, name: &'static str, made: &[Call]) {
+        for call in made {
             for outcome in OUTCOMES {
-                drop(calls.get_or_create(&labels(call, outcome)));
+                drop(self.0.get_or_create(&labels(*call, outcome)));
             }
         }
-        Self(calls)
-    }
-}
-
-impl KubernetesMetrics {
-    /// Puts them into a registry, as a counter of this name (without prefix and suffix).
-    pub fn register(&self, registry: &mut Registry, name: &'static str) {
         registry.register(name, "Calls to the Kubernetes API server, by what was asked and what became of it", self.0.clone());
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kubernetes::KubernetesMetrics;
+use kubernetes::{Call, KubernetesMetrics};
 use pki::{RevocationList, RevocationSet, Timestamp, TrustBundle};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -117,7 +117,7 @@ impl AgentMetrics {
         metrics.fill_labels();
         let registry = registry.sub_registry_with_prefix("agent");
         metrics.vault.register(registry, "vault_calls");
-        metrics.kubernetes.register(registry, "kubernetes_calls");
+        metrics.kubernetes.register(registry, "kubernetes_calls", &Call::OF_PODS);
         registry.register(
             "svid_expiry_timestamp_seconds",
             "Last second of the agent SVID, Unix time; 0 when there is none",

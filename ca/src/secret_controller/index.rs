@@ -1,27 +1,16 @@
-//! What is known of accounts, Secrets and namespaces, as far as it is decided on, and what of it has changed since it was last asked.
+//! What is known of accounts and Secrets, as far as it is decided on, and what of it has changed since it was last asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kubernetes::follower::Index;
-use kubernetes::metadata::{Namespace, ObjectMetadata, ServiceAccount};
+use kubernetes::metadata::{ObjectMetadata, ServiceAccount};
 use kubernetes::secrets::Secret;
 use pki::Certificate;
 
 use super::names::account_of;
 use super::plan::{Account, Kept};
-use super::queue::Key;
-
-/// What changed in an index.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) enum Changes<T> {
-    /// Nothing.
-    #[default]
-    None,
-    /// These.
-    Some(BTreeSet<T>),
-    /// There is a new list: anything.
-    All,
-}
+use crate::cluster_objects::changes::Changes;
+use crate::cluster_objects::queue::Key;
 
 /// Service accounts.
 #[derive(Debug, Default)]
@@ -40,32 +29,12 @@ pub(crate) struct Secrets {
     interned: Interned,
 }
 
-/// Namespaces, by their labels.
-#[derive(Debug, Default)]
-pub(crate) struct Namespaces {
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    is_listed: bool,
-    changes: Changes<String>,
-}
-
 /// One copy of each certificate that many Secrets have: those of issuing CAs.
 #[derive(Debug, Default)]
 struct Interned(Vec<Certificate>);
 
 /// More issuing CAs than this are not in use at once.
 const MOST_INTERNED: usize = 16;
-
-impl<T: Ord> Changes<T> {
-    fn add(&mut self, changed: T) {
-        match self {
-            Self::None => *self = Self::Some(BTreeSet::from([changed])),
-            Self::Some(before) => {
-                before.insert(changed);
-            }
-            Self::All => {}
-        }
-    }
-}
 
 impl Interned {
     fn one_copy(&mut self, certificate: Certificate) -> Certificate {
@@ -98,7 +67,7 @@ impl Accounts {
 
     /// What has changed since this was last called.
     pub(crate) fn take_changes(&mut self) -> Changes<Key> {
-        std::mem::take(&mut self.changes)
+        self.changes.take()
     }
 }
 
@@ -120,7 +89,7 @@ impl Secrets {
 
     /// What has changed since this was last called.
     pub(crate) fn take_changes(&mut self) -> Changes<Key> {
-        std::mem::take(&mut self.changes)
+        self.changes.take()
     }
 
     fn keep(&mut self, secret: &Secret) -> Option<Key> {
@@ -129,23 +98,6 @@ impl Secrets {
         let key = (secret.namespace.clone(), account.to_owned());
         self.secrets.insert(key.clone(), kept);
         Some(key)
-    }
-}
-
-impl Namespaces {
-    /// Whether there was a list.
-    pub(crate) fn is_listed(&self) -> bool {
-        self.is_listed
-    }
-
-    /// The labels of one; `None` when there is none of this name.
-    pub(crate) fn labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.namespaces.get(name)
-    }
-
-    /// What has changed since this was last called.
-    pub(crate) fn take_changes(&mut self) -> Changes<String> {
-        std::mem::take(&mut self.changes)
     }
 }
 
@@ -207,32 +159,6 @@ impl Index for Secrets {
 
     fn count(&self) -> usize {
         self.secrets.len()
-    }
-}
-
-impl Index for Namespaces {
-    type Object = Namespace;
-
-    fn replace(&mut self, objects: Vec<Namespace>) {
-        self.namespaces = objects.into_iter().map(|Namespace(namespace)| (namespace.name, namespace.labels)).collect();
-        self.is_listed = true;
-        self.changes = Changes::All;
-    }
-
-    fn apply(&mut self, Namespace(namespace): Namespace) {
-        if self.namespaces.get(&namespace.name) != Some(&namespace.labels) {
-            self.namespaces.insert(namespace.name.clone(), namespace.labels);
-            self.changes.add(namespace.name);
-        }
-    }
-
-    fn remove(&mut self, Namespace(namespace): &Namespace) {
-        self.namespaces.remove(&namespace.name);
-        self.changes.add(namespace.name.clone());
-    }
-
-    fn count(&self) -> usize {
-        self.namespaces.len()
     }
 }
 

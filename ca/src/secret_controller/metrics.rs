@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::content::IssueReason;
+use crate::cluster_objects::queue::QueueLengths;
 
 type OneLabel = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
@@ -28,15 +29,6 @@ pub(crate) enum Deed {
     Rewrite,
     /// It was deleted.
     Delete,
-}
-
-/// Where objects wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QueueLengths {
-    pub(crate) waiting: usize,
-    pub(crate) busy: usize,
-    pub(crate) paused: usize,
-    pub(crate) swept: usize,
 }
 
 impl SecretMetrics {

@@ -7,10 +7,10 @@ use kubernetes::ApiError;
 use pki::{SerialNumber, Timestamp};
 
 use super::content::{Verdict, due};
-use super::controller::SharedQueue;
 use super::plan::{Action, DeleteReason, Idle, Kept};
-use super::queue::Key;
 use super::worker::Worker;
+use crate::cluster_objects::queue::Key;
+use crate::cluster_objects::queue::SharedQueue;
 use crate::replicas::Tenure;
 
 /// The hand of operators on the controller.
@@ -201,7 +201,7 @@ impl SecretOperator {
 
     /// How many of a sweep are left.
     pub(crate) fn swept(&self) -> usize {
-        self.queue.locked().swept()
+        self.queue.locked().lengths().swept
     }
 
     /// Whether this replica does the work.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kubernetes::{ApiError, FaultKind};
 
-use super::queue::Key;
+use crate::cluster_objects::queue::Key;
 
 /// The most accounts of which it is remembered; beyond, their troubles are in the log alone.
 const MOST_TROUBLES: usize = 20_000;

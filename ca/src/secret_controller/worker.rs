@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use identity::{DnsName, SpiffeId, TrustDomain};
 use kubernetes::secrets::SecretData;
-use kubernetes::{ApiError, KubernetesClient, SecretVersion, SecretWrite};
+use kubernetes::{ApiError, KubernetesClient, ObjectVersion, SecretWrite};
 use pki::crl::RevocationReason;
 use pki::{
     KeyAlgorithm, PrivateKey, SerialNumber, Sha256Digest, Timestamp, TrustBundle, build_request, certificates_to_pem, sha256,
@@ -25,11 +25,11 @@ use super::memory::{Memory, Settled};
 use super::metrics::{Deed, SecretMetrics};
 use super::names::{CHAIN_FILE, FIELD_MANAGER, KEY_FILE, ROOTS_FILE, SECRET_TYPE, secret_name};
 use super::plan::{Account, Action, DeleteReason, Idle, Kept, annotations, plan};
-use super::queue::{Key, Outcome};
 use super::troubles::{TroubleKind, Troubles};
 use super::world::{Look, World};
 use crate::admission::{Admitted, CallerError, account_id};
 use crate::audit::Actor;
+use crate::cluster_objects::queue::{Key, Outcome};
 use crate::config::{AccountName, SecretsConfig};
 use crate::issuing::{Desk, IssuingError};
 use crate::records::{AccountSecret, Held};
@@ -373,7 +373,7 @@ impl Worker {
         }
     }
 
-    fn wrote(&self, key: &Key, account: &Account, written: SecretVersion, content: &Content) -> Outcome {
+    fn wrote(&self, key: &Key, account: &Account, written: ObjectVersion, content: &Content) -> Outcome {
         self.memory.wrote(key, self.clock.boottime());
         let due = super::content::due(content.leaf());
         if let Ok(terms) = self.terms(key) {

@@ -12,11 +12,13 @@ use runtime::entropy::Entropy;
 use runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 
-use super::index::{Accounts, Changes, Namespaces, Secrets};
+use super::index::{Accounts, Secrets};
 use super::names::SECRET_TYPE;
 use super::namespaces::{Decision, Ground, LabelRule, NamespaceRule};
 use super::plan::{Account, Kept};
-use super::queue::Key;
+use crate::cluster_objects::changes::Changes;
+use crate::cluster_objects::namespaces::Namespaces;
+use crate::cluster_objects::queue::Key;
 use crate::config::SecretsScope;
 
 /// Why a namespace of the configuration has a path.
@@ -122,8 +124,8 @@ impl World {
         if !known.index().is_listed() {
             return None;
         }
-        Some(match known.index().labels(namespace) {
-            Some(labels) => self.rule.judge(namespace, labels),
+        Some(match known.index().get(namespace) {
+            Some(facts) => self.rule.judge(namespace, &facts.labels),
             None => Decision { is_managed: false, ground: Ground::Default },
         })
     }

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use super::Ground;
 use crate::issuing::Desk;
 use crate::metrics::Metrics;
-use crate::secret_controller::{ControllerParts, SecretController, SecretOperator, WorldWatcher};
+use crate::secret_controller::{
+    ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
+};
 
 /// Its tasks, and the hand of operators on it.
 pub(super) struct Secrets {
@@ -41,7 +43,7 @@ pub(super) fn controller(
         calls: metrics.kubernetes.clone(),
         metrics: metrics.secrets.clone(),
     };
-    let (controller, watchers, operator) = SecretController::new(parts);
+    let (controller, watchers, operator) = secret_controller(parts);
     Some(Secrets { controller, watchers, operator })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kubernetes::secrets::SecretData;
-use kubernetes::{ApiError, FaultKind, Incident, SecretVersion, SecretWrite};
+use kubernetes::{ApiError, FaultKind, Incident, ObjectVersion, SecretWrite};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -33,8 +33,8 @@ fn write<'a>(annotations: &'a BTreeMap<&'static str, &'a str>, data: &'a SecretD
     }
 }
 
-fn at() -> SecretVersion {
-    SecretVersion { uid: "s-1".to_owned(), version: "7".to_owned() }
+fn at() -> ObjectVersion {
+    ObjectVersion { uid: "s-1".to_owned(), version: "7".to_owned() }
 }
 
 fn written(version: &str) -> Reply {

@@ -1,14 +1,14 @@
 //! What is asked of the API server about one Secret, by the version that was judged, and what is told of it.
 
 use kubernetes::secrets::{Secret, SecretData};
-use kubernetes::{ApiError, Call, Incident, Kind, SecretVersion};
+use kubernetes::{ApiError, Call, Incident, Kind, ObjectVersion};
 use pki::Timestamp;
 
 use super::super::metrics::Deed;
 use super::super::plan::{Account, Kept, annotations};
-use super::super::queue::Key;
 use super::super::troubles::TroubleKind;
 use super::{DEADLINE, Worker, write};
+use crate::cluster_objects::queue::Key;
 
 impl Worker {
     pub(super) async fn apply(
@@ -18,7 +18,7 @@ impl Worker {
         account: &Account,
         kept: &Kept,
         data: &SecretData,
-    ) -> Result<SecretVersion, ApiError> {
+    ) -> Result<ObjectVersion, ApiError> {
         let (namespace, name) = key;
         let annotations = annotations(name);
         let write = write(namespace, secret, account, name, &annotations, data);
@@ -54,6 +54,6 @@ impl Worker {
     }
 }
 
-fn version(kept: &Kept) -> SecretVersion {
-    SecretVersion { uid: kept.uid.clone(), version: kept.version.clone() }
+fn version(kept: &Kept) -> ObjectVersion {
+    ObjectVersion { uid: kept.uid.clone(), version: kept.version.clone() }
 }

@@ -2,6 +2,7 @@
 //! their certificate is due. Pure: time and randomness are arguments.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pki::Timestamp;
@@ -10,7 +11,7 @@ use runtime::backoff::Backoff;
 /// The first pause of an object that failed, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 
-/// Namespace and account.
+/// What an object is called: for the Secret of an account its namespace and the account.
 pub(crate) type Key = (String, String);
 
 /// What became of an object that was looked at.
@@ -39,6 +40,30 @@ pub(crate) struct Now {
     pub(crate) wall: Timestamp,
     /// Spreads pauses.
     pub(crate) random: u8,
+}
+
+/// Where objects wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct QueueLengths {
+    /// For room, without those of a sweep.
+    pub(crate) waiting: usize,
+    /// For nothing: they are looked at now.
+    pub(crate) busy: usize,
+    /// For their pause to end: they failed.
+    pub(crate) paused: usize,
+    /// To be let in.
+    pub(crate) swept: usize,
+}
+
+/// The queue, which operators put things into too.
+#[derive(Clone, Default)]
+pub(crate) struct SharedQueue(Arc<Mutex<Queue>>);
+
+impl SharedQueue {
+    /// Nobody holds it for long.
+    pub(crate) fn locked(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The queue.
@@ -82,11 +107,6 @@ impl Queue {
             }
             self.changed(&key);
         }
-    }
-
-    /// How many of a sweep are left.
-    pub(crate) fn swept(&self) -> usize {
-        self.swept.len()
     }
 
     /// The next to be looked at, which is taken for begun.
@@ -133,19 +153,9 @@ impl Queue {
         }
     }
 
-    /// How many wait, without those of a sweep.
-    pub(crate) fn waiting(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// How many failed and wait for their pause to end.
-    pub(crate) fn paused(&self) -> usize {
-        self.later.len()
-    }
-
-    /// How many are looked at now.
-    pub(crate) fn busy(&self) -> usize {
-        self.busy.len()
+    /// How many there are.
+    pub(crate) fn lengths(&self) -> QueueLengths {
+        QueueLengths { waiting: self.ready.len(), busy: self.busy.len(), paused: self.later.len(), swept: self.swept.len() }
     }
 
     fn enter(&mut self, key: &Key) {
@@ -224,12 +234,12 @@ mod tests {
         assert_eq!(queue.next(at(0)), Some(key("b")));
         queue.changed(&key("b"));
         assert_eq!(queue.next(at(0)), Some(key("a")));
-        assert_eq!((queue.next(at(0)), queue.busy()), (None, 2), "b is looked at already");
+        assert_eq!((queue.next(at(0)), queue.lengths().busy), (None, 2), "b is looked at already");
         queue.done(&key("b"), SETTLED, at(0));
         assert_eq!(queue.next(at(0)), Some(key("b")), "it changed meanwhile");
         queue.done(&key("b"), SETTLED, at(0));
         queue.done(&key("a"), SETTLED, at(0));
-        assert_eq!((queue.next(at(1_000_000)), queue.waiting(), queue.busy()), (None, 0, 0));
+        assert_eq!((queue.next(at(1_000_000)), queue.lengths().waiting, queue.lengths().busy), (None, 0, 0));
     }
 
     #[test]
@@ -258,10 +268,10 @@ mod tests {
         queue.changed(&key("a"));
         queue.next(at(0)).unwrap();
         queue.done(&key("a"), Outcome::Failed { after: Some(Duration::from_secs(20)) }, at(0));
-        assert_eq!((queue.next(at(19_900)), queue.paused()), (None, 1));
+        assert_eq!((queue.next(at(19_900)), queue.lengths().paused), (None, 1));
         queue.next(at(20_000)).unwrap();
         queue.done(&key("a"), SETTLED, at(20_000));
-        assert_eq!(queue.paused(), 0);
+        assert_eq!(queue.lengths().paused, 0);
         queue.changed(&key("a"));
         queue.next(at(20_000)).unwrap();
         queue.done(&key("a"), Outcome::Failed { after: None }, at(20_000));
@@ -299,12 +309,12 @@ mod tests {
     fn a_sweep_is_let_in_at_its_rate_and_a_change_goes_before_it() {
         let mut queue = Queue::default();
         queue.sweep(["a", "b", "c", "d"].map(key));
-        assert_eq!((queue.next(at(0)), queue.swept()), (None, 4));
+        assert_eq!((queue.next(at(0)), queue.lengths().swept), (None, 4));
         queue.changed(&key("d"));
         queue.let_in(1);
         assert_eq!((queue.next(at(0)), queue.next(at(0))), (Some(key("d")), Some(key("a"))));
         queue.let_in(10);
-        assert_eq!(queue.swept(), 0);
+        assert_eq!(queue.lengths().swept, 0);
         assert_eq!((queue.next(at(0)), queue.next(at(0)), queue.next(at(0))), (Some(key("b")), Some(key("c")), None));
         queue.done(&key("d"), SETTLED, at(0));
         assert_eq!(queue.next(at(0)), Some(key("d")), "the sweep came while it was looked at");
