@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use vault::VaultMetrics;
 
 use crate::checkpoints::metrics::CheckpointMetrics;
+use crate::cluster_objects::trust::TrustMetrics;
 use crate::error_reason::ErrorReason;
 use crate::federation::FederationMetrics;
 use crate::node_pods::PodMetrics;
@@ -83,6 +84,7 @@ pub(crate) struct Metrics {
     pub(crate) pods: PodMetrics,
     /// Of the part that writes Secrets there.
     pub(crate) secrets: SecretMetrics,
+    pub(crate) trust: TrustMetrics,
 }
 
 impl Metrics {
@@ -117,6 +119,7 @@ impl Metrics {
             reviews: ReviewMetrics::register(registry),
             pods: PodMetrics::register(registry),
             secrets: SecretMetrics::register(registry),
+            trust: TrustMetrics::register(registry),
         };
         metrics.vault.register(registry, "vault_calls");
         metrics.kubernetes.register(registry, "kubernetes_calls", &Call::ALL);

@@ -14,6 +14,7 @@ use crate::audit::Actor;
 use crate::authority::SigningAuthority;
 use crate::backup::RestoredNote;
 use crate::checkpoints::CheckpointDesk;
+use crate::cluster_objects::trust::TrustObjects;
 use crate::federation::FederationViews;
 use crate::istio::NodeProxies;
 use crate::oidc::TokenJudge;
@@ -57,6 +58,7 @@ pub(crate) struct Report {
     pub(crate) reviewer: Option<Arc<TokenReviewer>>,
     pub(crate) proxies: Option<NodeProxies>,
     pub(crate) secrets: Option<Arc<SecretOperator>>,
+    pub(crate) trust: Option<Arc<TrustObjects>>,
     pub(crate) agents: Option<ClusterAgents>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
@@ -92,6 +94,7 @@ impl Report {
         let pods = self.proxies.as_ref().map(|proxies| &proxies.pods).or(self.agents.as_ref().map(|agents| &agents.pods));
         warnings.extend(pods.and_then(|pods| pods.warning()));
         warnings.extend(self.secrets.iter().flat_map(|secrets| secrets.warnings()));
+        warnings.extend(self.trust.iter().flat_map(|trust| trust.warnings()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));

@@ -2,8 +2,8 @@
 
 mod assembly;
 mod authorities;
+mod cluster_objects;
 mod error;
-mod secrets;
 mod services;
 mod tasks;
 mod upstream;
@@ -60,8 +60,8 @@ use crate::upkeep::Upkeep;
 use crate::upstream::desk::UpstreamDesk;
 use assembly::assemble;
 use authorities::Authorities;
+use cluster_objects::ClusterObjects;
 pub use error::{RunError, StartError};
-use secrets::Secrets;
 
 /// How long calls in progress may take after the end was asked for.
 const GRACE: Duration = Duration::from_secs(4);
@@ -127,7 +127,7 @@ struct Parts {
     agents: Option<ClusterAgents>,
     pod_identities: Option<Arc<PodIdentities>>,
     pod_watcher: Option<PodWatcher>,
-    secrets: Option<Secrets>,
+    cluster_objects: ClusterObjects,
     results: ResultWriter,
     report: Arc<Report>,
     checkpoints: Arc<CheckpointDesk>,

@@ -229,7 +229,7 @@ async fn a_rotation_of_the_root_reaches_every_secret_and_none_is_unsound_at_any_
     for account in &accounts {
         let _uid = field.stage.account(account).await;
     }
-    let ca = field.ca("revoke_on_delete = true\n").await;
+    let ca = field.ca("revoke_on_delete = true\n[rotation]\npropagation_hold = \"1s\"\n").await;
     let mut before = Vec::new();
     for account in &accounts {
         before.push(field.sound(account, "the Secret to be made", |_| true).await);

@@ -35,6 +35,7 @@ mod kubernetes_identities;
 mod kubernetes_pods;
 mod kubernetes_secrets;
 mod kubernetes_tokens;
+mod kubernetes_trust;
 mod kubernetes_workloads;
 mod limbo;
 mod limits;

@@ -40,6 +40,11 @@ impl Healing {
         pause.saturating_sub(since)
     }
 
+    /// What was written before counts no more.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.writes().remove(key);
+    }
+
     fn writes(&self) -> MutexGuard<'_, HashMap<Key, (u32, Duration)>> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }

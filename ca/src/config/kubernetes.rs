@@ -9,6 +9,7 @@ use ::kubernetes::names::{is_label, is_name};
 use runtime::config::Section;
 
 use super::kubernetes_secrets::{self, SecretsConfig};
+use super::kubernetes_trust::{self, TrustConfig};
 
 /// The section, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct KubernetesConfig {
     pub agents: Option<ClusterAgentsConfig>,
     /// Secrets for its service accounts; `None`: none are made.
     pub secrets: Option<SecretsConfig>,
+    /// Objects by which others learn whom to trust; `None`: none are written.
+    pub trust: Option<TrustConfig>,
 }
 
 /// Whose pods attest the nodes that they run on.
@@ -72,6 +75,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
         section.section("agents").fault("audiences", format!("{both:?} is also one of kubernetes.audiences: keep them apart"));
     }
     let secrets = kubernetes_secrets::read(&section);
+    let trust = kubernetes_trust::read(&section);
     let server = ClusterConfig::read(&section);
     Some(KubernetesConfig {
         cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
@@ -80,6 +84,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
         trusted_node_accounts,
         agents,
         secrets,
+        trust,
     })
 }
 

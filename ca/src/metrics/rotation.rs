@@ -119,6 +119,7 @@ fn leaves_left(standing: &RotationStanding) -> u64 {
         | Waiting::Agents { .. }
         | Waiting::Streams { .. }
         | Waiting::Files { .. }
+        | Waiting::Objects { .. }
         | Waiting::PropagationHold { .. }
         | Waiting::Svids { .. }
         | Waiting::Tokens { .. } => 0,
@@ -132,6 +133,7 @@ struct Behind {
     agents: u64,
     streams: u64,
     files: u64,
+    objects: u64,
 }
 
 impl Behind {
@@ -142,6 +144,7 @@ impl Behind {
                 Waiting::Agents { behind: nodes, .. } => behind.agents = u64::try_from(nodes.len()).unwrap_or(u64::MAX),
                 Waiting::Streams { behind: streams, .. } => behind.streams = *streams,
                 Waiting::Files { behind: sets, .. } => behind.files = *sets,
+                Waiting::Objects { behind: objects, .. } => behind.objects += *objects,
                 Waiting::Publication
                 | Waiting::Replicas(_)
                 | Waiting::PropagationHold { .. }
@@ -153,8 +156,8 @@ impl Behind {
         behind
     }
 
-    fn counts(self) -> [(&'static str, u64); 3] {
-        [("agents", self.agents), ("streams", self.streams), ("files", self.files)]
+    fn counts(self) -> [(&'static str, u64); 4] {
+        [("agents", self.agents), ("streams", self.streams), ("files", self.files), ("objects", self.objects)]
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pki::{JwtAuthority, PublicKey, Timestamp};
 
 use crate::attestation::may_return;
-use crate::authority::lifecycle::gate::{AgentFacts, Facts};
+use crate::authority::lifecycle::gate::{AgentFacts, Facts, ObjectFacts};
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName, Lifecycle, Material};
 use crate::records::{NodeRecord, NodeState};
 use crate::replicas::Tenure;
@@ -26,6 +26,14 @@ pub(crate) struct FactsOfFleet {
     pub(crate) propagation_hold: Duration,
     /// Which other replicas live.
     pub(crate) tenure: Tenure,
+    /// Receivers in a cluster.
+    pub(crate) cluster: Vec<Arc<dyn ClusterReceivers>>,
+}
+
+/// Receivers in a cluster who read objects, and acknowledge nothing.
+pub(crate) trait ClusterReceivers: Send + Sync {
+    /// How far their objects are, as the API server tells it.
+    fn standing(&self) -> ObjectFacts;
 }
 
 impl FactsOfFleet {
@@ -63,7 +71,9 @@ impl FactsOfFleet {
         }
         let by_id = self.store.tokens_until(key_ids.values().cloned().collect()).await?;
         let tokens_until = key_ids.into_iter().filter_map(|(name, id)| Some((name, *by_id.get(&id)?))).collect();
-        Ok(Facts { agents, leaves, tokens_until, propagation_hold: self.propagation_hold, replicas: self.tenure.others() })
+        let objects = self.cluster.iter().map(|receivers| receivers.standing()).collect();
+        let (propagation_hold, replicas) = (self.propagation_hold, self.tenure.others());
+        Ok(Facts { agents, leaves, tokens_until, propagation_hold, replicas, objects })
     }
 }
 

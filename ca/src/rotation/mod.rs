@@ -8,7 +8,7 @@ mod adoption;
 mod commands;
 mod driver;
 mod effects;
-mod facts;
+pub(crate) mod facts;
 mod follow;
 mod forgotten;
 mod handle;

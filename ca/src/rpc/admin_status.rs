@@ -79,6 +79,11 @@ pub(crate) enum AdminError {
     /// The configuration asks for no Secrets.
     #[error("this CA keeps no Secrets of service accounts: its configuration has no [kubernetes.secrets]")]
     NoSecrets,
+    /// The configuration asks for no objects that show whom to trust.
+    #[error(
+        "this CA writes no objects that show whom to trust: [kubernetes.trust] is not in its configuration (docs/kubernetes.md)"
+    )]
+    NoTrust,
     /// The name of something in a cluster cannot be one.
     #[error("what should name {0} of a cluster is no name")]
     KubernetesName(&'static str),
@@ -151,6 +156,7 @@ impl From<AdminError> for Status {
             AdminError::Federation(_) => (Code::InvalidArgument, "FEDERATION_INVALID", text),
             AdminError::ForeignBundle(_) => (Code::InvalidArgument, "BUNDLE_INVALID", text),
             AdminError::NoSecrets => (Code::FailedPrecondition, "NO_SECRETS", text),
+            AdminError::NoTrust => (Code::FailedPrecondition, "NO_TRUST_OBJECTS", text),
             AdminError::KubernetesName(_) => (Code::InvalidArgument, "KUBERNETES_NAME_INVALID", text),
             AdminError::NotLeading => (Code::FailedPrecondition, "NOT_LEADING", text),
             AdminError::ApiServer(_) => (Code::Unavailable, "API_SERVER_UNAVAILABLE", text),

@@ -135,7 +135,9 @@ fn way_on(refusal: &Refusal) -> String {
             Waiting::Agents { behind: given_up, .. }
             | Waiting::Streams { nodes: given_up, .. }
             | Waiting::Svids { nodes: given_up, .. } => nodes.extend(given_up),
-            Waiting::Files { .. } | Waiting::PropagationHold { .. } => options.push("--accept-files".to_owned()),
+            Waiting::Files { .. } | Waiting::Objects { .. } | Waiting::PropagationHold { .. } => {
+                options.push("--accept-files".to_owned())
+            }
             Waiting::Leaves { left, .. } => options.push(format!("--accept-leaves {left}")),
             Waiting::Tokens { .. } => options.push("--accept-tokens".to_owned()),
         }

@@ -315,6 +315,7 @@ fn wait(waiting: &Waiting) -> v1::RotationWait {
         Waiting::Agents { sequence: _, behind, absent: _, of: _ } => ("agents", count_long(behind.len()), names(behind), None),
         Waiting::Streams { nodes, behind } => ("streams", *behind, names(nodes), None),
         Waiting::Files { nodes, behind } => ("files", *behind, names(nodes), None),
+        Waiting::Objects { behind, .. } => ("objects", *behind, Vec::new(), None),
         Waiting::PropagationHold { until } => ("propagation_hold", 1, Vec::new(), Some(*until)),
         Waiting::Leaves { left, last_end } => ("leaves", *left, Vec::new(), *last_end),
         Waiting::Svids { nodes, left } => ("svids", *left, names(nodes), None),

@@ -1,4 +1,4 @@
-//! The KubernetesAdmin service: Secrets of service accounts, over the same Unix socket as Admin and for the same callers.
+//! The KubernetesAdmin service: what the CA keeps in a cluster, over the same Unix socket as Admin and for the same callers.
 
 use std::sync::Arc;
 
@@ -6,6 +6,8 @@ use kubernetes::names::{is_label, is_name};
 use proto::v1;
 use tonic::{Request, Response, Status};
 
+use crate::cluster_objects::trust::{TrustObjects, TrustRow, TrustState};
+use crate::rotation::facts::ClusterReceivers;
 use crate::rpc::admin::operator;
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::wire::timestamp;
@@ -18,6 +20,8 @@ const MAX_ROWS: usize = 1000;
 pub(crate) struct KubernetesAdminService {
     /// `None` where the configuration asks for no Secrets.
     pub(crate) secrets: Option<Arc<SecretOperator>>,
+    /// `None` where the configuration asks for no objects that show whom to trust.
+    pub(crate) trust: Option<Arc<TrustObjects>>,
 }
 
 impl KubernetesAdminService {
@@ -88,6 +92,23 @@ impl v1::kubernetes_admin_server::KubernetesAdmin for KubernetesAdminService {
         }
         Ok(Response::new(v1::PruneAccountSecretsResponse { accounts }))
     }
+
+    async fn list_trust_objects(
+        &self,
+        request: Request<v1::ListTrustObjectsRequest>,
+    ) -> Result<Response<v1::ListTrustObjectsResponse>, Status> {
+        operator(request.extensions())?;
+        let trust = self.trust.as_deref().ok_or(AdminError::NoTrust)?;
+        let (rows, standing) = (trust.rows(), trust.standing());
+        let more = rows.len().saturating_sub(MAX_ROWS);
+        Ok(Response::new(v1::ListTrustObjectsResponse {
+            objects: rows.into_iter().take(MAX_ROWS).map(wire_trust).collect(),
+            more: number(more),
+            leads: trust.leads(),
+            bundle_sequence: standing.sequence,
+            written_at: standing.written_at.map(timestamp),
+        }))
+    }
 }
 
 fn namespace_name(text: String) -> Result<String, AdminError> {
@@ -100,6 +121,17 @@ fn account_name(text: String) -> Result<String, AdminError> {
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn wire_trust(row: TrustRow) -> v1::TrustObject {
+    let TrustRow { key: (what, name), state, trouble } = row;
+    let state = match state {
+        TrustState::Current => v1::TrustObjectState::Current,
+        TrustState::Behind => v1::TrustObjectState::Behind,
+        TrustState::Left => v1::TrustObjectState::Left,
+        TrustState::Absent => v1::TrustObjectState::Absent,
+    };
+    v1::TrustObject { what, name, state: state.into(), why: trouble.unwrap_or_default() }
 }
 
 fn wire(row: SecretRow) -> v1::AccountSecret {

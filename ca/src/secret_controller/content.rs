@@ -112,6 +112,16 @@ impl Content {
         Ok(Self { chain: std::iter::once(leaf).chain(chain.map(interned)).collect(), roots })
     }
 
+    /// SHA-256 of the trust bundle beside it, as it is written.
+    pub(crate) fn roots(&self) -> &Sha256Digest {
+        &self.roots
+    }
+
+    /// The chain, leaf first.
+    pub(crate) fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
     /// The leaf.
     pub(crate) fn leaf(&self) -> &Certificate {
         self.chain.first().expect("a content is not made from an empty chain")

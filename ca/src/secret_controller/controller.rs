@@ -13,15 +13,18 @@ use tokio::sync::watch;
 use super::memory::Memory;
 use super::metrics::SecretMetrics;
 use super::operator::SecretOperator;
+use super::standing::Standing;
 use super::troubles::Troubles;
 use super::worker::Worker;
 use super::world::{WatchParts, World, WorldWatcher};
+use crate::authority::lifecycle::gate::ObjectFacts;
 use crate::cluster_objects::queue::{Key, Outcome, QueueLengths, SharedQueue};
 use crate::cluster_objects::reconciler::{KeptObjects, Reconciler};
 use crate::config::{KubernetesConfig, SecretsConfig};
 use crate::issuing::Desk;
 use crate::replicas::Tenure;
 use crate::revocation::{Revoked, StoredRevocations};
+use crate::rotation::facts::ClusterReceivers;
 use crate::store::Store;
 
 /// What the controller is made of.
@@ -43,6 +46,7 @@ pub(crate) struct ControllerParts {
 pub(crate) struct AccountSecrets {
     worker: Arc<Worker>,
     seen: Mutex<Seen>,
+    standing: Standing,
 }
 
 /// What was last looked at of what all Secrets depend on.
@@ -77,7 +81,7 @@ pub(crate) fn controller(parts: ControllerParts) -> (SecretController, Vec<World
         memory: Memory::default(),
     });
     let operator = Arc::new(SecretOperator::new(Arc::clone(&worker), queue.clone(), tenure.clone()));
-    let objects = Arc::new(AccountSecrets { worker, seen: Mutex::new(Seen { bundle, revoked }) });
+    let objects = Arc::new(AccountSecrets { worker, seen: Mutex::new(Seen { bundle, revoked }), standing: Standing::default() });
     (Reconciler { objects, queue, tenure, clock, entropy, rate }, watchers, operator)
 }
 
@@ -122,10 +126,18 @@ impl KeptObjects for AccountSecrets {
     }
 
     fn show(&self, lengths: QueueLengths) {
-        let Worker { metrics, troubles, world, .. } = &*self.worker;
+        let Worker { metrics, troubles, world, bundle, clock, .. } = &*self.worker;
         metrics.queue(lengths);
         metrics.troubles(troubles.counts());
         let (accounts, secrets) = world.counts();
         metrics.known(accounts, secrets);
+        let bundle = Arc::clone(&bundle.borrow());
+        self.standing.observe(world, &bundle, clock.now().into());
+    }
+}
+
+impl ClusterReceivers for AccountSecrets {
+    fn standing(&self) -> ObjectFacts {
+        self.standing.facts()
     }
 }

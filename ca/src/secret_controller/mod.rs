@@ -14,6 +14,7 @@ mod names;
 mod namespaces;
 mod operator;
 mod plan;
+mod standing;
 mod troubles;
 mod worker;
 mod world;

@@ -177,6 +177,12 @@ impl World {
         self.scopes.iter().map(of_one).fold((0, 0), |(accounts, secrets), (more, others)| (accounts + more, secrets + others))
     }
 
+    /// Whether all lists were read.
+    pub(crate) fn is_listed(&self) -> bool {
+        let is_listed = |scope: &Scope| scope.accounts.locked().index().is_listed() && scope.secrets.locked().index().is_listed();
+        self.namespaces.as_ref().is_none_or(|known| known.locked().index().is_listed()) && self.scopes.iter().all(is_listed)
+    }
+
     /// What operators should know of the watches.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut lines = Vec::new();

@@ -11,8 +11,9 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::authorities::Authorities;
+use super::cluster_objects::ClusterObjects;
 use super::services::csr_limit;
-use super::{Ground, Keys, Parts, StartError, secrets};
+use super::{Ground, Keys, Parts, StartError};
 use crate::attestation::ClusterAgents;
 use crate::backup::{self, RestoredNote};
 use crate::checkpoints::{CheckpointDesk, CheckpointParts};
@@ -100,7 +101,6 @@ pub(super) async fn assemble(
     let judge = Arc::new(judge);
     let cluster = config.kubernetes.as_ref().map(|kubernetes| Cluster::of(kubernetes, &ground, &metrics));
     let Cluster { reviewer, proxies, agents, pod_identities, pod_watcher } = cluster.unwrap_or_default();
-    let secrets = secrets::controller(&ground, &desk, &bundle_changes, &metrics);
     let readiness = Readiness::default();
     let token = keys.token().cloned();
     for condition in [CLOCK, ISSUING, SERVING, STORE].into_iter().chain(token.as_ref().map(|_| KEYS)) {
@@ -125,6 +125,7 @@ pub(super) async fn assemble(
         clock: Arc::clone(clock),
         issuance_clock: Arc::clone(issuance_clock),
     });
+    let cluster_objects = ClusterObjects::new(&ground, &desk, &bundle_changes, &lists, &metrics);
     if store.is_shared() {
         keeper.begin().await;
     }
@@ -145,6 +146,7 @@ pub(super) async fn assemble(
             reattest_window: config.reattest_window,
             propagation_hold: config.rotation.propagation_hold,
             tenure: tenure.clone(),
+            cluster: cluster_objects.receivers(),
         }),
         outlets,
         probes: probes.clone(),
@@ -197,7 +199,8 @@ pub(super) async fn assemble(
         rotation: views,
         judge: Arc::clone(&judge),
         reviewer: reviewer.clone(),
-        secrets: secrets.as_ref().map(|secrets| Arc::clone(&secrets.operator)),
+        secrets: cluster_objects.secret_operator(),
+        trust: cluster_objects.trust_objects(),
         proxies: proxies.clone(),
         agents: agents.clone(),
         checkpoints: Arc::clone(&checkpoints),
@@ -238,7 +241,7 @@ pub(super) async fn assemble(
         agents,
         pod_identities,
         pod_watcher,
-        secrets,
+        cluster_objects,
         results,
         report,
         checkpoints,
@@ -276,7 +279,8 @@ impl Cluster {
     /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
     fn of(config: &KubernetesConfig, ground: &Ground, metrics: &Metrics) -> Self {
         let Ground { config: CaConfig { trust_domain, leaf, .. }, clock, entropy, issuance_clock, store, .. } = ground;
-        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _ } = config.clone();
+        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _, trust: _ } =
+            config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
         // Proxies renew nothing: they ask for each pod anew.
         let renewing = agents.as_ref().filter(|agents| agents.pod_identities);

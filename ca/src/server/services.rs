@@ -158,7 +158,10 @@ impl Parts {
             metrics: self.metrics.backup.clone(),
             turn: Arc::default(),
         }));
-        let kubernetes = KubernetesAdminService { secrets: self.secrets.as_ref().map(|secrets| Arc::clone(&secrets.operator)) };
+        let kubernetes = KubernetesAdminService {
+            secrets: self.cluster_objects.secret_operator(),
+            trust: self.cluster_objects.trust_objects(),
+        };
         OperatorServices { admin, authorities, federations, kubernetes, backup, limits: config.limits }
     }
 }

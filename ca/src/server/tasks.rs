@@ -46,9 +46,7 @@ impl Parts {
         for refresher in self.key_refreshers {
             group.spawn("keys of an OIDC issuer", refresher.run(shutdown.clone()));
         }
-        if let Some(secrets) = self.secrets {
-            secrets.spawn(group, &shutdown);
-        }
+        self.cluster_objects.spawn(group, &shutdown);
         if let Some(watcher) = self.pod_watcher {
             group.spawn("pods", watcher.run(shutdown.clone()));
         }

@@ -10,6 +10,24 @@ pub(crate) enum KubernetesVerb {
     /// Secrets with key and certificate for service accounts
     #[command(subcommand, after_help = KUBERNETES_HELP)]
     Secrets(SecretsVerb),
+    /// Objects by which others learn whom to trust
+    #[command(subcommand, after_help = TRUST_HELP)]
+    Trust(TrustVerb),
+}
+
+/// `k8s trust ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustVerb {
+    /// ConfigMaps and webhook configurations: whether each shows the trust bundle of now
+    #[command(after_help = TRUST_HELP)]
+    List(ListTrustArgs),
+}
+
+/// `k8s trust list`
+#[derive(Args, Debug)]
+pub(crate) struct ListTrustArgs {
+    #[command(flatten)]
+    pub(crate) admin: CaSocketArgs,
 }
 
 /// `k8s secrets ...`
@@ -89,7 +107,12 @@ Examples:
   signet k8s secrets list
   signet k8s secrets list --left
   signet k8s secrets explain -n shop web
-  signet k8s secrets renew -n shop web";
+  signet k8s secrets renew -n shop web
+  signet k8s trust list";
+
+const TRUST_HELP: &str = "\
+Example:
+  signet k8s trust list";
 
 const LIST_HELP: &str = "\
 Example:

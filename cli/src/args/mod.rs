@@ -40,7 +40,7 @@ pub(crate) use entry::{
 pub(crate) use envoy::{BootstrapArgs, CertificateName, EnvoyVerb, ProxyProtocol};
 pub(crate) use federation::{AddFederationArgs, FederationVerb, OneFederationArgs, ProfileArg};
 pub(crate) use kubernetes::{
-    AccountSecretArgs, KubernetesVerb, ListSecretsArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb,
+    AccountSecretArgs, KubernetesVerb, ListSecretsArgs, ListTrustArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb, TrustVerb,
 };
 pub(crate) use replica::{RemoveReplicaArgs, ReplicaVerb};
 pub(crate) use revocation::{ReasonArg, RevocationVerb, RevokeArgs, UnrevokeArgs};

@@ -4,18 +4,20 @@ use proto::v1;
 use serde_json::{Value, json};
 
 use crate::admin_client::{kubernetes_admin, request};
-use crate::args::{AccountSecretArgs, KubernetesVerb, ListSecretsArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb};
+use crate::args::{
+    AccountSecretArgs, KubernetesVerb, ListSecretsArgs, ListTrustArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb, TrustVerb,
+};
 use crate::failure::Failure;
 use crate::output::{Answer, or_dash, printable, time_json, time_text};
 use crate::output_format::OutputFormat;
 
 pub(super) async fn run(verb: KubernetesVerb, format: OutputFormat) -> Result<(), Failure> {
-    let KubernetesVerb::Secrets(verb) = verb;
     match verb {
-        SecretsVerb::List(args) => list(args).await,
-        SecretsVerb::Renew(args) => renew(args).await,
-        SecretsVerb::Explain(args) => explain(args).await,
-        SecretsVerb::Prune(args) => prune(args).await,
+        KubernetesVerb::Secrets(SecretsVerb::List(args)) => list(args).await,
+        KubernetesVerb::Secrets(SecretsVerb::Renew(args)) => renew(args).await,
+        KubernetesVerb::Secrets(SecretsVerb::Explain(args)) => explain(args).await,
+        KubernetesVerb::Secrets(SecretsVerb::Prune(args)) => prune(args).await,
+        KubernetesVerb::Trust(TrustVerb::List(args)) => trust(args).await,
     }?
     .print(format)
 }
@@ -73,6 +75,50 @@ async fn prune(args: PruneSecretsArgs) -> Result<Answer, Failure> {
         format!("{what} in {namespace}:\n{}", names.join("\n"))
     };
     Ok(Answer::text(text, json!({ "accounts": accounts, "dry_run": dry_run })))
+}
+
+async fn trust(args: ListTrustArgs) -> Result<Answer, Failure> {
+    let ListTrustArgs { admin } = args;
+    let answer = kubernetes_admin(&admin.socket).await?.list_trust_objects(request(v1::ListTrustObjectsRequest {})).await;
+    let answer = answer.map_err(|status| Failure::from_status("k8s trust list", &status))?.into_inner();
+    Ok(trust_listed(&answer))
+}
+
+fn trust_listed(answer: &v1::ListTrustObjectsResponse) -> Answer {
+    let v1::ListTrustObjectsResponse { objects, more, leads, bundle_sequence, written_at } = answer;
+    let rows = objects
+        .iter()
+        .map(|object| vec![object.what.clone(), printable(&object.name), trust_state(object).to_owned(), or_dash(&object.why)]);
+    let of_objects = objects
+        .iter()
+        .map(|object| json!({ "what": object.what, "name": object.name, "state": trust_state(object), "why": object.why }));
+    let json = json!({
+        "objects": of_objects.collect::<Value>(), "more": more, "leads": leads,
+        "bundle_sequence": bundle_sequence, "written_at": time_json(written_at.as_ref()),
+    });
+    let behind = objects.iter().filter(|object| object.state() == v1::TrustObjectState::Behind).count();
+    let mut below = vec![match written_at {
+        Some(at) if behind == 0 => format!("all show the roots of bundle {bundle_sequence}, since {}", time_text(Some(at))),
+        _ => format!("{behind} do not show the roots of bundle {bundle_sequence} yet"),
+    }];
+    if *more > 0 {
+        below.push(format!("and {more} more"));
+    }
+    if !leads {
+        below.push("another replica leads and keeps them".to_owned());
+    }
+    let columns = ["what", "name", "state", "why"];
+    Answer::table(&columns, rows.collect(), "no objects that show whom to trust", json).with_text(&below.join("\n"))
+}
+
+fn trust_state(object: &v1::TrustObject) -> &'static str {
+    match object.state() {
+        v1::TrustObjectState::Current => "current",
+        v1::TrustObjectState::Behind => "behind",
+        v1::TrustObjectState::Left => "left",
+        v1::TrustObjectState::Absent => "absent",
+        v1::TrustObjectState::Unspecified => "-",
+    }
 }
 
 fn listed(secrets: &[v1::AccountSecret], leads: bool, sweep_left: u32) -> Answer {
@@ -150,5 +196,31 @@ mod tests {
         assert_eq!((&json["secrets"][0]["state"], &json["secrets"][0]["why"]), (&json!("good"), &Value::Null));
         assert_eq!((&json["leads"], &json["sweep_left"]), (&json!(false), &json!(7)));
         assert!(listed(&[], true, 0).as_text().contains("no Secrets"));
+    }
+
+    #[test]
+    fn trust_tells_what_is_behind_and_why() {
+        let object = |name: &str, state: v1::TrustObjectState, why: &str| v1::TrustObject {
+            what: "istio-ca-root-cert".to_owned(),
+            name: name.to_owned(),
+            state: state.into(),
+            why: why.to_owned(),
+        };
+        let objects = vec![
+            object("shop", v1::TrustObjectState::Behind, "forbidden\u{1b}"),
+            object("old", v1::TrustObjectState::Left, ""),
+            object("web", v1::TrustObjectState::Current, ""),
+        ];
+        let written_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+        let mut answer = v1::ListTrustObjectsResponse { objects, more: 3, leads: true, bundle_sequence: 7, written_at };
+        let told = trust_listed(&answer);
+        for part in ["behind", "forbidden\u{fffd}", "left", "1 do not show the roots of bundle 7 yet", "and 3 more"] {
+            assert!(told.as_text().contains(part), "{part} is missing in:\n{}", told.as_text());
+        }
+        assert_eq!((&told.as_json()["objects"][1]["state"], &told.as_json()["more"]), (&json!("left"), &json!(3)));
+        answer.objects.remove(0);
+        answer.leads = false;
+        let told = trust_listed(&answer).as_text().to_owned();
+        assert!(told.contains("all show the roots of bundle 7, since 1970") && told.contains("another replica leads"), "{told}");
     }
 }

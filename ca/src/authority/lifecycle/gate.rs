@@ -27,6 +27,25 @@ pub struct Facts {
     pub propagation_hold: Duration,
     /// Other replicas that live.
     pub replicas: BTreeSet<ReplicaName>,
+    /// Objects of a cluster that show the bundle, or hold certificates.
+    pub objects: Vec<ObjectFacts>,
+}
+
+/// What is known of objects of a cluster by which receivers who cannot acknowledge learn of a bundle. They show X.509 authorities alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// What they are, for people.
+    pub what: &'static str,
+    /// The bundle that they were held against.
+    pub sequence: u64,
+    /// How many there are.
+    pub of: u64,
+    /// How many do not show that bundle, or rest on what it says is tainted. What is not known is among them.
+    pub behind: u64,
+    /// The first of those, for people.
+    pub first: Vec<String>,
+    /// Since when none is behind; `None` while that never was so under this bundle.
+    pub written_at: Option<Timestamp>,
 }
 
 /// What is known of one agent.
@@ -102,6 +121,17 @@ pub enum Waiting {
         /// How many sets.
         behind: u64,
     },
+    /// Objects of a cluster that do not show it yet.
+    Objects {
+        /// What they are.
+        what: &'static str,
+        /// How many.
+        behind: u64,
+        /// Of how many.
+        of: u64,
+        /// The first of them.
+        first: Vec<String>,
+    },
     /// Whoever reads files may not have read the newest ones.
     PropagationHold {
         /// Until then.
@@ -137,7 +167,7 @@ pub struct Accepted {
     pub leaves: u64,
     /// That JWT-SVIDs stop working.
     pub tokens: bool,
-    /// That readers of files may not have the newest ones.
+    /// That readers of files, and of objects of a cluster, may not have the newest ones.
     pub files: bool,
 }
 
@@ -156,7 +186,7 @@ pub fn activation(state: &Lifecycle, name: AuthorityName, facts: &Facts, now: Ti
                 matches!(issuer.slot, Slot::Prepared | Slot::Active) && issuer.parent == Some(name) && !issuer.has_ended(now)
             };
             let mut waits = replicas(state, facts, |own| own.iter().any(|issuer| ready(issuer)));
-            waits.extend(receivers(sequence, facts, now, accepted));
+            waits.extend(receivers(name.kind, sequence, facts, now, accepted));
             Gate::of(waits)
         }
     }
@@ -202,7 +232,7 @@ pub fn revocation(state: &Lifecycle, name: AuthorityName, facts: &Facts, now: Ti
         match authority.taint_published_in {
             None => waits.push(Waiting::Publication),
             Some(sequence) => {
-                waits.extend(receivers(sequence, facts, now, accepted));
+                waits.extend(receivers(name.kind, sequence, facts, now, accepted));
                 let of_interest = facts.agents.iter().filter(|agent| !accepted.nodes.contains(&agent.node));
                 let (nodes, left) = sum(of_interest, |agent| agent.svids_tainted);
                 if left > 0 {
@@ -273,14 +303,14 @@ fn leaves(all: Leaves, authority: &Authority, accepted: &Accepted) -> Option<Wai
     (left > accepted.leaves).then_some(Waiting::Leaves { left, last_end: all.last_end })
 }
 
-/// Whether everybody has the bundle of this sequence, and what their agents made of it.
+/// Whether everybody has the bundle of this sequence with its roots, and what their agents made of it.
 #[must_use]
 pub fn distribution(sequence: u64, facts: &Facts, now: Timestamp) -> Gate {
-    Gate::of(receivers(sequence, facts, now, &Accepted::default()))
+    Gate::of(receivers(AuthorityKind::Root, sequence, facts, now, &Accepted::default()))
 }
 
-/// That everybody has the bundle of this sequence, and what their agents made of it.
-fn receivers(sequence: u64, facts: &Facts, now: Timestamp, accepted: &Accepted) -> Vec<Waiting> {
+/// That everybody has the bundle of this sequence, as far as authorities of a kind are of interest, and what their agents made of it.
+fn receivers(kind: AuthorityKind, sequence: u64, facts: &Facts, now: Timestamp, accepted: &Accepted) -> Vec<Waiting> {
     let mut waits = Vec::new();
     let agents: Vec<_> = facts.agents.iter().filter(|agent| !accepted.nodes.contains(&agent.node)).collect();
     let behind: Vec<_> = agents.iter().filter(|agent| agent.acknowledged < sequence).collect();
@@ -303,10 +333,29 @@ fn receivers(sequence: u64, facts: &Facts, now: Timestamp, accepted: &Accepted) 
     if sets > 0 {
         waits.push(Waiting::Files { nodes, behind: sets });
     }
-    let held_until =
-        agents.iter().filter_map(|agent| agent.files_written_at).max().map(|written| written.plus(facts.propagation_hold));
+    let objects: &[ObjectFacts] = if kind == AuthorityKind::Jwt { &[] } else { &facts.objects };
+    waits.extend(objects.iter().filter_map(|objects| objects.waiting(sequence)));
+    let files_written = agents.iter().filter_map(|agent| agent.files_written_at);
+    let written = files_written.chain(objects.iter().filter_map(|objects| objects.written_at)).max();
+    let held_until = written.map(|written| written.plus(facts.propagation_hold));
     waits.extend(held_until.filter(|until| now < *until).map(|until| Waiting::PropagationHold { until }));
     waits
+}
+
+impl ObjectFacts {
+    /// Of which nothing is known.
+    #[must_use]
+    pub fn unknown(what: &'static str) -> Self {
+        Self { what, sequence: 0, of: 1, behind: 1, first: Vec::new(), written_at: None }
+    }
+
+    /// What is to be waited for until all of them show the bundle of this sequence.
+    fn waiting(&self, sequence: u64) -> Option<Waiting> {
+        let Self { what, sequence: held_against, of, behind, first, written_at: _ } = self;
+        let behind = if *held_against < sequence { (*of).max(1) } else { *behind };
+        let of = (*of).max(behind);
+        (behind > 0).then(|| Waiting::Objects { what, behind, of, first: first.clone() })
+    }
 }
 
 fn sum<'a>(agents: impl Iterator<Item = &'a AgentFacts>, count: impl Fn(&AgentFacts) -> u32) -> (BTreeSet<NodeName>, u64) {
@@ -355,8 +404,15 @@ impl fmt::Display for Waiting {
                 write!(f, "{behind} streams of workloads have not taken the newest state of their agent, on {}", Names(nodes))
             }
             Self::Files { nodes, behind } => write!(f, "{behind} sets of files are not written yet, on {}", Names(nodes)),
+            Self::Objects { what, behind, of, first } => {
+                write!(f, "{behind} of {of} {what} do not show it yet")?;
+                if first.is_empty() { Ok(()) } else { write!(f, ": {}", first.join(", ")) }
+            }
             Self::PropagationHold { until } => {
-                write!(f, "files were written and read back, and whoever reads them cannot acknowledge: the hold ends at {until}")
+                write!(
+                    f,
+                    "files and objects of the cluster were written and read back, and whoever reads them cannot acknowledge: the hold ends at {until}"
+                )
             }
             Self::Leaves { left, last_end: Some(end) } => write!(f, "{left} certificates rest on it, the last until {end}"),
             Self::Leaves { left, last_end: None } => write!(f, "{left} certificates rest on it"),

@@ -245,14 +245,17 @@ impl Scene {
             );
         }
         let keeps_files = facts.agents.iter().any(|agent| agent.files_written_at.is_some() || agent.files_behind > 0);
+        let keeps_objects = from.kind != AuthorityKind::Jwt && !facts.objects.is_empty();
         let tokens = self.tokens_until.filter(|_| from.kind == AuthorityKind::Jwt);
         let leaves = self.last_end.filter(|_| self.pace == Pace::Natural && self.leaves > 0);
         match tokens.into_iter().chain(leaves).max().filter(|end| *end > now) {
             Some(end) if from.kind == AuthorityKind::Jwt => format!("JWT-SVIDs under {from}, good until {end}"),
             Some(end) => format!("certificates that rest on {from} and end by themselves, the last at {end}"),
-            None if asks_agents && keeps_files => {
+            None if asks_agents && (keeps_files || keeps_objects) => {
                 let seconds = facts.propagation_hold.as_secs();
-                format!("files: whoever reads them cannot acknowledge, and is given {seconds} s after they were written")
+                format!(
+                    "files and objects of a cluster: whoever reads them cannot acknowledge, and is given {seconds} s after they were written"
+                )
             }
             None if self.pace == Pace::Taint && self.leaves > 0 => {
                 format!("the renewal of {} certificates by the agents that hold them", self.leaves)

@@ -58,6 +58,7 @@ impl Fixture {
             fleet: Arc::<FakeFleet>::clone(&fleet),
             reattest_window: WINDOW,
             propagation_hold: Duration::from_secs(60),
+            cluster: Vec::new(),
         };
         Self { store, fleet, facts, _directory: directory }
     }

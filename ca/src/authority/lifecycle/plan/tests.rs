@@ -49,6 +49,7 @@ fn two_agents() -> Facts {
         tokens_until: [(named("jwt-1"), at(300))].into(),
         propagation_hold: Duration::from_secs(60),
         replicas: BTreeSet::new(),
+        objects: Vec::new(),
     }
 }
 

@@ -66,6 +66,33 @@ fn a_root_signs_when_every_agent_stream_and_file_has_its_bundle() {
 }
 
 #[test]
+fn a_root_signs_when_objects_of_a_cluster_show_it_and_were_given_time_and_tokens_do_not_wait_for_them() {
+    let state = prepared(&adopted(), AuthorityKind::Root, 5);
+    let objects = |sequence, behind, written_ago: Option<u64>| {
+        let written_at = written_ago.map(|ago| now().minus(Duration::from_secs(ago)));
+        let first = if behind > 0 { vec!["istio-ca-root-cert in shop".to_owned()] } else { Vec::new() };
+        let objects = ObjectFacts { what: "ConfigMaps", sequence, of: 3, behind, first, written_at };
+        Facts { objects: vec![objects], propagation_hold: Duration::from_secs(60), ..Facts::default() }
+    };
+    let gate = |facts: &Facts, accepted: &Accepted| waits(activation(&state, name("root-2"), facts, now(), accepted));
+    let told = gate(&objects(5, 1, None), &nothing());
+    assert_eq!(told[0].to_string(), "1 of 3 ConfigMaps do not show it yet: istio-ca-root-cert in shop");
+    assert!(matches!(told.as_slice(), [Waiting::Objects { behind: 1, of: 3, .. }]), "{told:?}");
+    let before = gate(&objects(4, 0, Some(90)), &nothing());
+    assert!(matches!(before.as_slice(), [Waiting::Objects { behind: 3, of: 3, .. }]), "held against an older bundle: {before:?}");
+    assert_eq!(
+        gate(&objects(5, 0, Some(59)), &nothing()),
+        [Waiting::PropagationHold { until: now().plus(Duration::from_secs(1)) }]
+    );
+    assert_eq!(gate(&objects(5, 0, Some(60)), &nothing()), []);
+    assert_eq!(gate(&objects(5, 1, None), &Accepted { files: true, ..nothing() }), []);
+    let unknown = Facts { objects: vec![ObjectFacts::unknown("ConfigMaps")], ..Facts::default() };
+    assert!(matches!(gate(&unknown, &nothing()).as_slice(), [Waiting::Objects { behind: 1, of: 1, .. }]));
+    let state = prepared(&adopted(), AuthorityKind::Jwt, 5);
+    assert_eq!(waits(activation(&state, name("jwt-2"), &objects(5, 1, None), now(), &nothing())), [], "no object shows JWT keys");
+}
+
+#[test]
 fn nothing_signs_before_its_bundle_went_out_and_an_issuing_ca_needs_none() {
     let state = did(&adopted(), Event::Prepare(AuthorityKind::Jwt));
     let state = did(&state, Event::Made { name: name("jwt-2"), material: material(name("jwt-2")) });
