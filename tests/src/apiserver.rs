@@ -171,6 +171,12 @@ impl ApiServer {
         self.bed.path().join("admin.kubeconfig")
     }
 
+    /// The token of the administrator.
+    #[must_use]
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
     /// Who may do everything.
     #[must_use]
     pub fn admin(&self) -> ApiClient {

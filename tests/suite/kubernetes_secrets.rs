@@ -1,6 +1,7 @@
 //! Secrets with key and certificate for service accounts, kept by a CA in a real cluster: made with the account, healed, and gone with it;
 //! what is not ours is left alone, and what is missing is told.
 
+mod drill;
 mod field;
 mod leaders;
 

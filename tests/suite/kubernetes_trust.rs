@@ -228,10 +228,14 @@ async fn webhooks_are_verified_by_the_bundle_and_revocation_lists_go_out() {
     };
     let first = lists("the revocation lists", &Value::Null).await;
     assert!(first.as_str().unwrap().contains("BEGIN X509 CRL"), "{first}");
-    let serving = ca.operate(&["status"]).ok().json();
-    let serial =
-        serving["certificates"].as_array().unwrap().iter().find(|row| row["role"] == "serving").unwrap()["serial"].clone();
-    let _done = ca.operate(&["revoke", "--serial", serial.as_str().unwrap()]).ok();
+    // A certificate that was given by a join token.
+    let _agent = tests::Agent::start(&field.stage.bed, &ca, "n1").await;
+    let serial = eventually_within("the agent's SVID", LIMIT, async || {
+        let nodes = ca.operate(&["node", "list"]).ok().json();
+        Some(nodes.as_array()?.first()?["serial"].as_str()?.to_owned())
+    })
+    .await;
+    let _done = ca.operate(&["revoke", "--serial", &serial]).ok();
     let second = lists("the next lists", &first).await;
     assert!(second != first);
 }
