@@ -19,7 +19,7 @@ mod troubles;
 mod worker;
 mod world;
 
-pub(crate) use controller::{ControllerParts, SecretController, controller};
+pub(crate) use controller::{AccountSecrets, ControllerParts, SecretController, controller};
 pub(crate) use metrics::SecretMetrics;
 pub(crate) use operator::{AccountSecretState, SecretOperator, SecretRow};
 pub(crate) use world::WorldWatcher;

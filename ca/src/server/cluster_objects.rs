@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::revocation::Published;
 use crate::rotation::facts::ClusterReceivers;
 use crate::secret_controller::{
-    ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
+    AccountSecrets, ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
 };
 
 /// The tasks, and the hands of operators on them.
@@ -64,7 +64,8 @@ impl ClusterObjects {
             receivers.push(trust);
         }
         if let Some(secrets) = &self.secrets {
-            receivers.push(Arc::clone(&secrets.controller.objects) as Arc<dyn ClusterReceivers>);
+            let secrets: Arc<dyn ClusterReceivers> = Arc::<AccountSecrets>::clone(&secrets.controller.objects);
+            receivers.push(secrets);
         }
         receivers
     }

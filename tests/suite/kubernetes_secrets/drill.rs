@@ -12,6 +12,7 @@ use pki::{PrivateKey, TrustBundle, Usage, certificates_from_pem, validate_svid};
 use runtime::clock::SystemClock;
 use runtime::entropy::SystemEntropy;
 use tests::{Ca, Cli, FleetAddresses, Requirement, SimulatedFleet, eventually_within, needs};
+use tokio::task::JoinSet;
 
 use super::field::{Field, TYPE};
 use crate::kubernetes_tokens::LIMIT;
@@ -89,7 +90,8 @@ fn published_now(ca: &Ca) -> String {
     Cli::run(&["bundle", "export", "--socket", socket.to_str().expect("a path of ours is text")]).ok().stdout
 }
 
-async fn drill(namespace: &'static str, accounts: usize, agents: usize) {
+/// Answers with how many versions were looked at.
+async fn drill(namespace: &'static str, accounts: usize, agents: usize) -> usize {
     let mut field = Field::of_own(namespace).await;
     field.allow().await;
     let rest = "[rotation]\npropagation_hold = \"2s\"\n[limits]\nattestations_per_minute = 100000\n";
@@ -107,7 +109,7 @@ async fn drill(namespace: &'static str, accounts: usize, agents: usize) {
     .await;
 
     // The watch of the test is an administrator's own.
-    let token_file = field.stage.bed.write("admin-token", &field.stage.server.admin_token());
+    let token_file = field.stage.bed.write("admin-token", field.stage.server.admin_token());
     let address = field.stage.server.address();
     let config = ClusterConfig {
         api_server: format!("https://{address}").parse().unwrap(),
@@ -123,7 +125,8 @@ async fn drill(namespace: &'static str, accounts: usize, agents: usize) {
     known.locked().index_mut().published = Arc::clone(&published);
     let (end, ended) = runtime::shutdown::channel();
     let watcher = Watcher::new(client, selection, known.clone(), SystemClock::shared(), Arc::new(SystemEntropy));
-    let watching = tokio::spawn(watcher.run(ended, |_| {}));
+    let mut watching = JoinSet::new();
+    watching.spawn(watcher.run(ended, |_| {}));
     eventually_within("each Secret to be looked at", LIMIT, async || {
         (known.locked().index().count() == accounts + 2).then_some(())
     })
@@ -174,23 +177,21 @@ async fn drill(namespace: &'static str, accounts: usize, agents: usize) {
     })
     .await;
     assert_eq!(shown, accounts + 2);
-    {
+    let looks = {
         let known = known.locked();
         let Versions { looks, invalid, .. } = known.index();
-        eprintln!(
-            "{accounts} Secrets and {agents} agents, the API server killed once: {looks} versions looked at, {} invalid",
-            invalid.len()
-        );
         assert!(invalid.is_empty(), "{invalid:?}");
         assert!(
             *looks >= 3 * accounts,
             "a version with both roots, one with the new certificate, one with the new root: {looks}"
         );
-    }
+        *looks
+    };
     assert_eq!(fleet.timeouts(), 0, "{:?}", fleet.faults());
     fleet.disconnect().await;
     end.fire();
-    watching.await.unwrap().unwrap();
+    watching.join_next().await.unwrap().unwrap().unwrap();
+    looks
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +200,8 @@ async fn no_version_of_a_secret_is_invalid_in_a_rotation_with_the_api_server_kil
     {
         return;
     }
-    drill("drilled", 60, 5).await;
+    let looks = drill("drilled", 60, 5).await;
+    eprintln!("60 Secrets, 5 agents, the API server killed once: {looks} versions looked at");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,5 +210,6 @@ async fn full_no_version_of_a_thousand_secrets_is_invalid_in_a_rotation_beside_f
     if !needs("full_no_version_of_a_thousand_secrets_is_invalid_in_a_rotation_beside_fifty_agents", Requirement::ApiServer) {
         return;
     }
-    drill("drilled-many", 1000, 50).await;
+    let looks = drill("drilled-many", 1000, 50).await;
+    eprintln!("1,000 Secrets, 50 agents, the API server killed once: {looks} versions looked at");
 }

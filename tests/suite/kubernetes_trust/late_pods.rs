@@ -108,7 +108,7 @@ async fn rotate(namespace: &'static str, hold: Duration) -> Seen {
     let words: Vec<_> = words.into_iter().chain([ca.admin_socket().display().to_string()]).collect();
     let mut drill = tokio::task::spawn_blocking(move || Cli::run(&words));
     let clock = SystemClock::shared();
-    let (mut delays, mut seen, mut judged) = (Delays(namespace.len() as u64), Seen::default(), HashMap::new());
+    let (mut delays, mut seen, mut judged) = (Delays(hold.as_secs()), Seen::default(), HashMap::new());
     let mut ends: Option<Duration> = None;
     loop {
         let now = clock.boottime();
