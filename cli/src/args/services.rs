@@ -61,6 +61,9 @@ pub(crate) struct CaInitArgs {
     /// Put the root key into this directory instead of the state directory; `ca run` works without it
     #[arg(long, value_name = "DIR")]
     pub(crate) root_key_out: Option<PathBuf>,
+    /// Do nothing where there is an authority already, in the state directory or made by another replica
+    #[arg(long)]
+    pub(crate) if_missing: bool,
 }
 
 /// `ca issuer renew`
@@ -164,6 +167,7 @@ const INIT_HELP: &str = "\
 Examples:
   signet ca init --config /etc/signet/ca.toml
   signet ca init --config /etc/signet/ca.toml --root-key-out /media/offline
+  signet ca init --config /etc/signet/ca.toml --if-missing
 
 Nothing that exists is ever overwritten.";
 

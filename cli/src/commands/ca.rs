@@ -73,6 +73,10 @@ fn first_start_advice(config: &CaConfig, file: &Path) -> Option<String> {
 
 async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
     let config = load(&args.config)?;
+    let failed = |error| Failure::failed("no authority was made").because(error);
+    if args.if_missing && ca::is_made(&config).await.map_err(failed)? {
+        return Ok(Answer::text("there is an authority already: nothing was made", json!({ "made": false })));
+    }
     let algorithm = match args.algorithm {
         AlgorithmArg::P256 => KeyAlgorithm::EcdsaP256,
         AlgorithmArg::P384 => KeyAlgorithm::EcdsaP384,
@@ -80,9 +84,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         AlgorithmArg::Rsa4096 => KeyAlgorithm::Rsa(RsaSize::Bits4096),
     };
     let options = InitOptions { algorithm, root_key_out: args.root_key_out.clone() };
-    let made = ca::init(&config, options, SystemClock::shared().as_ref(), &SystemEntropy)
-        .await
-        .map_err(|error| Failure::failed("no authority was made").because(error))?;
+    let made = ca::init(&config, options, SystemClock::shared().as_ref(), &SystemEntropy).await.map_err(failed)?;
     let fingerprint = HEXLOWER.encode(&made.root_fingerprint);
     let facts = facts_text([
         ("root certificate", format!("{} (until {})", made.root_certificate.display(), made.root_not_after)),
@@ -105,6 +107,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
     };
     let next = format!("{keep}\nnext: signet ca run --config {}", args.config.config.display());
     let json = json!({
+        "made": true,
         "root_certificate": made.root_certificate,
         "root_key": made.root_key,
         "root_fingerprint": fingerprint,
