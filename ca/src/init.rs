@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod root_secret;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,7 @@ use crate::signing_keys::{NewKey, SigningKey, SigningKeys};
 use crate::store::Store;
 pub use check::{CheckReport, CheckedAuthority, check};
 pub use error::{CheckError, InitError};
+pub use root_secret::{RootKept, SecretPlace, init_with_secret};
 
 /// More than any root's certificate or key in any form.
 const MAX_FILE_BYTES: usize = 64 * 1024;

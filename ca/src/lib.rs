@@ -50,8 +50,8 @@ mod upstream;
 pub use accept_clock::{AcceptClockError, AcceptedClock, accept_clock};
 pub use audit_walk::verify as verify_audit;
 pub use init::{
-    CheckError, CheckReport, CheckedAuthority, InitError, InitOptions, InitReport, RenewReport, check, init, is_made,
-    issuer_renew,
+    CheckError, CheckReport, CheckedAuthority, InitError, InitOptions, InitReport, RenewReport, RootKept, SecretPlace, check,
+    init, init_with_secret, is_made, issuer_renew,
 };
 pub use issuance_clock::ClockFault;
 pub use rotation::maker::MakeError;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ca::SecretPlace;
 use clap::{Args, Subcommand, ValueEnum};
 use identity::TrustDomain;
 
@@ -64,6 +65,14 @@ pub(crate) struct CaInitArgs {
     /// Do nothing where there is an authority already, in the state directory or made by another replica
     #[arg(long)]
     pub(crate) if_missing: bool,
+    /// Keep a copy of the root in this Secret of the cluster of `[kubernetes]`: made once, and taken from there by a new state directory
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = secret_place, requires = "if_missing", conflicts_with = "root_key_out")]
+    pub(crate) root_secret: Option<SecretPlace>,
+}
+
+fn secret_place(text: &str) -> Result<SecretPlace, &'static str> {
+    let (namespace, name) = text.split_once('/').ok_or("expected NAMESPACE/NAME")?;
+    Ok(SecretPlace { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// `ca issuer renew`
@@ -168,6 +177,7 @@ Examples:
   signet ca init --config /etc/signet/ca.toml
   signet ca init --config /etc/signet/ca.toml --root-key-out /media/offline
   signet ca init --config /etc/signet/ca.toml --if-missing
+  signet ca init --config /etc/signet/ca.toml --if-missing --root-secret signet/signet-ca-root
 
 Nothing that exists is ever overwritten.";
 
