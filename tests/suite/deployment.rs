@@ -4,11 +4,12 @@
 mod cluster;
 mod objects;
 mod programs;
+mod root_secret;
 mod rules;
 
 /// The base and every overlay; each but the base has a file of values of the same name for the chart.
-const OVERLAYS: [&str; 8] =
-    ["base", "authority-secret", "csi", "ha", "monitoring", "secrets-cluster", "secrets-namespace", "trust"];
+const OVERLAYS: [&str; 9] =
+    ["base", "authority-secret", "csi", "ha", "monitoring", "root-secret", "secrets-cluster", "secrets-namespace", "trust"];
 
 /// Where a kustomization lies.
 fn directory(overlay: &str) -> String {

@@ -70,6 +70,26 @@ fn the_chart_renders_the_objects_of_each_overlay() {
     }
 }
 
+#[test]
+fn the_image_is_what_the_manifests_run() {
+    if !needs("the_image_is_what_the_manifests_run", Requirement::Renderer) {
+        return;
+    }
+    let text = include_str!("../../../deploy/docker/Dockerfile");
+    let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    let objects = kustomized("base");
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    let security = &pod["securityContext"];
+    has(&format!("USER {}:{}", security["runAsUser"], security["runAsGroup"]));
+    assert_eq!(security["fsGroup"], security["runAsGroup"]);
+    has(&format!("ENTRYPOINT [{}]", pod["containers"][0]["livenessProbe"]["exec"]["command"][0]));
+    let workspace = include_str!("../../../Cargo.toml");
+    let compiler = workspace.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    has(&format!("FROM rust:{compiler}-bookworm AS build"));
+    assert_eq!(pod["containers"][0]["image"], format!("signet:{}", env!("CARGO_PKG_VERSION")));
+}
+
 /// The part of the CRD of the Prometheus operator that is used here, in which nothing else is allowed.
 fn service_monitor_definition() -> Value {
     let text = json!({ "type": "string" });

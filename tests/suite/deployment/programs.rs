@@ -8,7 +8,7 @@ use super::cluster::{Cluster, NODE};
 use super::directory;
 
 /// The arguments of a container of a workload, as the kubelet hands them over: `$(NAME)` is what the environment has.
-fn arguments(workload: &Value, list: &str, container: &str, environment: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn arguments(workload: &Value, list: &str, container: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let containers = workload["spec"]["template"]["spec"][list].as_array().unwrap();
     let found = containers.iter().find(|one| one["name"] == container).unwrap();
     let expanded = |argument: &Value| {
