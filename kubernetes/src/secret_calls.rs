@@ -97,6 +97,11 @@ struct Preconditions<'a> {
     resource_version: &'a str,
 }
 
+struct Files<'a>(&'a SecretData);
+
+/// Written as it is encoded, so that no other text holds a key.
+struct Encoded<'a>(&'a [u8]);
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept<'a> {
@@ -112,11 +117,6 @@ struct KeptMetadata<'a> {
     namespace: &'a str,
     name: &'a str,
 }
-
-struct Files<'a>(&'a SecretData);
-
-/// Written as it is encoded, so that no other text holds a key.
-struct Encoded<'a>(&'a [u8]);
 
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
