@@ -129,7 +129,8 @@ pub(crate) fn apiserver_program() -> Option<PathBuf> {
 }
 
 /// The program of `tests/render` that `./test` built.
-pub(crate) fn renderer_program() -> Option<PathBuf> {
+#[must_use]
+pub fn renderer_program() -> Option<PathBuf> {
     variable("SIGNET_TEST_RENDER").map(PathBuf::from).filter(|path| path.is_file())
 }
 

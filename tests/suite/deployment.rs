@@ -2,6 +2,7 @@
 //! exactly the rights that are rendered.
 
 mod cluster;
+mod manifests;
 mod objects;
 mod programs;
 mod root_secret;

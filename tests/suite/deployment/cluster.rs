@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tests::{Agent, ApiClient, ApiServer, Ca, Cli, TestBed, eventually_within, kustomized};
+use tests::{Agent, ApiClient, ApiServer, Ca, Cli, TestBed, eventually_within};
 
 use super::directory;
+use super::manifests::kustomized;
 use crate::kubernetes_tokens::{ISSUER, LIMIT};
 
 /// The namespace that opted in to Secrets.

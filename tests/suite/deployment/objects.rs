@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::{Requirement, charted, eventually_within, kustomized, manifests_directory, needs};
+use tests::{Requirement, eventually_within, needs};
 
 use super::cluster::{Cluster, collection};
+use super::manifests::{charted, kustomized, manifests_directory};
 use super::{OVERLAYS, directory};
 use crate::kubernetes_tokens::LIMIT;
 

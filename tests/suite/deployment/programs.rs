@@ -6,6 +6,7 @@ use tests::{Ca, CaOptions, Cli, PostgresServer, Requirement, TestBed, http_get, 
 use super::OVERLAYS;
 use super::cluster::{Cluster, NODE};
 use super::directory;
+use super::manifests::kustomized;
 
 /// The arguments of a container of a workload, as the kubelet hands them over: `$(NAME)` is what the environment has.
 pub(super) fn arguments(workload: &Value, list: &str, container: &str, environment: &[(&str, &str)]) -> Vec<String> {
@@ -105,7 +106,7 @@ fn every_file_of_every_overlay_is_taken() {
     let bed = TestBed::new();
     let mut files = 0;
     for overlay in OVERLAYS {
-        let objects = tests::kustomized(&directory(overlay));
+        let objects = kustomized(&directory(overlay));
         for map in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
             for (name, text) in map["data"].as_object().unwrap() {
                 let file = bed.write(name, text.as_str().unwrap());
@@ -135,7 +136,7 @@ async fn of_two_replicas_that_start_in_turn_the_first_makes_the_root() {
     }
     let bed = TestBed::new();
     let database = PostgresServer::start(&[]).unwrap().new_database();
-    let objects = tests::kustomized("overlays/ha");
+    let objects = kustomized("overlays/ha");
     let map = objects.iter().find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == "signet-ca").unwrap();
     let stateful_set = objects.iter().find(|object| object["kind"] == "StatefulSet").unwrap();
     let mut replicas = Vec::new();

@@ -4,31 +4,21 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-
-use crate::requirement::renderer_program;
+use tests::renderer_program;
 
 /// Where the manifests lie.
-#[must_use]
-pub fn manifests_directory() -> PathBuf {
+pub(super) fn manifests_directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes"))
 }
 
 /// The objects of a kustomization of `deploy/kubernetes`, such as `overlays/ha`.
-///
-/// # Panics
-/// When it does not render.
-#[must_use]
-pub fn kustomized(directory: &str) -> Vec<Value> {
+pub(super) fn kustomized(directory: &str) -> Vec<Value> {
     let directory = manifests_directory().join(directory);
     rendered(Command::new(program()).arg("kustomize").arg(directory))
 }
 
 /// The objects of the chart for the namespace `signet`, with values from files of `helm/values`, such as `ha`.
-///
-/// # Panics
-/// When it does not render.
-#[must_use]
-pub fn charted(values: &[&str]) -> Vec<Value> {
+pub(super) fn charted(values: &[&str]) -> Vec<Value> {
     let helm = manifests_directory().join("helm");
     let files = values.iter().map(|name| helm.join(format!("values/{name}.yaml")));
     rendered(Command::new(program()).arg("helm").arg(helm.join("signet")).arg("signet").args(files))
