@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod root_secret;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ use runtime::private_files::{
 };
 
 use crate::authority::lifecycle::{AuthorityKind, AuthorityName};
-use crate::config::{CaConfig, KeyStore};
+use crate::config::{CaConfig, KeyStore, StoreConfig};
 use crate::key_file;
 use crate::keystore::{CA_KEY, KeystoreError, generations};
 use crate::rotation::key_label;
@@ -31,6 +32,7 @@ use crate::signing_keys::{NewKey, SigningKey, SigningKeys};
 use crate::store::Store;
 pub use check::{CheckReport, CheckedAuthority, check};
 pub use error::{CheckError, InitError};
+pub use root_secret::{RootKept, SecretPlace, init_with_secret};
 
 /// More than any root's certificate or key in any form.
 const MAX_FILE_BYTES: usize = 64 * 1024;
@@ -145,6 +147,22 @@ pub async fn init(
         audit_key: config.audit_key_path(),
         audit_key_id: audit_key.id(),
     })
+}
+
+/// Whether there is an authority to start with: an issuing CA in the state directory or, in a database, a root that another replica made and
+/// under which this one will ask for its own. What an earlier run left half done is none; [`init`] tells the way out of it.
+///
+/// # Errors
+/// [`InitError`]: somebody else makes the authority of this configuration, or the directory or the store cannot be read.
+pub async fn is_made(config: &CaConfig) -> Result<bool, InitError> {
+    refuse_plugged_in(config)?;
+    if !generations(&config.generations_dir())?.is_empty() {
+        return Ok(true);
+    }
+    if matches!(config.store, StoreConfig::Sqlite) {
+        return Ok(false);
+    }
+    Ok(crate::store::open(config)?.lifecycle().await?.active(AuthorityKind::Root).is_some())
 }
 
 /// Makes a new issuing CA, key and certificate, beside the old, with the key of the root that signs now. A running CA takes it up by

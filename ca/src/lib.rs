@@ -50,9 +50,8 @@ mod upstream;
 
 pub use accept_clock::{AcceptClockError, AcceptedClock, accept_clock};
 pub use audit_walk::verify as verify_audit;
-pub use init::{
-    CheckError, CheckReport, CheckedAuthority, InitError, InitOptions, InitReport, RenewReport, check, init, issuer_renew,
-};
+pub use init::{CheckError, CheckReport, CheckedAuthority, InitError, InitOptions, InitReport, RenewReport, check, init};
+pub use init::{RootKept, SecretPlace, init_with_secret, is_made, issuer_renew};
 pub use issuance_clock::ClockFault;
 pub use rotation::maker::MakeError;
 pub use rotation::steps::{Moment, Step, StepSeam};

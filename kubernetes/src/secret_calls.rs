@@ -75,6 +75,22 @@ struct Files<'a>(&'a SecretData);
 /// Written as it is encoded, so that no other text holds a key.
 struct Encoded<'a>(&'a [u8]);
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: KeptMetadata<'a>,
+    r#type: &'static str,
+    data: Files<'a>,
+}
+
+#[derive(Serialize)]
+struct KeptMetadata<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.files().map(|(file, content)| (file, Encoded(content))))
@@ -99,9 +115,7 @@ impl SecretWrite<'_> {
             annotations,
             owner_references: [OwnerReference { api_version: "v1", kind: "ServiceAccount", name: owner, uid }],
         };
-        // With room for all of it, so that nothing is left behind where it was before.
-        let room = data.files().map(|(file, content)| 2 * content.len() + file.len() + 16).sum::<usize>() + 4096;
-        let mut body = Zeroizing::new(Vec::with_capacity(room));
+        let mut body = Zeroizing::new(Vec::with_capacity(room_for(data)));
         let whole = Body { api_version: "v1", kind: "Secret", metadata, r#type: secret_type, data: Files(data) };
         serde_json::to_writer(&mut *body, &whole).map_err(|error| malformed(call, &error))?;
         Ok(body)
@@ -142,6 +156,21 @@ impl KubernetesClient {
         let target = format!("{}?fieldManager={}", collection(call, Some(write.namespace), "secrets")?, write.manager);
         self.write(Question::sending(call, Method::POST, target, write.body(call, None)?, MAX_METADATA_BYTES), call, deadline)
             .await
+    }
+
+    /// Makes a Secret of type `Opaque` that is not there and that goes with nothing else: no owner, no annotations.
+    ///
+    /// # Errors
+    /// [`ApiError`]; [`ApiError::Conflict`] when there is one of this name, which stays as it is.
+    pub async fn keep_secret(&self, namespace: &str, name: &str, data: &SecretData, deadline: Duration) -> Result<(), ApiError> {
+        let call = Call::Create(Kind::Secrets);
+        let _checked = path(call, namespace, name)?;
+        let target = format!("{}?fieldManager=signet-init", collection(call, Some(namespace), "secrets")?);
+        let metadata = KeptMetadata { namespace, name };
+        let whole = Kept { api_version: "v1", kind: "Secret", metadata, r#type: "Opaque", data: Files(data) };
+        let mut body = Zeroizing::new(Vec::with_capacity(room_for(data)));
+        serde_json::to_writer(&mut *body, &whole).map_err(|error| malformed(call, &error))?;
+        self.write(Question::sending(call, Method::POST, target, body, MAX_METADATA_BYTES), call, deadline).await.map(drop)
     }
 
     /// Makes all fields of a Secret so that are given here, whoever wrote them last, while it is still the one at this version. Nothing else of it
@@ -211,4 +240,9 @@ impl KubernetesClient {
 fn path(call: Call, namespace: &str, name: &str) -> Result<String, ApiError> {
     let collection = collection(call, Some(namespace), "secrets")?;
     if is_name(name) { Ok(format!("{collection}/{name}")) } else { Err(ApiError::Name { call, what: "a Secret" }) }
+}
+
+/// Room for a whole Secret in JSON, so that nothing is left behind where it was before.
+fn room_for(data: &SecretData) -> usize {
+    data.files().map(|(file, content)| 2 * content.len() + file.len() + 16).sum::<usize>() + 4096
 }

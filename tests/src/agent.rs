@@ -136,6 +136,12 @@ impl Agent {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    #[must_use]
+    pub fn telemetry(&self) -> SocketAddr {
+        self.telemetry
+    }
+
     /// Status and text of `/readyz`.
     pub async fn readiness(&self) -> (u16, String) {
         let answer = http_get(self.telemetry, "/readyz").await;

@@ -102,7 +102,8 @@ impl ApiServer {
         command.args(["--bind-address=127.0.0.1", "--permit-port-sharing", "--advertise-address=127.0.0.1"]);
         command.args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/24"]);
         command.args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC"]);
-        command.arg("--enable-admission-plugins=NodeRestriction");
+        // Privileged containers as every cluster has them: which namespaces may is for the admission of pods.
+        command.args(["--enable-admission-plugins=NodeRestriction", "--allow-privileged=true"]);
         command.arg(format!("--secure-port={}", self.address.port()));
         let files = [
             ("cert-dir", "generated"),

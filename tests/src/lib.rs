@@ -46,7 +46,7 @@ pub use postgres::{Database, PostgresServer};
 pub use process::Process;
 pub use provisioner::{Provisioner, put_provisioned};
 pub use raw_http2::{Frame, Heard, RawHttp2, request_block};
-pub use requirement::{Requirement, istio_peer, limbo, needs, nginx_binary};
+pub use requirement::{Requirement, istio_peer, limbo, needs, nginx_binary, renderer_program};
 pub use runbook::{Runbook, RunbookHost, RunbookMachine, RunbookStep};
 pub use sds_client::{SECRET_TYPE_URL, SdsClient, SdsResponse, SdsSecret, SdsStream};
 pub use simulated_fleet::{FleetAddresses, SimulatedFleet, authority_admin};

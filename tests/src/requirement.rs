@@ -31,6 +31,8 @@ pub enum Requirement {
     SoftHsm,
     /// The control plane of Kubernetes that `./test` builds from `tests/apiserver` where Go is (`REQUIRE_APISERVER=1`).
     ApiServer,
+    /// The program that renders the manifests, which `./test` builds from `tests/render` where Go is (`REQUIRE_APISERVER=1`).
+    Renderer,
     /// Root, and a hierarchy of control groups of version 2 in which groups can be made at its root.
     ControlGroups,
 }
@@ -51,6 +53,7 @@ impl Requirement {
             Self::Postgres => crate::postgres::is_there(),
             Self::SoftHsm => softhsm_root().is_some(),
             Self::ApiServer => apiserver_program().is_some(),
+            Self::Renderer => renderer_program().is_some(),
             Self::ControlGroups => crate::container::is_possible(),
         }
     }
@@ -66,7 +69,7 @@ impl Requirement {
             Self::Nginx => variable("REQUIRE_NGINX").is_some(),
             Self::Postgres => variable("REQUIRE_POSTGRES").is_some(),
             Self::SoftHsm => variable("REQUIRE_SOFTHSM").is_some(),
-            Self::ApiServer => variable("REQUIRE_APISERVER").is_some(),
+            Self::ApiServer | Self::Renderer => variable("REQUIRE_APISERVER").is_some(),
             // Where the tests run in a container of their own, nobody can promise it.
             Self::ControlGroups => false,
         }
@@ -123,6 +126,12 @@ pub fn nginx_binary() -> Option<PathBuf> {
 /// The program of `tests/apiserver` that `./test` built.
 pub(crate) fn apiserver_program() -> Option<PathBuf> {
     variable("SIGNET_TEST_APISERVER").map(PathBuf::from).filter(|path| path.is_file())
+}
+
+/// The program of `tests/render` that `./test` built.
+#[must_use]
+pub fn renderer_program() -> Option<PathBuf> {
+    variable("SIGNET_TEST_RENDER").map(PathBuf::from).filter(|path| path.is_file())
 }
 
 /// The directory below which SoftHSM lies as Debian has it: where `./test` unpacked it, or the system's root.

@@ -14,6 +14,7 @@ mod ca_start;
 mod certificate_attestation;
 mod clock;
 mod command_line;
+mod deployment;
 mod dev;
 mod drills;
 mod durability;

@@ -103,6 +103,25 @@ pub enum InitError {
         "--root-key-out puts a key into a file elsewhere, and [keys] store = \"pkcs11\" makes it in the token, which it never leaves: leave the option out"
     )]
     RootKeyOutOfToken,
+    /// The root's key is none that could be copied.
+    #[error("--root-secret puts a copy of the root's key into a Secret, and [keys] store is not \"file\": leave the option out")]
+    RootSecretOfToken,
+    /// No cluster is configured.
+    #[error("--root-secret needs [kubernetes] in the configuration: the cluster that has the Secret")]
+    NoCluster,
+    /// The Secret is no root's.
+    #[error("the Secret {namespace}/{name} is there and has no {file}: name another one, or look who made it")]
+    RootSecretWithout {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// What is missing in it.
+        file: &'static str,
+    },
+    /// The cluster that has the Secret.
+    #[error(transparent)]
+    Cluster(#[from] Box<::kubernetes::ApiError>),
     /// The JWT key was taken away at once.
     #[error("{}: is gone, just after it was written", path.display())]
     NoJwtKey {

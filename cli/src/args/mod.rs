@@ -11,6 +11,7 @@ mod entry;
 mod envoy;
 mod federation;
 mod kubernetes;
+mod probe;
 mod replica;
 mod revocation;
 mod services;
@@ -42,6 +43,7 @@ pub(crate) use federation::{AddFederationArgs, FederationVerb, OneFederationArgs
 pub(crate) use kubernetes::{
     AccountSecretArgs, KubernetesVerb, ListSecretsArgs, ListTrustArgs, PruneSecretsArgs, RenewSecretsArgs, SecretsVerb, TrustVerb,
 };
+pub(crate) use probe::{ProbeArgs, ProbeCheck};
 pub(crate) use replica::{RemoveReplicaArgs, ReplicaVerb};
 pub(crate) use revocation::{ReasonArg, RevocationVerb, RevokeArgs, UnrevokeArgs};
 pub(crate) use services::{AgentArgs, AgentVerb, AlgorithmArg, CaInitArgs, CaVerb, ConfigArgs, IssuerRenewArgs, IssuerVerb};
@@ -162,6 +164,9 @@ pub(crate) enum Command {
     /// One screen about the CA: health, what expires when, the fleet
     #[command(after_help = admin::STATUS_HELP)]
     Status(CaSocketArgs),
+    /// Ask a service of this host whether it lives or is ready, for supervisors that run commands
+    #[command(after_help = probe::PROBE_HELP)]
+    Probe(ProbeArgs),
     /// Identities of this process, as any workload gets them; look into and verify those in files
     #[command(subcommand, after_help = svid::SVID_HELP)]
     Svid(SvidVerb),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ca::SecretPlace;
 use clap::{Args, Subcommand, ValueEnum};
 use identity::TrustDomain;
 
@@ -61,6 +62,17 @@ pub(crate) struct CaInitArgs {
     /// Put the root key into this directory instead of the state directory; `ca run` works without it
     #[arg(long, value_name = "DIR")]
     pub(crate) root_key_out: Option<PathBuf>,
+    /// Do nothing where there is an authority already, in the state directory or made by another replica
+    #[arg(long)]
+    pub(crate) if_missing: bool,
+    /// Keep a copy of the root in this Secret of the cluster of `[kubernetes]`: made once, and taken from there by a new state directory
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = secret_place, requires = "if_missing", conflicts_with = "root_key_out")]
+    pub(crate) root_secret: Option<SecretPlace>,
+}
+
+fn secret_place(text: &str) -> Result<SecretPlace, &'static str> {
+    let (namespace, name) = text.split_once('/').ok_or("expected NAMESPACE/NAME")?;
+    Ok(SecretPlace { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// `ca issuer renew`
@@ -164,6 +176,8 @@ const INIT_HELP: &str = "\
 Examples:
   signet ca init --config /etc/signet/ca.toml
   signet ca init --config /etc/signet/ca.toml --root-key-out /media/offline
+  signet ca init --config /etc/signet/ca.toml --if-missing
+  signet ca init --config /etc/signet/ca.toml --if-missing --root-secret signet/signet-ca-root
 
 Nothing that exists is ever overwritten.";
 

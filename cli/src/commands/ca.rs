@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ca::config::{CaConfig, KeyStore};
-use ca::{CheckReport, InitOptions};
+use ca::{CheckReport, InitOptions, InitReport, RootKept};
 use data_encoding::HEXLOWER;
 use pki::{KeyAlgorithm, RsaSize};
 use runtime::clock::SystemClock;
@@ -80,9 +80,38 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         AlgorithmArg::Rsa4096 => KeyAlgorithm::Rsa(RsaSize::Bits4096),
     };
     let options = InitOptions { algorithm, root_key_out: args.root_key_out.clone() };
-    let made = ca::init(&config, options, SystemClock::shared().as_ref(), &SystemEntropy)
-        .await
-        .map_err(|error| Failure::failed("no authority was made").because(error))?;
+    let failed = |error| Failure::failed("no authority was made").because(error);
+    let unmade = |why: &str| Ok(Answer::text(format!("{why}: nothing was made"), json!({ "made": false })));
+    if let Some(place) = &args.root_secret {
+        let kept = ca::init_with_secret(&config, options, place, SystemClock::shared(), &SystemEntropy).await.map_err(failed)?;
+        return match kept {
+            RootKept::Made(made) => Ok(made_text(&config, args, &made)),
+            RootKept::AsItIs => unmade("there is an authority already"),
+            RootKept::Differs => unmade(
+                "there is an authority already, and the Secret has another root than the one that signs (after a rotation: delete it, and the next run \
+                 puts the new one there)",
+            ),
+            RootKept::Unasked(error) => {
+                unmade(&format!("there is an authority already (of the Secret nothing is known: {error})"))
+            }
+            RootKept::Put => Ok(Answer::text(
+                "there is an authority already: its root was put into the Secret",
+                json!({ "made": false, "put": true }),
+            )),
+            RootKept::Restored(made) => {
+                let text = format!("the root came from the Secret; issuing CA until {}", made.not_after);
+                Ok(Answer::text(text, json!({ "made": true, "restored": true, "generation": made.generation })))
+            }
+        };
+    }
+    if args.if_missing && ca::is_made(&config).await.map_err(failed)? {
+        return unmade("there is an authority already");
+    }
+    let made = ca::init(&config, options, SystemClock::shared().as_ref(), &SystemEntropy).await.map_err(failed)?;
+    Ok(made_text(&config, args, &made))
+}
+
+fn made_text(config: &CaConfig, args: &CaInitArgs, made: &InitReport) -> Answer {
     let fingerprint = HEXLOWER.encode(&made.root_fingerprint);
     let facts = facts_text([
         ("root certificate", format!("{} (until {})", made.root_certificate.display(), made.root_not_after)),
@@ -105,6 +134,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
     };
     let next = format!("{keep}\nnext: signet ca run --config {}", args.config.config.display());
     let json = json!({
+        "made": true,
         "root_certificate": made.root_certificate,
         "root_key": made.root_key,
         "root_fingerprint": fingerprint,
@@ -117,7 +147,7 @@ async fn init(args: &CaInitArgs) -> Result<Answer, Failure> {
         "jwt_key_id": made.jwt_key_id.as_str(),
         "key_places": key_places_json(&made.key_places),
     });
-    Ok(Answer::text(facts, json).with_text(&places).with_text(&next))
+    Answer::text(facts, json).with_text(&places).with_text(&next)
 }
 
 async fn renew(args: IssuerRenewArgs) -> Result<Answer, Failure> {

@@ -14,6 +14,7 @@ mod federation;
 mod kubernetes;
 mod node;
 mod node_alias;
+mod probe;
 mod replica;
 mod revocation;
 mod service;
@@ -48,6 +49,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Federation(verb) => federation::run(verb, format).await,
         Command::Kubernetes(verb) => kubernetes::run(verb, format).await,
         Command::Status(args) => status::run(&args.socket, format).await,
+        Command::Probe(args) => probe::run(&args, format).await,
         Command::Svid(verb) => svid::run(verb, format).await,
         Command::Bundle(verb) => bundle::run(verb, format).await,
         Command::Envoy(verb) => envoy::run(&verb),
