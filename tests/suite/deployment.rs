@@ -7,6 +7,7 @@ mod objects;
 mod programs;
 mod root_secret;
 mod rules;
+mod trust;
 
 /// The base and every overlay; each but the base has a file of values of the same name for the chart.
 const OVERLAYS: [&str; 9] =

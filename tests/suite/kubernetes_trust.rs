@@ -30,7 +30,7 @@ impl Field {
 
     /// What docs/kubernetes.md wants for this, by what it is called there.
     pub(crate) fn rules() -> Vec<(&'static str, Value)> {
-        let maps = json!(["get", "list", "watch", "patch", "delete"]);
+        let maps = json!(["list", "watch", "patch", "delete"]);
         vec![
             ("namespaces", json!({ "apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"] })),
             ("maps", json!({ "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [ROOTS, LISTS], "verbs": maps })),
@@ -173,7 +173,7 @@ async fn webhooks_are_verified_by_the_bundle_and_revocation_lists_go_out() {
     let admin = &field.stage.admin;
     field.allow().await;
     for plural in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
-        let verbs = json!(["get", "list", "watch", "patch"]);
+        let verbs = json!(["list", "watch", "patch"]);
         let group = "admissionregistration.k8s.io";
         let rule =
             json!({ "apiGroups": [group], "resources": [plural], "resourceNames": ["trust-hooks", "missing"], "verbs": verbs });
@@ -266,7 +266,7 @@ async fn a_permission_that_is_missing_is_named_whichever_it_is() {
     eventually_within("the warnings to end", LIMIT, async || (!is_warned(&ca, "forbidden").await).then_some(())).await;
     // It may read, and not write.
     let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/trust-refused-maps";
-    field.edit(role, |role| role["rules"][0]["verbs"] = json!(["get", "list", "watch"])).await;
+    field.edit(role, |role| role["rules"][0]["verbs"] = json!(["list", "watch"])).await;
     let path = format!("/api/v1/namespaces/trust-refused/configmaps/{ROOTS}");
     eventually_within("a write to be refused", LIMIT, async || {
         field.edit(&path, |map| map["data"]["root-cert.pem"] = json!("another's")).await;

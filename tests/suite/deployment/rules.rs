@@ -18,7 +18,7 @@ const INSTALL: &str = include_str!("../../../docs/kubernetes-install.md");
 
 /// One thing that an account may do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
+pub(super) struct Right {
     /// `cluster`, or a namespace.
     place: String,
     /// As the programs name it: `pods`, `tokenreviews.authentication.k8s.io`.
@@ -55,7 +55,7 @@ fn rights_of(rules: &Value, place: &str) -> BTreeSet<Right> {
 }
 
 /// The roles that are bound to an account.
-fn roles_of<'a>(objects: &'a [Value], account: &str) -> Vec<&'a Value> {
+pub(super) fn roles_of<'a>(objects: &'a [Value], account: &str) -> Vec<&'a Value> {
     let bindings = objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("RoleBinding")));
     let bound =
         bindings.filter(|binding| binding["subjects"].as_array().unwrap().iter().any(|subject| subject["name"] == account));
@@ -192,7 +192,7 @@ async fn the_server_gives_each_account_what_is_listed_and_nothing_else() {
 }
 
 /// One role without one right of it, and that right.
-fn without_each_right(role: &Value) -> Vec<(Right, Value)> {
+pub(super) fn without_each_right(role: &Value) -> Vec<(Right, Value)> {
     let mut less = Vec::new();
     for (index, rule) in role["rules"].as_array().unwrap().iter().enumerate() {
         for resource in texts(&rule["resources"]) {
@@ -292,7 +292,7 @@ async fn missed(right: &Right, telemetry: std::net::SocketAddr, log: impl Fn() -
 
 /// Has the CA start without each right of a role in turn, with work left for it that takes all of them, and waits until it tells which one it
 /// lacks. Says how many there were.
-async fn each_is_missed(
+pub(super) async fn each_is_missed(
     cluster: &Cluster,
     ca: &mut Ca,
     role: &Value,

@@ -53,6 +53,17 @@ namespaces = {{ . | toJson }}
 environment = {{ . | toJson }}
 {{- end }}
 {{- end }}
+{{- if $v.trust.enabled }}
+{{- $webhooks := list }}
+{{- range $v.trust.validatingWebhooks }}{{ $webhooks = append $webhooks (printf "validating/%s" .) }}{{ end }}
+{{- range $v.trust.mutatingWebhooks }}{{ $webhooks = append $webhooks (printf "mutating/%s" .) }}{{ end }}
+
+[kubernetes.trust]
+revocation_lists = {{ $v.trust.revocationLists }}
+{{- with $webhooks }}
+webhooks = [{{ range $index, $name := . }}{{ if $index }}, {{ end }}{{ $name | toJson }}{{ end }}]
+{{- end }}
+{{- end }}
 {{- with $v.ca.extraConfig }}
 
 {{ . }}
