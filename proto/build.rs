@@ -32,6 +32,7 @@ fn generate(descriptor_set: &str, files: &[String]) -> Result<(), Box<dyn Error>
     std::fs::write(out.join(descriptor_set), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::codec::Codec")
         .skip_debug(SECRET_MESSAGES)
         .extern_path(".google.rpc", "::envoy_types::pb::google::rpc")
         .compile_fds(descriptors)?;

@@ -61,6 +61,12 @@ pub(crate) struct PodIdentityParts {
     pub(crate) metrics: PodMetrics,
 }
 
+/// An agent in one call, and whether the API server of the cluster vouched for it.
+pub(crate) struct ClusterAgent<'c> {
+    caller: &'c NodeRecord,
+    is_vouched_for: bool,
+}
+
 /// The rule. One for the process.
 pub(crate) struct PodIdentities {
     parts: PodIdentityParts,
@@ -81,14 +87,24 @@ impl PodIdentities {
         Self { parts }
     }
 
-    /// Whether the agent of `caller`, authenticated in this very call, may have the identity of an account.
+    /// How the node of `caller` came, authenticated in this very call: asked once, however many accounts the call is about.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn cluster_agent<'c>(&self, caller: &'c NodeRecord) -> Result<ClusterAgent<'c>, StoreError> {
+        let vouched_by = self.parts.store.cluster_of_node(caller.node.clone()).await?;
+        Ok(ClusterAgent { caller, is_vouched_for: vouched_by.as_ref() == Some(&self.parts.cluster) })
+    }
+
+    /// Whether this agent may have the identity of an account.
     ///
     /// # Errors
     /// [`PodIdentityError`].
-    pub(crate) async fn admit(&self, caller: &NodeRecord, account: AccountName) -> Result<Admitted, PodIdentityError> {
+    pub(crate) async fn admit(&self, agent: &ClusterAgent<'_>, account: AccountName) -> Result<Admitted, PodIdentityError> {
         let PodIdentityParts { trust_domain, cluster, pods, store, clock, .. } = &self.parts;
+        let ClusterAgent { caller, is_vouched_for } = agent;
         let node = &caller.node;
-        if store.cluster_of_node(node.clone()).await?.as_ref() != Some(cluster) {
+        if !is_vouched_for {
             return Err(PodIdentityError::NotByPod { node: node.clone(), cluster: cluster.clone() });
         }
         let AccountName { namespace, name } = &account;

@@ -5,6 +5,7 @@
 //! served: SDS gets its part of [`CallerState`], the Workload API all of it.
 
 mod caller_state;
+mod missing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,11 @@ use sds::{SecretSource, SecretState};
 use tokio::sync::{Notify, watch};
 
 use crate::entry::EntryId;
-use crate::identities::{Held, IdentityState};
+use crate::identities::Held;
 use crate::workload::Caller;
 
 pub(crate) use caller_state::{CallerState, Facts};
+use missing::Missing;
 
 /// What the node holds and who is listening.
 #[derive(Default)]
@@ -145,19 +147,9 @@ impl CallerSecrets {
     /// Entries that a listening caller matches and that have no SVID, or one that must go: they are fetched first.
     pub(crate) fn waiting(&self) -> BTreeSet<EntryId> {
         let inner = self.lock();
-        let callers: Vec<_> = inner.subscribers.iter().filter(|subscriber| !subscriber.listener.is_closed()).collect();
-        inner
-            .held
-            .identities
-            .iter()
-            .filter(|identity| match &identity.state {
-                IdentityState::Initializing | IdentityState::Unavailable(_) => true,
-                IdentityState::Available(_) => identity.tainted,
-                IdentityState::Revoked => false,
-            })
-            .filter(|identity| callers.iter().any(|caller| caller.facts.match_missing(identity, &inner.held)))
-            .map(|identity| identity.entry.id.clone())
-            .collect()
+        let missing = Missing::of(&inner.held);
+        let callers = inner.subscribers.iter().filter(|subscriber| !subscriber.listener.is_closed());
+        callers.flat_map(|caller| missing.of_caller(&caller.facts)).map(|identity| identity.entry.id.clone()).collect()
     }
 
     /// Resolves when a caller has come since the last time.

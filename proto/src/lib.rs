@@ -2,6 +2,7 @@
 //!
 //! Conversions to and from domain types live in the `wire` module of the crate that speaks a message.
 
+pub mod codec;
 pub mod framing;
 /// `Debug` of messages that carry a secret.
 macro_rules! redacted {

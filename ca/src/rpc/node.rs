@@ -16,7 +16,7 @@ use crate::error_reason::{ErrorReason, Told};
 use crate::issuing::{Desk, IssuedSvid, IssuingError};
 use crate::jwt::desk::{JwtDesk, JwtIssuingError};
 use crate::metrics::{Limit, LimitMetrics};
-use crate::pod_identities::{self, PodIdentities, PodIdentityError};
+use crate::pod_identities::{self, ClusterAgent, PodIdentities, PodIdentityError};
 use crate::rate::Limiter;
 use crate::records::{Held, NodeEntries, NodeRecord};
 use crate::rpc::callers::Callers;
@@ -67,12 +67,13 @@ impl NodeService {
         &self,
         caller: &NodeRecord,
         known: &NodeEntries,
+        agent: Option<&ClusterAgent<'_>>,
         held: Option<Held>,
         item: v1::batch_issue_request::Item,
     ) -> Result<IssuedSvid, IssuingError> {
         let v1::batch_issue_request::Item { entry_id, csr, service_account } = item;
         if let Some(account) = service_account {
-            let (rule, admitted) = self.admit_account(caller, &entry_id, account).await?;
+            let (rule, admitted) = self.admit_account(agent, &entry_id, account).await?;
             let held = if self.desk.has_room_for(1) { None } else { rule.held(&caller.node, &admitted).await? };
             return self.desk.issue_to_node(caller, admitted, &csr, held).await;
         }
@@ -82,16 +83,24 @@ impl NodeService {
         }
     }
 
+    /// What is known of a caller that asks for identities of service accounts; `None` where there are none.
+    async fn cluster_agent<'c>(&self, caller: &'c NodeRecord) -> Result<Option<ClusterAgent<'c>>, StoreError> {
+        match &self.pod_identities {
+            Some(rule) => rule.cluster_agent(caller).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Whether a caller may have the identity of a service account now, and by which rule.
     async fn admit_account(
         &self,
-        caller: &NodeRecord,
+        agent: Option<&ClusterAgent<'_>>,
         entry_id: &str,
         account: v1::ServiceAccount,
     ) -> Result<(&PodIdentities, Admitted), PodIdentityError> {
-        let rule = self.pod_identities.as_deref().ok_or(PodIdentityError::Off)?;
+        let (rule, agent) = self.pod_identities.as_deref().zip(agent).ok_or(PodIdentityError::Off)?;
         let account = pod_identities::account(entry_id, account)?;
-        Ok((rule, rule.admit(caller, account).await?))
+        Ok((rule, rule.admit(agent, account).await?))
     }
 
     /// Issues a batch, the most urgent items first; the outcomes are in the order of the items.
@@ -101,6 +110,8 @@ impl NodeService {
         items: Vec<v1::batch_issue_request::Item>,
     ) -> Result<Vec<Result<IssuedSvid, IssuingError>>, IssuingError> {
         let known = self.store.node_entries(caller.node.clone()).await?;
+        let is_for_accounts = items.iter().any(|item| item.service_account.is_some());
+        let agent = if is_for_accounts { self.cluster_agent(caller).await? } else { None };
         let asked = items
             .iter()
             .filter_map(|item| known.entry(&item.entry_id))
@@ -117,7 +128,7 @@ impl NodeService {
             .collect();
         items.sort_by_key(|(_, _, held)| self.desk.urgency(*held));
         let issue = |(position, item, held): (usize, v1::batch_issue_request::Item, Option<Held>)| {
-            let issued = self.issue_item(caller, &known, held, item);
+            let issued = self.issue_item(caller, &known, agent.as_ref(), held, item);
             async move { (position, issued.await) }
         };
         let mut outcomes: Vec<_> = stream::iter(items).map(issue).buffer_unordered(BATCH_CONCURRENCY).collect().await;
@@ -138,7 +149,8 @@ impl NodeService {
         let v1::IssueJwtSvidRequest { entry_id, audiences, service_account } = request;
         self.limits.charge(caller, 1)?;
         if let Some(account) = service_account {
-            let admitted = self.admit_account(caller, &entry_id, account).await.map_err(IssuingError::from);
+            let agent = self.cluster_agent(caller).await.map_err(IssuingError::Store)?;
+            let admitted = self.admit_account(agent.as_ref(), &entry_id, account).await.map_err(IssuingError::from);
             let admitted = admitted.and_then(|(_, admitted)| self.desk.not_denied(admitted));
             return self.jwt.issue(admitted, &audiences).await;
         }

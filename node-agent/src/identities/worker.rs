@@ -1,5 +1,6 @@
 //! The one task that fetches identities: makes key and CSR, asks, checks the answer, publishes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,8 +137,9 @@ impl IdentityWorker {
         let mut ticker = Ticker::new(TICK)?;
         let mut batches: FuturesUnordered<BoxFuture<'static, Finished>> = FuturesUnordered::new();
         loop {
+            let waiting = self.secrets.waiting();
             for lane in [Lane::Waiting, Lane::Background] {
-                if let Some(batch) = self.next_batch(lane) {
+                if let Some(batch) = self.next_batch(lane, &waiting) {
                     batches.push(batch);
                 }
             }
@@ -245,9 +247,8 @@ impl IdentityWorker {
     }
 
     /// Keys and CSRs for the next batch of a lane, and the call that brings its answers.
-    fn next_batch(&mut self, lane: Lane) -> Option<BoxFuture<'static, Finished>> {
-        let waiting = self.secrets.waiting();
-        let orders = self.schedule.next_batch(lane, &waiting, self.now(), self.clock.boottime());
+    fn next_batch(&mut self, lane: Lane, waiting: &BTreeSet<EntryId>) -> Option<BoxFuture<'static, Finished>> {
+        let orders = self.schedule.next_batch(lane, waiting, self.now(), self.clock.boottime());
         if orders.is_empty() {
             return None;
         }

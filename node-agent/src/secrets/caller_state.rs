@@ -57,14 +57,9 @@ impl Facts {
     }
 
     /// Whether the CA has an entry for the caller, revoked or not, or may have one: then the rule of service accounts gives it nothing.
-    fn entries_of_ca_count(&self, held: &Held) -> bool {
+    pub(super) fn entries_of_ca_count(&self, held: &Held) -> bool {
         let of_ca = held.identities.iter().filter(|identity| identity.entry.account.is_none());
         of_ca.map(|identity| &identity.entry).any(|entry| self.match_entry(entry) || self.decided_by(entry).is_some())
-    }
-
-    /// Whether an identity that is missing still is for the caller.
-    pub(super) fn match_missing(&self, identity: &HeldIdentity, held: &Held) -> bool {
-        self.match_identity(identity, identity.entry.account.is_some() && self.entries_of_ca_count(held))
     }
 
     /// Why it is open whether the caller has the identity of a service account: its pod is not known yet, or the node has not made an entry of it
