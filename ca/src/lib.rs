@@ -35,7 +35,6 @@ mod report;
 pub mod revocation;
 mod rotation;
 pub mod rpc;
-mod secret_controller;
 mod server;
 pub mod service_accounts;
 mod serving;

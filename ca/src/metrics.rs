@@ -23,13 +23,13 @@ use prometheus_client::registry::Registry;
 use vault::VaultMetrics;
 
 use crate::checkpoints::metrics::CheckpointMetrics;
+use crate::cluster_objects::secrets::SecretMetrics;
 use crate::cluster_objects::trust::TrustMetrics;
 use crate::error_reason::ErrorReason;
 use crate::federation::FederationMetrics;
 use crate::node_pods::PodMetrics;
 use crate::oidc::OidcMetrics;
 use crate::revocation::RevocationMetrics;
-use crate::secret_controller::SecretMetrics;
 use crate::service_accounts::ReviewMetrics;
 use crate::store::Store;
 use crate::upstream::metrics::UpstreamMetrics;

@@ -1,11 +1,13 @@
 //! What keeping objects of a cluster as they should be takes, whatever they are: what has changed, what is looked at when, how
-//! fast something is done again that somebody undoes, and since when all show what they should. `trust` keeps those by which others learn whom to
-//! trust.
+//! fast something is done again that somebody undoes, and since when all show what they should. `secrets` keeps the Secrets of service accounts, `trust` what
+//! others learn whom to trust by.
 
 pub(crate) mod changes;
 pub(crate) mod healing;
 pub(crate) mod namespaces;
 pub(crate) mod queue;
 pub(crate) mod reconciler;
+pub(crate) mod secrets;
 pub(crate) mod shown;
 pub(crate) mod trust;
+pub(crate) mod watching;

@@ -6,12 +6,12 @@ use kubernetes::names::{is_label, is_name};
 use proto::v1;
 use tonic::{Request, Response, Status};
 
+use crate::cluster_objects::secrets::{AccountSecretState, SecretOperator, SecretRow};
 use crate::cluster_objects::trust::{TrustObjects, TrustRow, TrustState};
 use crate::rotation::facts::ClusterReceivers;
 use crate::rpc::admin::operator;
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::wire::timestamp;
-use crate::secret_controller::{AccountSecretState, SecretOperator, SecretRow};
 
 /// The most of a page.
 const MAX_ROWS: usize = 1000;

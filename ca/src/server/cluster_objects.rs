@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use super::Ground;
 use crate::cluster_objects::reconciler::Reconciler;
+use crate::cluster_objects::secrets::{
+    AccountSecrets, ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
+};
 use crate::cluster_objects::trust::{TrustObjects, TrustParts, TrustWatcher, distribution};
 use crate::issuing::Desk;
 use crate::metrics::Metrics;
 use crate::revocation::Published;
 use crate::rotation::facts::ClusterReceivers;
-use crate::secret_controller::{
-    AccountSecrets, ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
-};
 
 /// The tasks, and the hands of operators on them.
 pub(super) struct ClusterObjects {

@@ -28,6 +28,7 @@ pub(crate) use world::TrustWatcher;
 
 use super::queue::SharedQueue;
 use super::reconciler::Reconciler;
+use super::watching::WatchParts;
 use crate::config::TrustConfig;
 use crate::replicas::Tenure;
 use crate::revocation::Published;
@@ -48,7 +49,7 @@ pub(crate) struct TrustParts {
 /// The task, and who watches for it. Nothing is asked of the API server yet.
 pub(crate) fn distribution(parts: TrustParts) -> (Reconciler<TrustObjects>, Vec<TrustWatcher>) {
     let TrustParts { server, config, bundle, lists, tenure, clock, entropy, calls, metrics } = parts;
-    let watching = world::WatchParts { server: &server, calls: &calls, clock: &clock, entropy: &entropy };
+    let watching = WatchParts { server: &server, calls: &calls, clock: &clock, entropy: &entropy };
     let rate = config.rewrites_per_second;
     let (world, watchers) = world::World::new(config, &watching);
     let objects = Arc::new(TrustObjects {

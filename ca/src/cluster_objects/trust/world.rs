@@ -7,9 +7,7 @@ use kubernetes::config_maps::ConfigMap;
 use kubernetes::follower::{Follower, Index};
 use kubernetes::metadata::Namespace;
 use kubernetes::webhooks::{MutatingWebhooks, ValidatingWebhooks, WebhookKind};
-use kubernetes::{ClusterConfig, Known, KubernetesClient, KubernetesMetrics, Watcher};
-use runtime::clock::Clock;
-use runtime::entropy::Entropy;
+use kubernetes::{Known, Watcher};
 use runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 
@@ -19,6 +17,7 @@ use super::plan::is_chosen;
 use crate::cluster_objects::changes::Changes;
 use crate::cluster_objects::namespaces::Namespaces;
 use crate::cluster_objects::queue::Key;
+use crate::cluster_objects::watching::WatchParts;
 use crate::config::{TrustConfig, WebhookName};
 
 /// Why what is watched has a name.
@@ -46,28 +45,6 @@ pub(crate) enum TrustWatcher {
     Maps(Watcher<Maps>, Arc<Notify>),
     Validating(Watcher<Webhooks<ValidatingWebhooks>>, Arc<Notify>),
     Mutating(Watcher<Webhooks<MutatingWebhooks>>, Arc<Notify>),
-}
-
-/// What the watchers are made with.
-pub(crate) struct WatchParts<'a> {
-    pub(crate) server: &'a ClusterConfig,
-    pub(crate) calls: &'a KubernetesMetrics,
-    pub(crate) clock: &'a Arc<dyn Clock>,
-    pub(crate) entropy: &'a Arc<dyn Entropy>,
-}
-
-impl WatchParts<'_> {
-    /// A client on a connection of its own.
-    pub(crate) fn client(&self) -> KubernetesClient {
-        KubernetesClient::new(self.server.clone(), Arc::clone(self.clock), self.calls.clone())
-    }
-
-    fn watcher<I: Index>(&self, selection: kubernetes::Selection<I::Object>) -> (Known<I>, Watcher<I>) {
-        let known = Known::<I>::default();
-        let (clock, entropy) = (Arc::clone(self.clock), Arc::clone(self.entropy));
-        let watcher = Watcher::new(self.client(), selection, known.clone(), clock, entropy);
-        (known, watcher)
-    }
 }
 
 impl World {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use kubernetes::follower::Index;
 use kubernetes::metadata::{Namespace, ServiceAccount};
 use kubernetes::secrets::Secret;
-use kubernetes::{ClusterConfig, Known, KubernetesClient, KubernetesMetrics, Watcher};
-use runtime::clock::Clock;
-use runtime::entropy::Entropy;
+use kubernetes::{Known, Watcher};
 use runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 
@@ -19,6 +17,7 @@ use super::plan::{Account, Kept};
 use crate::cluster_objects::changes::Changes;
 use crate::cluster_objects::namespaces::Namespaces;
 use crate::cluster_objects::queue::Key;
+use crate::cluster_objects::watching::WatchParts;
 use crate::config::SecretsScope;
 
 /// Why a namespace of the configuration has a path.
@@ -48,14 +47,6 @@ pub(crate) struct Look {
     pub(crate) secret: Option<Kept>,
 }
 
-/// What the watchers are made with.
-pub(crate) struct WatchParts<'a> {
-    pub(crate) server: &'a ClusterConfig,
-    pub(crate) calls: &'a KubernetesMetrics,
-    pub(crate) clock: &'a Arc<dyn Clock>,
-    pub(crate) entropy: &'a Arc<dyn Entropy>,
-}
-
 /// One task that watches.
 pub(crate) enum WorldWatcher {
     Accounts(Watcher<Accounts>, Arc<Notify>),
@@ -79,19 +70,14 @@ impl World {
         let mut watchers = Vec::new();
         let mut scopes = Vec::new();
         for namespace in places {
-            let (accounts, secrets) = (Known::<Accounts>::default(), Known::<Secrets>::default());
-            let all = ServiceAccount::all(namespace.as_deref()).expect(CHECKED);
-            let watcher = Watcher::new(parts.client(), all, accounts.clone(), Arc::clone(parts.clock), Arc::clone(parts.entropy));
+            let (accounts, watcher) = parts.watcher(ServiceAccount::all(namespace.as_deref()).expect(CHECKED));
             watchers.push(WorldWatcher::Accounts(watcher, Arc::clone(&news)));
-            let ours = Secret::of_type(SECRET_TYPE, namespace.as_deref()).expect(CHECKED);
-            let watcher = Watcher::new(parts.client(), ours, secrets.clone(), Arc::clone(parts.clock), Arc::clone(parts.entropy));
+            let (secrets, watcher) = parts.watcher(Secret::of_type(SECRET_TYPE, namespace.as_deref()).expect(CHECKED));
             watchers.push(WorldWatcher::Secrets(watcher, Arc::clone(&news)));
             scopes.push(Scope { namespace, accounts, secrets });
         }
         let namespaces = rule.labels.is_some().then(|| {
-            let known = Known::<Namespaces>::default();
-            let (clock, entropy) = (Arc::clone(parts.clock), Arc::clone(parts.entropy));
-            let watcher = Watcher::new(parts.client(), Namespace::all(), known.clone(), clock, entropy);
+            let (known, watcher) = parts.watcher(Namespace::all());
             watchers.push(WorldWatcher::Namespaces(watcher, Arc::clone(&news)));
             known
         });
@@ -211,13 +197,6 @@ impl Scope {
         let mut keys: BTreeSet<_> = self.accounts.locked().index().keys().cloned().collect();
         keys.extend(self.secrets.locked().index().all().map(|(key, _)| key.clone()));
         keys
-    }
-}
-
-impl WatchParts<'_> {
-    /// A client on a connection of its own.
-    pub(crate) fn client(&self) -> KubernetesClient {
-        KubernetesClient::new(self.server.clone(), Arc::clone(self.clock), self.calls.clone())
     }
 }
 
