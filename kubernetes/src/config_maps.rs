@@ -14,7 +14,7 @@ use crate::metadata::collection;
 use crate::names::{is_label, is_name, is_uid};
 use crate::object::{Object, object};
 use crate::objects::is_version;
-use crate::writing::{APPLY, MAX_METADATA_BYTES};
+use crate::writing::{APPLY, MAX_METADATA_BYTES, MERGE};
 use crate::{ApiError, Call, Kind, KubernetesClient, ObjectVersion, Resource, Selection};
 
 /// The most ConfigMaps of a list: one for each namespace.
@@ -57,8 +57,8 @@ pub struct ConfigMapWrite<'a> {
     pub name: &'a str,
     /// One label.
     pub label: (&'static str, &'static str),
-    /// A file and its content; `None`: no file, also not the one that was written before under the same manager.
-    pub file: Option<(&'static str, &'a str)>,
+    /// A file and its content.
+    pub file: (&'static str, &'a str),
 }
 
 impl Resource for ConfigMap {
@@ -157,8 +157,7 @@ struct Body<'a> {
     api_version: &'static str,
     kind: &'static str,
     metadata: Metadata<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<BTreeMap<&'static str, &'a str>>,
+    data: BTreeMap<&'static str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -183,7 +182,7 @@ impl ConfigMapWrite<'_> {
             resource_version: at.map(|at| at.version.as_str()),
             labels: BTreeMap::from([(key, value)]),
         };
-        let data = file.map(|file| BTreeMap::from([file]));
+        let data = BTreeMap::from([file]);
         let whole = Body { api_version: "v1", kind: "ConfigMap", metadata, data };
         serde_json::to_vec(&whole).map(Zeroizing::new).map_err(|error| malformed(call, &error))
     }
@@ -218,6 +217,24 @@ impl KubernetesClient {
         self.write(question.of_type(APPLY), call, deadline).await
     }
 
+    /// Takes a file out of a ConfigMap, whoever wrote it, while it is still the one at this version. What is applied cannot do that: of a field that
+    /// came with the object its maker stays an owner.
+    ///
+    /// # Errors
+    /// [`ApiError`]; [`ApiError::Conflict`] when it is another one by now.
+    pub async fn remove_config_map_file(
+        &self,
+        manager: &'static str,
+        (namespace, name, file): (&str, &str, &'static str),
+        at: &ObjectVersion,
+        deadline: Duration,
+    ) -> Result<ObjectVersion, ApiError> {
+        let call = Call::Patch(Kind::ConfigMaps);
+        let target = format!("{}?fieldManager={manager}", path(call, namespace, name)?);
+        let question = Question::sending(call, Method::PATCH, target, without_file(call, file, at)?, MAX_METADATA_BYTES);
+        self.write(question.of_type(MERGE), call, deadline).await
+    }
+
     /// Deletes a ConfigMap while it is still the one at this version. One that is gone is no fault.
     ///
     /// # Errors
@@ -232,6 +249,13 @@ impl KubernetesClient {
         let call = Call::Delete(Kind::ConfigMaps);
         self.delete(call, path(call, namespace, name)?, at, MAX_METADATA_BYTES, deadline).await
     }
+}
+
+/// A JSON merge patch (RFC 7396): `null` is the end of a field.
+fn without_file(call: Call, file: &'static str, at: &ObjectVersion) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let metadata = serde_json::json!({ "uid": at.uid, "resourceVersion": at.version });
+    let patch = serde_json::json!({ "metadata": metadata, "data": { file: null } });
+    serde_json::to_vec(&patch).map(Zeroizing::new).map_err(|error| malformed(call, &error))
 }
 
 fn path(call: Call, namespace: &str, name: &str) -> Result<String, ApiError> {
@@ -282,12 +306,12 @@ mod tests {
 
     #[test]
     fn a_write_names_what_it_was_judged_by_and_nothing_but_its_own_fields() {
-        let mut write = ConfigMapWrite {
+        let write = ConfigMapWrite {
             manager: "signet-trust",
             namespace: "shop",
             name: "istio-ca-root-cert",
             label: ("istio.io/config", "true"),
-            file: Some(("root-cert.pem", "a")),
+            file: ("root-cert.pem", "a"),
         };
         let at = ObjectVersion { uid: "u".to_owned(), version: "7".to_owned() };
         let body = |write: &ConfigMapWrite<'_>, at: Option<&ObjectVersion>| -> Value {
@@ -298,8 +322,10 @@ mod tests {
         });
         let expected = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "root-cert.pem": "a" } });
         assert_eq!(body(&write, Some(&at)), expected);
-        write.file = None;
-        let none = body(&write, None);
-        assert!(none.get("data").is_none() && none["metadata"].get("uid").is_none(), "{none}");
+        let new = body(&write, None);
+        assert!(new["metadata"].get("uid").is_none() && new["metadata"].get("resourceVersion").is_none(), "{new}");
+        let gone: Value =
+            serde_json::from_slice(&without_file(Call::Patch(Kind::ConfigMaps), "ca-crl.pem", &at).unwrap()).unwrap();
+        assert_eq!(gone, json!({ "metadata": { "uid": "u", "resourceVersion": "7" }, "data": { "ca-crl.pem": null } }));
     }
 }

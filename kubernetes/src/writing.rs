@@ -16,6 +16,9 @@ pub(crate) const MAX_METADATA_BYTES: usize = 2 * 1024 * 1024;
 /// JSON is YAML too.
 pub(crate) const APPLY: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
+/// RFC 7396.
+pub(crate) const MERGE: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
+
 /// Which object it is, and as it was when it was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {

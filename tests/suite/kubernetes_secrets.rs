@@ -14,6 +14,8 @@ use runtime::clock::SystemClock;
 use serde_json::{Value, json};
 use tests::{Cli, Requirement, eventually_within, http_get, needs};
 
+pub(crate) use leaders::authority;
+
 use crate::kubernetes_tokens::LIMIT;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tests::{Ca, CaOptions, Cli, Requirement, eventually_within, http_get, needs}
 
 use crate::kubernetes_tokens::{LIMIT, Stage};
 
-const ROOTS: &str = "istio-ca-root-cert";
+pub(crate) const ROOTS: &str = "istio-ca-root-cert";
 const LISTS: &str = "istio-ca-crl";
 const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1";
 
@@ -45,7 +45,7 @@ impl Field {
     }
 
     /// Gives a namespace the label by which this test's CA chooses.
-    async fn label(&self, namespace: &str, value: Value) {
+    pub(crate) async fn label(&self, namespace: &str, value: Value) {
         let path = format!("/api/v1/namespaces/{namespace}");
         eventually_within("the label", LIMIT, async || {
             let mut object = self.stage.admin.get(&path).await.ok();
@@ -56,11 +56,23 @@ impl Field {
     }
 
     pub(crate) async fn ca(&self, trust: &str, further: &str) -> Ca {
-        let token_file = self.stage.account_of_ca().await;
+        let _token = self.stage.account_of_ca().await;
+        let options = self.options(trust, further);
+        Ca::start(&self.stage.bed, options).await
+    }
+
+    /// One with another name and state, which was plugged in.
+    async fn another_ca(&self, name: &str, trust: &str, further: &str) -> Ca {
+        let _config = Ca::configure(&self.stage.bed, name, "127.0.0.1:0", &self.options(trust, further));
+        Ca::run(self.stage.bed.path(), name, "cluster.local").await
+    }
+
+    fn options(&self, trust: &str, further: &str) -> CaOptions {
+        let token_file = self.stage.bed.path().join("ca-token");
         let table = self.stage.server.table(self.stage.server.address(), &token_file);
         let namespace = self.stage.namespace;
         let extra = format!("{table}[kubernetes.trust]\nselectors = [\"trust-of={namespace}\"]\n{trust}\n{further}");
-        Ca::start(&self.stage.bed, CaOptions { trust_domain: "cluster.local".to_owned(), extra, ..CaOptions::default() }).await
+        CaOptions { trust_domain: "cluster.local".to_owned(), extra, ..CaOptions::default() }
     }
 
     pub(crate) async fn map(&self, namespace: &str, name: &str) -> Option<Value> {
@@ -238,6 +250,17 @@ async fn webhooks_are_verified_by_the_bundle_and_revocation_lists_go_out() {
     let _done = ca.operate(&["revoke", "--serial", &serial]).ok();
     let second = lists("the next lists", &first).await;
     assert!(second != first);
+
+    // A CA that has no list of its root takes the file away: verifiers would refuse everybody by what is left.
+    drop(ca);
+    let folder = crate::kubernetes_secrets::authority(&field.stage.bed);
+    let plugged = format!("[authority]\ndirectory = \"{}\"\n", folder.display());
+    let _other = field.another_ca("ca-2", "revocation_lists = true", &plugged).await;
+    eventually_within("the file to be taken away", LIMIT, async || {
+        let map = field.map("trust-hooks", LISTS).await?;
+        map["data"]["ca-crl.pem"].is_null().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use super::field::{ANNOTATION, Field, TYPE, listed};
 use crate::kubernetes_tokens::LIMIT;
 
 /// A directory with an issuing CA and its root, as `[authority] directory` wants it.
-fn authority(bed: &TestBed) -> std::path::PathBuf {
+pub(crate) fn authority(bed: &TestBed) -> std::path::PathBuf {
     let domain = TrustDomain::parse("cluster.local").unwrap();
     let make = |role, key: &PrivateKey, issuer: Option<(&Certificate, &PrivateKey)>, number| {
         let spec = AuthoritySpec {

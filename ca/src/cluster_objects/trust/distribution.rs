@@ -98,8 +98,8 @@ impl TrustObjects {
             return Err(Fault::TooLarge { bytes });
         }
         self.pause_before_healing(key, digest)?;
-        let file = wanted.as_deref().map(|content| (kind.file(), content));
-        let write = ConfigMapWrite { manager: FIELD_MANAGER, namespace, name: kind.name(), label: LABEL, file };
+        let (name, file) = (kind.name(), (kind.file(), wanted.as_deref().unwrap_or_default()));
+        let write = ConfigMapWrite { manager: FIELD_MANAGER, namespace, name, label: LABEL, file };
         let (deed, done) = match action {
             MapAction::Nothing => return Ok(()),
             MapAction::Create => {
@@ -113,6 +113,12 @@ impl TrustObjects {
                 let is_none = matches!(&done, Err(ApiError::Refused { status: UNPROCESSABLE, .. }));
                 // By something in it that is not ours.
                 if is_none { self.delete(&write, &at).await } else { (Deed::Apply, done.map(drop)) }
+            }
+            MapAction::RemoveFile(at) => {
+                let named = (namespace, name, kind.file());
+                let done = self.client.remove_config_map_file(FIELD_MANAGER, named, &at, DEADLINE).await;
+                self.troubles.called("patch configmaps", &done);
+                (Deed::Apply, done.map(drop))
             }
             MapAction::Delete(at) => self.delete(&write, &at).await,
         };
@@ -156,7 +162,7 @@ impl TrustObjects {
     }
 
     /// Lists come a moment after the bundle that they verify under.
-    fn lists_are_known(&self) -> bool {
+    pub(super) fn lists_are_known(&self) -> bool {
         let bundle = Arc::clone(&self.bundle.borrow());
         self.lists.borrow().is_for(&bundle)
     }

@@ -16,6 +16,8 @@ pub(crate) enum MapAction {
     Create,
     /// It is not as it should be at this version.
     Apply(ObjectVersion),
+    /// It should have no file.
+    RemoveFile(ObjectVersion),
     /// It cannot be written: it has to be made anew.
     Delete(ObjectVersion),
 }
@@ -38,7 +40,8 @@ pub(crate) fn plan_map(is_chosen: bool, seen: Option<&SeenMap>, wanted: Option<&
         (Some(seen), None) if seen.file.is_none() || !seen.is_ours => MapAction::Nothing,
         (Some(seen), Some(wanted)) if seen.file == Some(*wanted) && seen.is_labelled => MapAction::Nothing,
         (Some(seen), _) if seen.is_fixed => MapAction::Delete(seen.version.clone()),
-        (Some(seen), _) => MapAction::Apply(seen.version.clone()),
+        (Some(seen), Some(_)) => MapAction::Apply(seen.version.clone()),
+        (Some(seen), None) => MapAction::RemoveFile(seen.version.clone()),
     }
 }
 
@@ -107,7 +110,8 @@ mod tests {
         assert_eq!(plan_map(true, Some(&SeenMap { is_terminating: true, ..good.clone() }), Some(&b)), MapAction::Nothing);
         // Where there is nothing to say.
         assert_eq!(plan_map(true, None, None), MapAction::Nothing);
-        assert_eq!(plan_map(true, Some(&good), None), MapAction::Apply(version()));
+        assert_eq!(plan_map(true, Some(&good), None), MapAction::RemoveFile(version()));
+        assert_eq!(plan_map(true, Some(&fixed), None), MapAction::Delete(version()));
         assert_eq!(plan_map(true, Some(&theirs), None), MapAction::Nothing);
         assert_eq!(plan_map(true, Some(&seen(None)), None), MapAction::Nothing);
     }

@@ -1,11 +1,12 @@
 //! How far the objects are: for a rotation, which waits for them, for metrics, and for people.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pki::{Timestamp, TrustBundle};
+use pki::{Sha256Digest, Timestamp, TrustBundle, sha256};
 
 use super::distribution::TrustObjects;
-use super::names::{MapKind, ROOTS_MAP, Target};
+use super::names::{LISTS_MAP, MapKind, ROOTS_MAP, Target};
 use super::plan::is_behind;
 use crate::authority::lifecycle::gate::ObjectFacts;
 use crate::cluster_objects::queue::Key;
@@ -14,6 +15,8 @@ use crate::rotation::facts::ClusterReceivers;
 
 /// The most names of objects that are told.
 const NAMES_TOLD: usize = 3;
+/// How many files of lists are remembered: with each revocation comes another one.
+const MOST_LISTS: usize = 64;
 /// How those who wait for them call all of them.
 const WHAT: &str = "ConfigMaps and webhook configurations";
 
@@ -24,6 +27,9 @@ pub(super) struct Standing(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     wanted: Option<(Arc<TrustBundle>, Wanted)>,
+    /// What the file of revocation lists was to hold since the roots are what they are, the newest last; `None`: nothing. Any of them has lists of all CAs
+    /// of the bundle, or none at all.
+    lists: VecDeque<Option<Sha256Digest>>,
     shown: Shown,
     facts: Option<ObjectFacts>,
 }
@@ -65,10 +71,23 @@ impl TrustObjects {
         let now: Timestamp = self.clock.now().into();
         let mut state = self.standing.state();
         if !state.wanted.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, &bundle)) {
-            state.wanted = Some((Arc::clone(&bundle), Wanted::of(&bundle)));
+            let wanted = Wanted::of(&bundle);
+            if state.wanted.as_ref().is_none_or(|(_, before)| before.roots != wanted.roots) {
+                state.lists.clear();
+            }
+            state.wanted = Some((Arc::clone(&bundle), wanted));
         }
         let Some((_, wanted)) = state.wanted.clone() else { return };
-        let (of, behind) = self.count(&wanted);
+        if self.world.has(MapKind::Lists) && self.lists_are_known() {
+            let lists = self.wanted(MapKind::Lists).map(|content| sha256(content.as_bytes()));
+            if state.lists.back() != Some(&lists) {
+                state.lists.push_back(lists);
+                if state.lists.len() > MOST_LISTS {
+                    state.lists.pop_front();
+                }
+            }
+        }
+        let (of, behind) = self.count(&wanted, &state.lists);
         let written_at = state.shown.observe(&wanted, behind.len(), now);
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.metrics.objects(count(of.saturating_sub(behind.len())), count(behind.len()));
@@ -78,11 +97,21 @@ impl TrustObjects {
     }
 
     /// How many objects count, and which of them do not show what they should. What is not known is behind.
-    fn count(&self, wanted: &Wanted) -> (usize, Vec<String>) {
+    fn count(&self, wanted: &Wanted, lists: &VecDeque<Option<Sha256Digest>>) -> (usize, Vec<String>) {
         let mut behind: Vec<String> = self.world.faults().into_iter().map(|(what, fault)| format!("{what} ({fault})")).collect();
         let mut of = 0;
         match self.world.chosen() {
             Some(chosen) => {
+                if self.world.has(MapKind::Lists) {
+                    of += chosen.len();
+                    let mut files: BTreeMap<_, _> = chosen.iter().map(|namespace| (namespace.clone(), None)).collect();
+                    self.world.each_map(MapKind::Lists, |namespace, seen| {
+                        files.entry(namespace.to_owned()).and_modify(|file| *file = seen.file);
+                    });
+                    let is_behind = |(_, file): &(String, _)| !lists.contains(file);
+                    behind
+                        .extend(files.into_iter().filter(is_behind).map(|(namespace, _)| format!("{LISTS_MAP} in {namespace}")));
+                }
                 of += chosen.len();
                 let mut missing = chosen;
                 self.world.each_map(MapKind::Roots, |namespace, seen| {
@@ -122,7 +151,7 @@ impl TrustObjects {
             rows.push(TrustRow { trouble: self.troubles.of(&key), key, state });
         };
         for kind in [MapKind::Roots, MapKind::Lists].into_iter().filter(|kind| self.world.has(*kind)) {
-            let wanted = self.wanted(kind).map(|content| pki::sha256(content.as_bytes()));
+            let wanted = self.wanted(kind).map(|content| sha256(content.as_bytes()));
             let mut missing = chosen.clone();
             self.world.each_map(kind, |namespace, seen| {
                 let is_chosen = missing.remove(namespace);
@@ -139,7 +168,7 @@ impl TrustObjects {
                 add(Target::Map(kind, namespace), state);
             }
         }
-        let roots = pki::sha256(self.bundle.borrow().to_pem().as_bytes());
+        let roots = sha256(self.bundle.borrow().to_pem().as_bytes());
         for name in self.world.webhook_names() {
             let state = match self.world.webhooks(name) {
                 Some(None) => TrustState::Absent,
