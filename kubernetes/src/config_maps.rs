@@ -14,7 +14,7 @@ use crate::metadata::collection;
 use crate::names::{is_label, is_name, is_uid};
 use crate::object::{Object, object};
 use crate::objects::is_version;
-use crate::writing::{APPLY, MAX_METADATA_BYTES, MERGE};
+use crate::writing::{MAX_METADATA_BYTES, MERGE};
 use crate::{ApiError, Call, Kind, KubernetesClient, ObjectVersion, Resource, Selection};
 
 /// The most ConfigMaps of a list: one for each namespace.
@@ -196,9 +196,8 @@ impl KubernetesClient {
     pub async fn create_config_map(&self, write: &ConfigMapWrite<'_>, deadline: Duration) -> Result<ObjectVersion, ApiError> {
         let call = Call::Create(Kind::ConfigMaps);
         let _checked = path(call, write.namespace, write.name)?;
-        let target = format!("{}?fieldManager={}", collection(call, Some(write.namespace), "configmaps")?, write.manager);
-        let question = Question::sending(call, Method::POST, target, write.body(call, None)?, MAX_METADATA_BYTES);
-        self.write(question, call, deadline).await
+        let collection = collection(call, Some(write.namespace), "configmaps")?;
+        self.create(call, (&collection, write.manager), write.body(call, None)?, deadline).await
     }
 
     /// Makes all fields of a ConfigMap so that are given here, whoever wrote them last, while it is still the one at this version.
@@ -212,9 +211,8 @@ impl KubernetesClient {
         deadline: Duration,
     ) -> Result<ObjectVersion, ApiError> {
         let call = Call::Patch(Kind::ConfigMaps);
-        let target = format!("{}?fieldManager={}&force=true", path(call, write.namespace, write.name)?, write.manager);
-        let question = Question::sending(call, Method::PATCH, target, write.body(call, Some(at))?, MAX_METADATA_BYTES);
-        self.write(question.of_type(APPLY), call, deadline).await
+        let path = path(call, write.namespace, write.name)?;
+        self.apply(call, (&path, write.manager), write.body(call, Some(at))?, deadline).await
     }
 
     /// Takes a file out of a ConfigMap, whoever wrote it, while it is still the one at this version. What is applied cannot do that: of a field that

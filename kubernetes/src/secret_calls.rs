@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use http::Method;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -13,7 +12,7 @@ use crate::metadata::{ObjectMetadata, collection};
 use crate::names::is_name;
 use crate::secrets::{Secret, SecretData};
 use crate::watch::METADATA;
-use crate::writing::{APPLY, MAX_METADATA_BYTES};
+use crate::writing::MAX_METADATA_BYTES;
 use crate::{ApiError, Call, Kind, KubernetesClient, ObjectVersion};
 
 /// The most bytes of one Secret in JSON: 1 MiB as base64, and its metadata.
@@ -153,9 +152,8 @@ impl KubernetesClient {
     pub async fn create_secret(&self, write: &SecretWrite<'_>, deadline: Duration) -> Result<ObjectVersion, ApiError> {
         let call = Call::Create(Kind::Secrets);
         let _checked = path(call, write.namespace, write.name)?;
-        let target = format!("{}?fieldManager={}", collection(call, Some(write.namespace), "secrets")?, write.manager);
-        self.write(Question::sending(call, Method::POST, target, write.body(call, None)?, MAX_METADATA_BYTES), call, deadline)
-            .await
+        let collection = collection(call, Some(write.namespace), "secrets")?;
+        self.create(call, (&collection, write.manager), write.body(call, None)?, deadline).await
     }
 
     /// Makes a Secret of type `Opaque` that is not there and that goes with nothing else: no owner, no annotations.
@@ -165,12 +163,12 @@ impl KubernetesClient {
     pub async fn keep_secret(&self, namespace: &str, name: &str, data: &SecretData, deadline: Duration) -> Result<(), ApiError> {
         let call = Call::Create(Kind::Secrets);
         let _checked = path(call, namespace, name)?;
-        let target = format!("{}?fieldManager=signet-init", collection(call, Some(namespace), "secrets")?);
+        let collection = collection(call, Some(namespace), "secrets")?;
         let metadata = KeptMetadata { namespace, name };
         let whole = Kept { api_version: "v1", kind: "Secret", metadata, r#type: "Opaque", data: Files(data) };
         let mut body = Zeroizing::new(Vec::with_capacity(room_for(data)));
         serde_json::to_writer(&mut *body, &whole).map_err(|error| malformed(call, &error))?;
-        self.write(Question::sending(call, Method::POST, target, body, MAX_METADATA_BYTES), call, deadline).await.map(drop)
+        self.create(call, (&collection, "signet-init"), body, deadline).await.map(drop)
     }
 
     /// Makes all fields of a Secret so that are given here, whoever wrote them last, while it is still the one at this version. Nothing else of it
@@ -185,9 +183,8 @@ impl KubernetesClient {
         deadline: Duration,
     ) -> Result<ObjectVersion, ApiError> {
         let call = Call::Patch(Kind::Secrets);
-        let target = format!("{}?fieldManager={}&force=true", path(call, write.namespace, write.name)?, write.manager);
-        let question = Question::sending(call, Method::PATCH, target, write.body(call, Some(at))?, MAX_METADATA_BYTES);
-        self.write(question.of_type(APPLY), call, deadline).await
+        let path = path(call, write.namespace, write.name)?;
+        self.apply(call, (&path, write.manager), write.body(call, Some(at))?, deadline).await
     }
 
     /// Deletes a Secret while it is still the one at this version. One that is gone is no fault.

@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use http::Method;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::client::{Question, malformed};
+use crate::client::malformed;
 use crate::list::push_encoded;
 use crate::names::{is_name, is_uid};
 use crate::object::{Object, object};
 use crate::objects::is_version;
-use crate::writing::{APPLY, MAX_METADATA_BYTES};
 use crate::{ApiError, Call, Kind, KubernetesClient, ObjectVersion, Resource, Selection};
 
 /// What API servers take of one configuration is far less.
@@ -230,10 +228,8 @@ impl KubernetesClient {
             return Err(ApiError::Name { call, what: "a webhook configuration" });
         }
         let body = serde_json::to_vec(&body::<K>((name, webhooks), ca_bundle, at)).map_err(|error| malformed(call, &error))?;
-        let plural = K::PLURAL;
-        let target = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}?fieldManager={manager}&force=true");
-        let question = Question::sending(call, Method::PATCH, target, Zeroizing::new(body), MAX_METADATA_BYTES);
-        self.write(question.of_type(APPLY), call, deadline).await
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{}/{name}", K::PLURAL);
+        self.apply(call, (&path, manager), Zeroizing::new(body), deadline).await
     }
 }
 

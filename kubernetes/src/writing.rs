@@ -14,7 +14,7 @@ use crate::{ApiError, Call, KubernetesClient};
 /// The most bytes of metadata.
 pub(crate) const MAX_METADATA_BYTES: usize = 2 * 1024 * 1024;
 /// JSON is YAML too.
-pub(crate) const APPLY: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
+const APPLY: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
 /// RFC 7396.
 pub(crate) const MERGE: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
@@ -44,6 +44,31 @@ struct Preconditions<'a> {
 }
 
 impl KubernetesClient {
+    /// Makes an object in a collection, which must not have one of its name.
+    pub(crate) async fn create(
+        &self,
+        call: Call,
+        (collection, manager): (&str, &str),
+        body: Zeroizing<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<ObjectVersion, ApiError> {
+        let target = format!("{collection}?fieldManager={manager}");
+        self.write(Question::sending(call, Method::POST, target, body, MAX_METADATA_BYTES), call, deadline).await
+    }
+
+    /// Makes all fields of an object so that the body has, whoever wrote them last (server-side apply, forced).
+    pub(crate) async fn apply(
+        &self,
+        call: Call,
+        (path, manager): (&str, &str),
+        body: Zeroizing<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<ObjectVersion, ApiError> {
+        let target = format!("{path}?fieldManager={manager}&force=true");
+        let question = Question::sending(call, Method::PATCH, target, body, MAX_METADATA_BYTES);
+        self.write(question.of_type(APPLY), call, deadline).await
+    }
+
     /// Only the metadata come back: what was just sent is needed by nobody here.
     pub(crate) async fn write(&self, question: Question, call: Call, deadline: Duration) -> Result<ObjectVersion, ApiError> {
         let answer = self.ask(question.accepting(METADATA), deadline).await.and_then(|answer| {

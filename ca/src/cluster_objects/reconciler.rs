@@ -18,6 +18,8 @@ use crate::replicas::Tenure;
 const MAX_CONCURRENT: usize = 16;
 /// How often it is looked what is due.
 const PERIOD: Duration = Duration::from_millis(250);
+/// At which of these looks it is shown how far things are: to go through all objects costs more.
+const SHOWN_EVERY: u32 = 4;
 
 /// What is kept, and how one of them is looked at.
 pub(crate) trait KeptObjects: Send + Sync {
@@ -36,7 +38,7 @@ pub(crate) trait KeptObjects: Send + Sync {
     /// Looks at one, and does what is to be done.
     fn look_at(&self, key: &Key) -> impl Future<Output = Outcome> + Send;
 
-    /// Four times a second: shows how far things are.
+    /// Once a second: shows how far things are.
     fn show(&self, lengths: QueueLengths);
 }
 
@@ -63,6 +65,7 @@ impl<T: KeptObjects> Reconciler<T> {
         let objects = &*self.objects;
         let mut working = FuturesUnordered::new();
         let (mut leads, mut rate) = (false, SweepRate::new(self.rate, self.clock.boottime()));
+        let mut ticks = 0_u32;
         loop {
             let changed = objects.take_changes();
             if !changed.is_empty() {
@@ -84,21 +87,22 @@ impl<T: KeptObjects> Reconciler<T> {
                 () = objects.changed() => {}
                 tick = ticker.tick() => {
                     tick?;
-                    self.tick(&mut rate);
+                    let lengths = self.tick(&mut rate);
+                    if ticks.is_multiple_of(SHOWN_EVERY) {
+                        objects.show(lengths);
+                    }
+                    ticks = ticks.wrapping_add(1);
                 }
             }
         }
     }
 
-    fn tick(&self, rate: &mut SweepRate) {
+    fn tick(&self, rate: &mut SweepRate) -> QueueLengths {
         let (swept, count) = (self.objects.take_sweep(), rate.take(self.clock.boottime()));
-        let lengths = {
-            let mut queue = self.queue.locked();
-            queue.sweep(swept);
-            queue.let_in(count);
-            queue.lengths()
-        };
-        self.objects.show(lengths);
+        let mut queue = self.queue.locked();
+        queue.sweep(swept);
+        queue.let_in(count);
+        queue.lengths()
     }
 
     /// Whoever begins to lead looks at everything.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use kubernetes::config_maps::ConfigMapWrite;
 use kubernetes::webhooks::{MutatingWebhooks, ValidatingWebhooks};
 use kubernetes::{ApiError, KubernetesClient, ObjectVersion};
-use pki::{Sha256Digest, TrustBundle, sha256};
+use pki::{Sha256Digest, TrustBundle};
 use runtime::clock::Clock;
 use tokio::sync::watch;
 
+use super::contents::{Content, Contents};
 use super::metrics::{Deed, TrustMetrics};
 use super::names::{FIELD_MANAGER, LABEL, MapKind, Target};
 use super::plan::{MapAction, is_behind, plan_map};
@@ -45,6 +46,7 @@ pub(crate) struct TrustObjects {
     pub(super) healing: Healing,
     /// What each was last written with.
     pub(super) written: Mutex<HashMap<Key, Sha256Digest>>,
+    pub(super) contents: Contents,
     pub(super) standing: Standing,
     pub(super) bundle: watch::Receiver<Arc<TrustBundle>>,
     pub(super) lists: watch::Receiver<Arc<Published>>,
@@ -70,15 +72,15 @@ enum Fault {
 
 impl TrustObjects {
     /// What a ConfigMap should hold now; `None`: nothing.
-    pub(super) fn wanted(&self, kind: MapKind) -> Option<String> {
+    pub(super) fn wanted(&self, kind: MapKind) -> Option<Arc<Content>> {
         let bundle = Arc::clone(&self.bundle.borrow());
         match kind {
-            MapKind::Roots => Some(bundle.to_pem()),
+            MapKind::Roots => Some(self.contents.roots(&bundle)),
             MapKind::Lists => {
                 let lists = Arc::clone(&self.lists.borrow());
                 // A verifier that has lists, and not one of each CA, refuses everybody (docs/revocation.md).
                 let is_whole = lists.is_for(&bundle) && lists.set.complete_at(self.clock.now().into());
-                is_whole.then(|| lists.set.to_pem())
+                is_whole.then(|| self.contents.lists(&lists))
             }
         }
     }
@@ -89,16 +91,16 @@ impl TrustObjects {
         if kind == MapKind::Lists && wanted.is_none() && !self.lists_are_known() {
             return Ok(());
         }
-        let digest = wanted.as_ref().map(|content| sha256(content.as_bytes()));
+        let digest = wanted.as_ref().map(|content| content.digest);
         let action = plan_map(is_chosen, seen.as_ref(), digest.as_ref());
         if action == MapAction::Nothing {
             return Ok(());
         }
-        if let Some(bytes) = wanted.as_ref().map(String::len).filter(|bytes| *bytes > MAX_FILE_BYTES) {
+        if let Some(bytes) = wanted.as_ref().map(|content| content.text.len()).filter(|bytes| *bytes > MAX_FILE_BYTES) {
             return Err(Fault::TooLarge { bytes });
         }
         self.pause_before_healing(key, digest)?;
-        let (name, file) = (kind.name(), (kind.file(), wanted.as_deref().unwrap_or_default()));
+        let (name, file) = (kind.name(), (kind.file(), wanted.as_ref().map_or("", |content| content.text.as_str())));
         let write = ConfigMapWrite { manager: FIELD_MANAGER, namespace, name, label: LABEL, file };
         let (deed, done) = match action {
             MapAction::Nothing => return Ok(()),
@@ -136,8 +138,9 @@ impl TrustObjects {
 
     async fn webhook(&self, key: &Key, name: &WebhookName) -> Result<(), Fault> {
         let Some(Some(seen)) = self.world.webhooks(name) else { return Ok(()) };
-        let roots = self.bundle.borrow().to_pem();
-        let digest = sha256(roots.as_bytes());
+        let bundle = Arc::clone(&self.bundle.borrow());
+        let content = self.contents.roots(&bundle);
+        let (roots, digest) = (content.text.as_str(), content.digest);
         if !is_behind(&seen, &digest) {
             return Ok(());
         }
@@ -146,12 +149,12 @@ impl TrustObjects {
         let named = (name.name.as_str(), webhooks.as_slice());
         let done = if name.is_mutating {
             let done =
-                self.client.apply_ca_bundle::<MutatingWebhooks>(FIELD_MANAGER, named, &roots, &seen.version, DEADLINE).await;
+                self.client.apply_ca_bundle::<MutatingWebhooks>(FIELD_MANAGER, named, roots, &seen.version, DEADLINE).await;
             self.troubles.called("patch mutatingwebhookconfigurations", &done);
             done
         } else {
             let done =
-                self.client.apply_ca_bundle::<ValidatingWebhooks>(FIELD_MANAGER, named, &roots, &seen.version, DEADLINE).await;
+                self.client.apply_ca_bundle::<ValidatingWebhooks>(FIELD_MANAGER, named, roots, &seen.version, DEADLINE).await;
             self.troubles.called("patch validatingwebhookconfigurations", &done);
             done
         };

@@ -4,6 +4,7 @@
 //! What is to be done about one object is pure (`plan`), over what the watches know (`index`, `world`). `distribution` is what the task of
 //! `cluster_objects::reconciler` works on; `standing` is what a rotation waits for: what was written is counted when a watch tells of it.
 
+mod contents;
 mod distribution;
 mod index;
 mod metrics;
@@ -61,6 +62,7 @@ pub(crate) fn distribution(parts: TrustParts) -> (Reconciler<TrustObjects>, Vec<
         troubles: troubles::Troubles::default(),
         healing: super::healing::Healing::default(),
         written: Mutex::default(),
+        contents: contents::Contents::default(),
         standing: standing::Standing::default(),
         seen: Mutex::new(distribution::Seen { bundle: bundle.clone(), lists: lists.clone() }),
         bundle,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pki::{Sha256Digest, Timestamp, TrustBundle, sha256};
+use pki::{Sha256Digest, Timestamp, TrustBundle};
 
 use super::distribution::TrustObjects;
 use super::names::{LISTS_MAP, MapKind, ROOTS_MAP, Target};
@@ -79,7 +79,7 @@ impl TrustObjects {
         }
         let Some((_, wanted)) = state.wanted.clone() else { return };
         if self.world.has(MapKind::Lists) && self.lists_are_known() {
-            let lists = self.wanted(MapKind::Lists).map(|content| sha256(content.as_bytes()));
+            let lists = self.wanted(MapKind::Lists).map(|content| content.digest);
             if state.lists.back() != Some(&lists) {
                 state.lists.push_back(lists);
                 if state.lists.len() > MOST_LISTS {
@@ -151,7 +151,7 @@ impl TrustObjects {
             rows.push(TrustRow { trouble: self.troubles.of(&key), key, state });
         };
         for kind in [MapKind::Roots, MapKind::Lists].into_iter().filter(|kind| self.world.has(*kind)) {
-            let wanted = self.wanted(kind).map(|content| sha256(content.as_bytes()));
+            let wanted = self.wanted(kind).map(|content| content.digest);
             let mut missing = chosen.clone();
             self.world.each_map(kind, |namespace, seen| {
                 let is_chosen = missing.remove(namespace);
@@ -168,7 +168,8 @@ impl TrustObjects {
                 add(Target::Map(kind, namespace), state);
             }
         }
-        let roots = sha256(self.bundle.borrow().to_pem().as_bytes());
+        let bundle = Arc::clone(&self.bundle.borrow());
+        let roots = self.contents.roots(&bundle).digest;
         for name in self.world.webhook_names() {
             let state = match self.world.webhooks(name) {
                 Some(None) => TrustState::Absent,
