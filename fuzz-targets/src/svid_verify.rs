@@ -67,8 +67,10 @@ fn edit(plan: &mut Unstructured<'_>, certificate: &mut Vec<u8>, what: u8) -> Res
 
 fn judge(chain: &[Vec<u8>], now: Timestamp) {
     let ders: Vec<CertificateDer<'_>> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let [client, server] = [Usage::Client, Usage::Server].map(|usage| validate_svid(&ders, &CHAINS.bundle, usage, now));
+    let [client, server, both] =
+        [Usage::Client, Usage::Server, Usage::Both].map(|usage| validate_svid(&ders, &CHAINS.bundle, usage, now));
     assert_eq!(client.is_ok(), server.is_ok(), "an SVID is both or neither");
+    assert_eq!(client.is_ok(), both.is_ok(), "for both at once as for each");
     if let Ok(proof) = client {
         let signed = CHAINS.genuine.iter().chain(&CHAINS.refused).filter_map(|chain| chain.first());
         assert!(signed.into_iter().any(|leaf| leaf == proof.leaf()), "a leaf was accepted that nobody signed");

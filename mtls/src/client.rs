@@ -72,7 +72,10 @@ impl ClientTls {
         // rustls wants a name; for SPIFFE it is neither sent nor compared.
         let unnamed = || wire_name(&"spiffe.invalid");
         let (anchors, expect, name) = match &self.trust {
-            ServerTrust::Bundle { bundle, expect } => (Anchors::Bundle(bundle.borrow().clone()), Some(expect), unnamed()?),
+            ServerTrust::Bundle { bundle, expect } => {
+                let read = self.credentials.as_ref().map(|own| own.svid());
+                (Anchors::Bundle { bundle: bundle.borrow().clone(), read }, Some(expect), unnamed()?)
+            }
             ServerTrust::PinnedRoot { sha256, trust_domain, expect } => {
                 (Anchors::PinnedRoot { sha256: *sha256, trust_domain: trust_domain.clone() }, Some(expect), unnamed()?)
             }

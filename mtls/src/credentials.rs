@@ -29,9 +29,14 @@ impl Credentials {
         Arc::new(Self { svid, kept: Mutex::new(None) })
     }
 
+    /// The SVID of now.
+    pub(crate) fn svid(&self) -> Arc<X509Svid> {
+        self.svid.borrow().clone()
+    }
+
     /// The credentials of now. With `root_from`, the authority of that bundle which issued the top of the chain is sent too.
     pub(crate) fn snapshot(&self, root_from: Option<&Arc<TrustBundle>>) -> Result<Fixed, TlsError> {
-        let svid = self.svid.borrow().clone();
+        let svid = self.svid();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.is_of(&svid, root_from)) {
             return Ok(Fixed(kept.key.clone()));

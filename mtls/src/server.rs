@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::credentials::Credentials;
-use crate::verify::Verifier;
+use crate::verify::{Anchors, Verifier};
 use crate::{TlsError, TlsStream, backend};
 
 /// Whether a client must show a certificate. One that is shown is always verified.
@@ -90,7 +90,9 @@ impl ServerTls {
             SendRoot::Yes => Some(&bundle),
             SendRoot::No => None,
         })?;
-        let verifier = Verifier::of_client(bundle, self.clients, self.clock.clone());
+        // Clients and this server have their certificates of the same issuing CA, as a rule.
+        let anchors = Anchors::Bundle { bundle, read: Some(self.credentials.svid()) };
+        let verifier = Verifier::of_client(anchors, self.clients, self.clock.clone());
         let offered = hello.client_hello().named_groups().unwrap_or_default();
         let mut config = ServerConfig::builder_with_provider(backend::provider_answering(offered))
             .with_protocol_versions(&[&TLS13])

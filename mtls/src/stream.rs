@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,19 +16,20 @@ pub const EXPORTER_BYTES: usize = 32;
 
 /// A TLS stream over `T`, after a finished handshake. Writing to a peer that takes nothing fails after 30 s.
 pub struct TlsStream<T> {
-    stream: tokio_rustls::TlsStream<T>,
-    peer: Option<VerifiedPeer>,
+    /// In a box: it is large, and a task has room for a stream wherever it passes one on.
+    stream: Box<tokio_rustls::TlsStream<T>>,
+    peer: Option<Arc<VerifiedPeer>>,
     stall: WriteStall,
 }
 
 impl<T> TlsStream<T> {
-    pub(crate) fn new(stream: tokio_rustls::TlsStream<T>, peer: Option<VerifiedPeer>) -> Self {
-        Self { stream, peer, stall: WriteStall::default() }
+    pub(crate) fn new(stream: tokio_rustls::TlsStream<T>, peer: Option<Arc<VerifiedPeer>>) -> Self {
+        Self { stream: Box::new(stream), peer, stall: WriteStall::default() }
     }
 
     /// The verified peer; `None` when the client showed no certificate, and for a server that is known by name.
     #[must_use]
-    pub fn peer(&self) -> Option<&VerifiedPeer> {
+    pub fn peer(&self) -> Option<&Arc<VerifiedPeer>> {
         self.peer.as_ref()
     }
 
@@ -61,7 +63,7 @@ impl<T> TlsStream<T> {
     /// [`TlsError::Config`] when TLS cannot export, which a finished handshake always can.
     pub fn exporter(&self, label: &str) -> Result<[u8; EXPORTER_BYTES], TlsError> {
         let output = [0; EXPORTER_BYTES];
-        let exported = match &self.stream {
+        let exported = match self.stream.as_ref() {
             tokio_rustls::TlsStream::Client(stream) => stream.get_ref().1.export_keying_material(output, label.as_bytes(), None),
             tokio_rustls::TlsStream::Server(stream) => stream.get_ref().1.export_keying_material(output, label.as_bytes(), None),
         };

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use pki::{Sha256Digest, TrustBundle, TrustedRoots, Usage, validate_server, validate_svid, validate_under_pinned_root};
+use pki::{
+    Sha256Digest, TrustBundle, TrustedRoots, Usage, X509Svid, validate_server, validate_svid_sharing, validate_under_pinned_root,
+};
 use runtime::clock::Clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -20,8 +22,8 @@ use crate::{ClientAuthentication, PeerMatcher, PeerRejection, VerifiedPeer, back
 
 /// Under which authorities a chain must stand.
 pub(crate) enum Anchors {
-    /// Those of the bundle.
-    Bundle(Arc<TrustBundle>),
+    /// Those of the bundle. What the peer sends of `read`, this end's own chain if any, is not held once more.
+    Bundle { bundle: Arc<TrustBundle>, read: Option<Arc<X509Svid>> },
     /// The last certificate sent, which must hash to this.
     PinnedRoot { sha256: Sha256Digest, trust_domain: TrustDomain },
     /// These roots; the server is known by its name and not by a SPIFFE ID.
@@ -35,7 +37,7 @@ pub(crate) struct Verifier {
     clients: ClientAuthentication,
     clock: Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
-    outcome: OnceLock<Result<Option<VerifiedPeer>, PeerRejection>>,
+    outcome: OnceLock<Result<Option<Arc<VerifiedPeer>>, PeerRejection>>,
 }
 
 impl Verifier {
@@ -44,9 +46,9 @@ impl Verifier {
         Arc::new(Self::new(anchors, expect, ClientAuthentication::Required, clock))
     }
 
-    /// For a server: any client of the bundle's trust domain.
-    pub(crate) fn of_client(bundle: Arc<TrustBundle>, clients: ClientAuthentication, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self::new(Anchors::Bundle(bundle), None, clients, clock))
+    /// For a server: any client under these anchors.
+    pub(crate) fn of_client(anchors: Anchors, clients: ClientAuthentication, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self::new(anchors, None, clients, clock))
     }
 
     fn new(anchors: Anchors, expect: Option<PeerMatcher>, clients: ClientAuthentication, clock: Arc<dyn Clock>) -> Self {
@@ -54,7 +56,7 @@ impl Verifier {
     }
 
     /// The peer, once the handshake has succeeded; `None` when it showed no certificate, or is no part of a trust domain.
-    pub(crate) fn verified(&self) -> Option<VerifiedPeer> {
+    pub(crate) fn verified(&self) -> Option<Arc<VerifiedPeer>> {
         self.outcome.get().and_then(|outcome| outcome.as_ref().ok()).cloned().flatten()
     }
 
@@ -76,10 +78,13 @@ impl Verifier {
         outcome.as_ref().map_or_else(|rejection| Err(rejection.to_alert()), |_| Ok(()))
     }
 
-    fn judge(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<Option<VerifiedPeer>, PeerRejection> {
+    fn judge(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<Option<Arc<VerifiedPeer>>, PeerRejection> {
         let now = self.clock.now().into();
         let (svid, pinned_root) = match &self.anchors {
-            Anchors::Bundle(bundle) => (validate_svid(chain, bundle, usage, now)?, None),
+            Anchors::Bundle { bundle, read } => {
+                let read = read.as_ref().map_or(&[][..], |own| own.chain());
+                (validate_svid_sharing(chain, read, bundle, usage, now)?, None)
+            }
             Anchors::PinnedRoot { sha256, trust_domain } => {
                 let (svid, root) = validate_under_pinned_root(chain, sha256, trust_domain, usage, now)?;
                 (svid, Some(root))
@@ -89,7 +94,7 @@ impl Verifier {
                 return Ok(None);
             }
         };
-        VerifiedPeer::admit(svid, pinned_root, self.expect.as_ref()).map(Some)
+        VerifiedPeer::admit(svid, pinned_root, self.expect.as_ref()).map(|peer| Some(Arc::new(peer)))
     }
 
     /// Whether the peer holds the key of its certificate. rustls asks in the words of two traits that share no method; what they

@@ -48,7 +48,7 @@ pub use key::{
 pub use lint::{LintFinding, lint_authority, lint_leaf};
 pub use path::{
     ChainPosition, SvidError, TrustedRoots, Usage, ValidatedSvid, validate_chain, validate_server, validate_svid,
-    validate_under_pinned_root,
+    validate_svid_sharing, validate_under_pinned_root,
 };
 pub use pem::{PemError, RequestPemError, certificates_from_pem, certificates_to_pem, request_from_pem, request_to_pem};
 pub use profile::{LeafProfile, ProfileError};

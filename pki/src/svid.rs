@@ -96,9 +96,7 @@ impl X509Svid {
         if verified.as_ref().is_some_and(|found| found.holds(bundle, now)) {
             return Ok(());
         }
-        let verify_as = |usage| validate_parsed(&self.chain, bundle, usage, now).map(drop);
-        verify_as(Usage::Client)?;
-        verify_as(Usage::Server)?;
+        validate_parsed(&self.chain, bundle, Usage::Both, now).map(drop)?;
         *verified = Some(Verified::at(&self.chain, bundle, now));
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::queue::{Key, Now, Outcome, QueueLengths, SharedQueue, SweepRate};
 use crate::replicas::Tenure;
 
 /// How many objects are worked on at once.
-const MAX_CONCURRENT: usize = 16;
+const MAX_CONCURRENT: usize = 32;
 /// How often it is looked what is due.
 const PERIOD: Duration = Duration::from_millis(250);
 /// At which of these looks it is shown how far things are: to go through all objects costs more.

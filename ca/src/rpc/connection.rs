@@ -205,7 +205,7 @@ impl Connection {
 
 /// Where a connection comes from.
 struct Origin {
-    peer: Option<VerifiedPeer>,
+    peer: Option<Arc<VerifiedPeer>>,
     exporter: [u8; EXPORTER_BYTES],
     remote: SocketAddr,
     presence: Arc<Presence>,
@@ -227,7 +227,7 @@ impl<S> Connection<S> {
             }
         };
         let seat = Arc::new(Seat { presence, place: Mutex::new(place), limits: limits.clone() });
-        Self { stream, info: ConnectInfo { peer: peer.map(Arc::new), exporter, remote, intake, seat }, lifetime }
+        Self { stream, info: ConnectInfo { peer, exporter, remote, intake, seat }, lifetime }
     }
 
     /// For the count.

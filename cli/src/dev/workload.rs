@@ -150,7 +150,7 @@ async fn open(tls: &ClientTls, address: SocketAddr) -> Result<Conversation, Stri
     tokio::time::timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err("no handshake in time".to_owned()))
 }
 
-async fn ask(stream: &mut Conversation, question: &str) -> Result<(VerifiedPeer, String), String> {
+async fn ask(stream: &mut Conversation, question: &str) -> Result<(Arc<VerifiedPeer>, String), String> {
     let peer = stream.get_ref().peer().cloned().ok_or("the server showed no certificate")?;
     let asking = async {
         stream.write_all(format!("{question}\n").as_bytes()).await.map_err(|error| error.to_string())?;

@@ -21,7 +21,7 @@ fn certified(bench: &Bench, key_of: &pki::X509Svid) -> Arc<SingleCertAndKey> {
 }
 
 fn client_config(bench: &Bench, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    let anchors = Anchors::Bundle(bench.authority.bundle());
+    let anchors = Anchors::Bundle { bundle: bench.authority.bundle(), read: None };
     ClientConfig::builder_with_provider(backend::provider())
         .with_protocol_versions(versions)
         .unwrap()

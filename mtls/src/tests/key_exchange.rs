@@ -28,7 +28,7 @@ fn groups(names: &[NamedGroup]) -> Arc<CryptoProvider> {
 
 /// A client that is not ours, with these groups.
 fn client(bench: &Bench, names: &[NamedGroup]) -> TlsConnector {
-    let anchors = Anchors::Bundle(bench.authority.bundle());
+    let anchors = Anchors::Bundle { bundle: bench.authority.bundle(), read: None };
     let config = ClientConfig::builder_with_provider(groups(names))
         .with_protocol_versions(&[&TLS13])
         .unwrap()

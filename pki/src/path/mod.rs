@@ -9,6 +9,7 @@ mod leaf;
 mod roots;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,26 +17,18 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use identity::{SpiffeId, TrustDomain};
 use rustls_pki_types::{TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, VerifiedPath};
 
 pub use error::{ChainPosition, SvidError};
 pub(crate) use leaf::leaf_id;
 pub use roots::{TrustedRoots, validate_chain, validate_server};
+pub use usage::Usage;
 
 use crate::bundle::{TrustAnchors, check_anchor, claims_no_revocation, foreign_uri_san};
 use crate::{BundleError, Certificate, CertificateDer, SerialNumber, Sha256Digest, Timestamp, TrustBundle, crypto};
 
 /// The most certificates of a chain, the leaf and a root sent along included.
 const MAX_CHAIN: usize = 6;
-
-/// What the peer does with its certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    /// It is a TLS client.
-    Client,
-    /// It is a TLS server.
-    Server,
-}
 
 /// Proof that a chain was validated; nobody else can make one.
 #[derive(Clone, Debug)]
@@ -94,7 +87,22 @@ pub fn validate_svid(
     usage: Usage,
     now: Timestamp,
 ) -> Result<ValidatedSvid, SvidError> {
-    validate_parsed(&parse_chain(chain)?, bundle, usage, now)
+    validate_svid_sharing(chain, &[], bundle, usage, now)
+}
+
+/// As [`validate_svid`]. A certificate of the chain that is among those in `read` is not parsed and held once more but shared with them: a server
+/// of many clients holds their issuing CA once.
+///
+/// # Errors
+/// As [`validate_svid`].
+pub fn validate_svid_sharing(
+    chain: &[CertificateDer<'_>],
+    read: &[Certificate],
+    bundle: &TrustBundle,
+    usage: Usage,
+    now: Timestamp,
+) -> Result<ValidatedSvid, SvidError> {
+    validate_parsed(&parse_chain(chain, read)?, bundle, usage, now)
 }
 
 /// Validates a chain before any bundle is known: its last certificate must have the SHA-256 `root_sha256`, be fit as an
@@ -116,7 +124,7 @@ pub fn validate_under_pinned_root(
     if found != *root_sha256 {
         return Err(SvidError::PinnedRootDiffers { expected: HEXLOWER.encode(root_sha256), found: HEXLOWER.encode(&found) });
     }
-    let mut chain = parse_chain(chain)?;
+    let mut chain = parse_chain(chain, &[])?;
     let root = chain.pop().ok_or(SvidError::EmptyChain)?;
     check_anchor(&root, trust_domain).map_err(|source| SvidError::PinnedRoot { source })?;
     check_dates(&root, ChainPosition::Authority, now)?;
@@ -134,13 +142,15 @@ pub(crate) fn check_chain_length(found: usize) -> Result<(), SvidError> {
     }
 }
 
-fn parse_chain(chain: &[CertificateDer<'_>]) -> Result<Vec<Certificate>, SvidError> {
+fn parse_chain(chain: &[CertificateDer<'_>], read: &[Certificate]) -> Result<Vec<Certificate>, SvidError> {
     check_chain_length(chain.len())?;
     chain
         .iter()
         .enumerate()
         .map(|(index, der)| {
-            Certificate::from_der(der)
+            let known = read.iter().find(|known| known.der() == der);
+            known
+                .map_or_else(|| Certificate::from_der(der), |known| Ok(known.clone()))
                 .map_err(|source| SvidError::Certificate { position: ChainPosition::of_index(index), source })
         })
         .collect()
@@ -198,11 +208,7 @@ fn find_path(
             &anchors,
             &issuers,
             UnixTime::since_unix_epoch(Duration::from_secs(now.unix_seconds())),
-            // Both accept an absent extKeyUsage.
-            match usage {
-                Usage::Client => KeyUsage::client_auth(),
-                Usage::Server => KeyUsage::server_auth(),
-            },
+            usage,
             None,
             Some(&within_limits),
         )
@@ -224,10 +230,7 @@ fn check_limits(
             return Err(SvidError::PathLength);
         }
     }
-    let allows = authority.extended_key_usage().is_none_or(|allowed| match usage {
-        Usage::Client => allowed.client_auth,
-        Usage::Server => allowed.server_auth,
-    });
+    let allows = authority.extended_key_usage().is_none_or(|allowed| usage.is_allowed_by(&allowed));
     if allows { Ok(()) } else { Err(SvidError::IssuerExtendedKeyUsage) }
 }
 

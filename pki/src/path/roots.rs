@@ -87,7 +87,7 @@ pub fn validate_chain(
     usage: Usage,
     now: Timestamp,
 ) -> Result<Certificate, SvidError> {
-    let chain = parse_chain(chain)?;
+    let chain = parse_chain(chain, &[])?;
     let (leaf, intermediates) = chain.split_first().ok_or(SvidError::EmptyChain)?;
     check_no_authority(leaf)?;
     // keyUsage may be absent in foreign certificates; one that is there must fit (RFC 5280 section 4.2.1.3).

@@ -15,10 +15,11 @@ const ID: &str = "spiffe://example.org/web";
 const UNKNOWN: &[u64] = &[1, 2, 3, 4];
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const EACH: [Usage; 3] = [Usage::Client, Usage::Server, Usage::Both];
 
 fn check(chain: &[CertificateDer<'_>], bundle: &TrustBundle) -> Result<ValidatedSvid, SvidError> {
-    let [client, server] = [Usage::Client, Usage::Server].map(|usage| validate_svid(chain, bundle, usage, now()));
-    assert_eq!(client.is_ok(), server.is_ok());
+    let [client, server, both] = EACH.map(|usage| validate_svid(chain, bundle, usage, now()));
+    assert_eq!((client.is_ok(), client.is_ok()), (server.is_ok(), both.is_ok()));
     client
 }
 
@@ -40,6 +41,24 @@ fn a_good_chain_gives_the_identity_with_or_without_its_root() {
     // Straight under the root, too.
     let leaf = Plan::leaf(ID).under(&h.root);
     assert!(check(&[leaf.der()], &h.bundle).is_ok());
+}
+
+#[test]
+fn what_was_read_before_is_held_once_and_judged_all_the_same() {
+    let h = Hierarchy::new();
+    let leaf = Plan::leaf(ID).under(&h.issuer);
+    let chain = [leaf.der(), h.issuer.der()];
+    let read = [Certificate::from_der(&h.issuer.der()).unwrap()];
+    let proof = validate_svid_sharing(&chain, &read, &h.bundle, Usage::Client, now()).unwrap();
+    assert_eq!(proof.intermediates, read);
+    assert_eq!(proof.intermediates[0].der().as_ptr(), read[0].der().as_ptr());
+    // Having been read is no vouching for.
+    let stranger = Hierarchy::new();
+    let read = [Certificate::from_der(&stranger.issuer.der()).unwrap()];
+    let foreign = [Plan::leaf(ID).under(&stranger.issuer).der(), stranger.issuer.der()];
+    let expected = refusal(&foreign, &h.bundle);
+    let refused = validate_svid_sharing(&foreign, &read, &h.bundle, Usage::Client, now()).unwrap_err();
+    assert_eq!(refused.to_string(), expected.to_string());
 }
 
 #[test]
@@ -250,15 +269,31 @@ fn what_a_root_says_of_the_paths_below_it_holds() {
         let issuer = Plan::authority("issuer").under(&root);
         let below = Plan::leaf(ID).der_under(&issuer);
         let chain = [below, issuer.der()];
-        [Usage::Client, Usage::Server].map(|usage| validate_svid(&chain, &bundle_of(&[&root]), usage, now()).map(|_| ()))
+        EACH.map(|usage| validate_svid(&chain, &bundle_of(&[&root]), usage, now()).map(|_| ()))
     };
     let root = || Plan::authority("root");
     let length = |length| root().with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length)));
     let purpose = |purpose: Vec<Eku>| root().with(|params| params.extended_key_usages = purpose);
-    assert_eq!(tried(length(1)), [Ok(()), Ok(())]);
-    assert_eq!(tried(length(0)), [Err(SvidError::PathLength), Err(SvidError::PathLength)]);
-    assert_eq!(tried(purpose(vec![Eku::ClientAuth, Eku::ServerAuth])), [Ok(()), Ok(())]);
-    assert_eq!(tried(purpose(vec![Eku::ClientAuth])), [Ok(()), Err(SvidError::IssuerExtendedKeyUsage)]);
+    const GOOD: [Result<(), SvidError>; 3] = [Ok(()), Ok(()), Ok(())];
+    assert_eq!(tried(length(1)), GOOD);
+    assert_eq!(tried(length(0)), EACH.map(|_| Err(SvidError::PathLength)));
+    let refused = || Err(SvidError::IssuerExtendedKeyUsage);
+    assert_eq!(tried(purpose(vec![Eku::ClientAuth, Eku::ServerAuth])), GOOD);
+    assert_eq!(tried(purpose(vec![Eku::ClientAuth])), [Ok(()), refused(), refused()]);
+    assert_eq!(tried(purpose(vec![Eku::ServerAuth])), [refused(), Ok(()), refused()]);
+
+    // The same of an issuing CA between.
+    let tried = |purposes: Vec<Eku>| {
+        let root = root().self_signed();
+        let issuer = Plan::authority("issuer").with(|params| params.extended_key_usages = purposes).under(&root);
+        let chain = [Plan::leaf(ID).der_under(&issuer), issuer.der()];
+        EACH.map(|usage| validate_svid(&chain, &bundle_of(&[&root]), usage, now()).map(|_| ()))
+    };
+    assert_eq!(tried(Vec::new()), GOOD);
+    assert_eq!(tried(vec![Eku::CodeSigning, Eku::ServerAuth, Eku::ClientAuth]), GOOD);
+    assert_eq!(tried(vec![Eku::ClientAuth]), [Ok(()), refused(), refused()]);
+    assert_eq!(tried(vec![Eku::ServerAuth]), [refused(), Ok(()), refused()]);
+    assert_eq!(tried(vec![Eku::CodeSigning]), EACH.map(|_| refused()));
 
     // The same name and key without the limit: the path to that one is found, whichever stands first.
     let narrow = length(0).self_signed();

@@ -101,6 +101,8 @@ async fn two_that_both_lead_write_each_secret_once() {
 #[ignore = "for ./test --full"]
 async fn full_ten_thousand_accounts_have_their_secrets_in_little_more_than_the_writes_take() {
     const ACCOUNTS: usize = 10_000;
+    // As many as the CA has under way.
+    const CONCURRENT: usize = 32;
     let name = "full_ten_thousand_accounts_have_their_secrets_in_little_more_than_the_writes_take";
     if !needs(name, Requirement::ApiServer) {
         return;
@@ -152,7 +154,7 @@ async fn full_ten_thousand_accounts_have_their_secrets_in_little_more_than_the_w
             client.create_secret(&write, LIMIT).await.unwrap()
         }
     });
-    let count = written.buffer_unordered(16).count().await;
+    let count = written.buffer_unordered(CONCURRENT).count().await;
     let bare = clock.boottime() - begin;
     assert_eq!(count, ACCOUNTS);
 

@@ -9,7 +9,7 @@ use identity::{DnsName, SpiffeId};
 use kubernetes::secrets::SecretData;
 use pki::{
     Certificate, LeafProfile, PrivateKey, SerialNumber, Sha256Digest, Timestamp, TrustBundle, Usage, X509Svid,
-    certificates_from_pem, renew_at, sha256, validate_svid,
+    certificates_from_pem, renew_at, sha256, validate_svid_sharing,
 };
 
 use super::names::{CHAIN_FILE, KEY_FILE, ROOTS_FILE};
@@ -153,7 +153,7 @@ impl Content {
             return Verdict::Bad(IssueReason::Ended);
         }
         let chain: Vec<_> = self.chain.iter().map(|certificate| certificate.der().clone()).collect();
-        if [Usage::Client, Usage::Server].into_iter().any(|usage| validate_svid(&chain, bundle, usage, now).is_err()) {
+        if validate_svid_sharing(&chain, &self.chain, bundle, Usage::Both, now).is_err() {
             return Verdict::Bad(IssueReason::Untrusted);
         }
         let due = due(leaf);

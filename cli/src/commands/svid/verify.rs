@@ -84,8 +84,7 @@ impl Clocks {
 /// As a server and as a client, since an SVID serves as both.
 fn x509(chain: &[Certificate], bundle: &TrustBundle, now: Timestamp) -> Result<ValidatedSvid, String> {
     let der: Vec<_> = chain.iter().map(|certificate| CertificateDer::from(certificate.der().as_ref())).collect();
-    let validate = |usage| validate_svid(&der, bundle, usage, now).map_err(|error| error.to_string());
-    validate(Usage::Server).and_then(|_| validate(Usage::Client))
+    validate_svid(&der, bundle, Usage::Both, now).map_err(|error| error.to_string())
 }
 
 fn text(verdict: &Result<SpiffeId, String>, chain: &[Certificate], bundle: Option<&TrustBundle>, clocks: &Clocks) -> String {

@@ -116,7 +116,7 @@ impl IstioIdentities {
         let chain = answer.chain_der();
         let bundle = answer.bundle(&self.trust_domain, 0)?;
         let der: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let svid = validate_svid(&der, &bundle, Usage::Client, now)?;
+        let svid = validate_svid(&der, &bundle, Usage::Both, now)?;
         if *svid.id() != identity.spiffe_id {
             return Err(AnswerFault::OtherIdentity { found: svid.id().clone(), asked: identity.spiffe_id.clone() });
         }
