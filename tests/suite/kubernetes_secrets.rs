@@ -4,6 +4,7 @@
 mod drill;
 mod field;
 mod leaders;
+mod outages;
 
 use std::sync::Arc;
 use std::time::Duration;
