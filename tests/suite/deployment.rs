@@ -10,6 +10,9 @@ mod root_secret;
 mod rules;
 mod trust;
 
+pub(crate) use cluster::define;
+pub(crate) use entries::{definition, entry};
+
 /// The base and every overlay; each but the base has a file of values of the same name for the chart.
 const OVERLAYS: [&str; 10] = [
     "base",

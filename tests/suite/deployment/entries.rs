@@ -69,7 +69,7 @@ fn refused() -> Vec<(Value, &'static str)> {
         (with("ttlSeconds", json!("1h")), "must be of type integer"),
         (with("hint", json!("a".repeat(257))), "may not be more than 256"),
         (with("federatesWith", json!(["spiffe://other.example"])), "without spiffe://"),
-        (with("federatesWith", json!(["a"; 2])), "Duplicate value"),
+        (with("federatesWith", json!(["a", "a"])), "Duplicate value"),
         (with("dnsNames", json!(["web.example"])), "unknown field"),
     ]
 }
