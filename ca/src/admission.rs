@@ -347,7 +347,7 @@ mod tests {
     fn an_entry_of_an_object_is_issued_to_nodes_of_its_cluster_only() {
         let mut entry = entry("spiffe://example.org/ns/shop/web", "n1");
         let [cluster, namespace, name, uid] = ["east", "shop", "web", "u"].map(str::to_owned);
-        entry.spec.parent = Parent::Object(ClusterObject { cluster, namespace, name, uid });
+        entry.spec.parent = Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid }));
         let admit = |cluster: Option<&str>| {
             let aliases = BTreeSet::from([AliasName::parse("east").unwrap()]);
             let memberships = Memberships { aliases, cluster: cluster.map(str::to_owned) };

@@ -151,7 +151,10 @@ fn the_version_of_a_scope_changes_with_every_entry_and_revision_in_it_and_not_wi
 fn what_objects_of_a_cluster_ask_for_is_in_the_scope_of_that_cluster_and_in_no_other() {
     let of_object = |cluster: &str| {
         let [cluster, namespace, name, uid] = [cluster, "shop", "web", "u1"].map(str::to_owned);
-        NewEntry { parent: Parent::Object(ClusterObject { cluster, namespace, name, uid }), ..spec("/ns/shop/web", "n1", 1) }
+        NewEntry {
+            parent: Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid })),
+            ..spec("/ns/shop/web", "n1", 1)
+        }
     };
     let east = Scope { cluster: Some("east".to_owned()), ..Scope::default() };
     assert!(east.covers(&of_object("east")) && !east.covers(&of_object("west")) && !east.covers(&spec("/ns/shop/web", "n1", 1)));

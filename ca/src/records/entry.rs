@@ -81,7 +81,7 @@ pub enum Parent {
     /// Every node that is a member of the alias at the time.
     Alias(AliasName),
     /// Every node that the cluster vouches for at the time, since an object there asks for the entry. It lives and dies with the object.
-    Object(ClusterObject),
+    Object(Box<ClusterObject>),
 }
 
 /// An object of a cluster that asks for an entry: an `IdentityEntry` (docs/kubernetes-entries.md).

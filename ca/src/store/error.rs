@@ -68,7 +68,7 @@ pub enum StoreError {
         /// Which.
         entry: EntryId,
         /// The object.
-        object: ClusterObject,
+        object: Box<ClusterObject>,
     },
     /// Entries hang on the alias.
     #[error("node alias {alias} is the parent of {entries} entries")]

@@ -69,12 +69,12 @@ pub(super) fn judge(object: &IdentityEntry, rules: &Rules<'_>) -> Result<NewEntr
     let mut entry = NewEntry {
         spiffe_id: identity_of(namespace, path, rules.trust_domain)?,
         selectors: selectors_of(namespace, selectors)?,
-        parent: Parent::Object(ClusterObject {
+        parent: Parent::Object(Box::new(ClusterObject {
             cluster: rules.cluster.to_owned(),
             namespace: namespace.to_owned(),
             name: object.name.clone(),
             uid: object.uid.clone(),
-        }),
+        })),
         ttl: ttl_of(*ttl_seconds, rules.max_ttl)?,
         // A namespace has no names of its own that the CA could tell from those of others.
         dns_names: Vec::new(),

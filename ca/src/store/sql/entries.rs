@@ -311,7 +311,8 @@ impl<'a> ParentColumns<'a> {
         Ok(match parent {
             Parent::Node(node) => Self { node: Some(node.as_str()), ..Self::default() },
             Parent::Alias(alias) => Self { alias: Some(alias.as_str()), ..Self::default() },
-            Parent::Object(ClusterObject { cluster, namespace, name, uid }) => {
+            Parent::Object(object) => {
+                let ClusterObject { cluster, namespace, name, uid } = &**object;
                 Self { cluster: Some(cluster), object: Some(json(&[namespace, name, uid])?), ..Self::default() }
             }
         })
@@ -326,7 +327,7 @@ fn read_parent(row: &Row<'_>) -> Result<Parent, StoreError> {
         return Ok(Parent::Node(parsed(row, "parent_node", NodeName::parse)?));
     };
     let [namespace, name, uid] = parsed(row, "parent_object", |text| serde_json::from_str::<[String; 3]>(text))?;
-    Ok(Parent::Object(ClusterObject { cluster, namespace, name, uid }))
+    Ok(Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid })))
 }
 
 fn ttl_column(spec: &NewEntry) -> Result<Option<i64>, StoreError> {

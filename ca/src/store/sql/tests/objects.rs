@@ -10,7 +10,10 @@ use crate::store::{
 fn asked(cluster: &str, name: &str, uid: &str) -> NewEntry {
     let [cluster, namespace, uid] = [cluster, "shop", uid].map(str::to_owned);
     let object = ClusterObject { cluster, namespace, name: name.to_owned(), uid };
-    NewEntry { parent: Parent::Object(object), ..entry(&format!("ns/shop/{name}"), "unused", &["k8s:ns:shop", "k8s:sa:web"]) }
+    NewEntry {
+        parent: Parent::Object(Box::new(object)),
+        ..entry(&format!("ns/shop/{name}"), "unused", &["k8s:ns:shop", "k8s:sa:web"])
+    }
 }
 
 fn of_cluster(cluster: &str, wanted: Vec<NewEntry>) -> Apply {
