@@ -5,14 +5,13 @@
 
 mod caller;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
+use identity::{DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
 use pki::Timestamp;
 
-use crate::records::{Entry, EntryId, LivePod, NodeRecord, NodeState, Parent, Provenance, Reason, RenewalGrounds};
+use crate::records::{Entry, EntryId, LivePod, Memberships, NodeRecord, NodeState, Provenance, Reason, RenewalGrounds};
 
 pub(crate) use caller::account_id;
 pub use caller::{CallerError, Renewable, RenewalFacts};
@@ -127,25 +126,21 @@ pub struct Admitted {
 impl Admitted {
     /// Admits a node's agent to the identity of an entry.
     ///
-    /// `caller` is the record of the node whose agent was authenticated in this very call; `aliases` are those that the node is a
-    /// member of, and the entry is, as the store holds them.
+    /// `caller` is the record of the node whose agent was authenticated in this very call; `memberships` are those of the node, and the
+    /// entry is, as the store holds them.
     ///
     /// # Errors
-    /// [`AdmissionError`]: the node is banned, the entry is neither its own nor one of its aliases', the entry has ended, or its
+    /// [`AdmissionError`]: the node is banned, the entry is neither its own nor one of its aliases' or its cluster's, the entry has ended, or its
     /// identity is not a workload's.
     pub fn for_entry(
         trust_domain: &TrustDomain,
         caller: &NodeRecord,
-        aliases: &BTreeSet<AliasName>,
+        memberships: &Memberships,
         entry: &Entry,
         now: Timestamp,
     ) -> Result<Self, AdmissionError> {
         check_standing(caller)?;
-        let its_own = match &entry.spec.parent {
-            Parent::Node(node) => *node == caller.node,
-            Parent::Alias(alias) => aliases.contains(alias),
-        };
-        if !its_own {
+        if !memberships.give(&caller.node, &entry.spec.parent) {
             return Err(AdmissionError::OtherNode { entry: entry.id.clone(), node: caller.node.clone() });
         }
         if let Some(end) = entry.spec.expires_at.filter(|end| now >= *end) {
@@ -266,10 +261,12 @@ fn check_standing(node: &NodeRecord) -> Result<(), AdmissionError> {
 
 #[cfg(test)]
 mod tests {
-    use identity::Selector;
+    use std::collections::BTreeSet;
+
+    use identity::{AliasName, Selector};
 
     use super::*;
-    use crate::records::{Hint, NewEntry};
+    use crate::records::{ClusterObject, Hint, NewEntry, Parent};
 
     fn domain() -> TrustDomain {
         TrustDomain::parse("example.org").unwrap()
@@ -309,7 +306,7 @@ mod tests {
     }
 
     fn admit(caller: &NodeRecord, entry: &Entry) -> Result<Admitted, AdmissionError> {
-        Admitted::for_entry(&domain(), caller, &BTreeSet::new(), entry, at(100))
+        Admitted::for_entry(&domain(), caller, &Memberships::default(), entry, at(100))
     }
 
     #[test]
@@ -333,15 +330,33 @@ mod tests {
         let caller = node("n1", NodeState::Attested);
         let admit = |aliases: &[&str]| {
             let aliases = aliases.iter().map(|name| alias(name)).collect();
-            Admitted::for_entry(&domain(), &caller, &aliases, &entry, at(100))
+            let memberships = Memberships { aliases, cluster: Some("web".to_owned()) };
+            Admitted::for_entry(&domain(), &caller, &memberships, &entry, at(100))
         };
         assert_eq!(admit(&["db", "web"]).unwrap().subject().id, entry.spec.spiffe_id);
         // That a node bears the name of the alias does not make it a member.
         for others in [&[][..], &["db"], &["n1"]] {
             assert!(matches!(admit(others), Err(AdmissionError::OtherNode { .. })), "{others:?}");
         }
-        let namesake = Admitted::for_entry(&domain(), &node("web", NodeState::Attested), &BTreeSet::new(), &entry, at(100));
+        let namesake =
+            Admitted::for_entry(&domain(), &node("web", NodeState::Attested), &Memberships::default(), &entry, at(100));
         assert!(matches!(namesake, Err(AdmissionError::OtherNode { .. })));
+    }
+
+    #[test]
+    fn an_entry_of_an_object_is_issued_to_nodes_of_its_cluster_only() {
+        let mut entry = entry("spiffe://example.org/ns/shop/web", "n1");
+        let [cluster, namespace, name, uid] = ["east", "shop", "web", "u"].map(str::to_owned);
+        entry.spec.parent = Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid }));
+        let admit = |cluster: Option<&str>| {
+            let aliases = BTreeSet::from([AliasName::parse("east").unwrap()]);
+            let memberships = Memberships { aliases, cluster: cluster.map(str::to_owned) };
+            Admitted::for_entry(&domain(), &node("east", NodeState::Attested), &memberships, &entry, at(100))
+        };
+        assert_eq!(admit(Some("east")).unwrap().subject().id, entry.spec.spiffe_id);
+        for other in [None, Some("west"), Some("")] {
+            assert!(matches!(admit(other), Err(AdmissionError::OtherNode { .. })), "{other:?}");
+        }
     }
 
     #[test]

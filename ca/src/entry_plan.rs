@@ -17,6 +17,8 @@ pub struct Scope {
     pub parent: Option<Parent>,
     /// The path of the SPIFFE ID, or what it lies below; begins with a slash and ends without one.
     pub path_prefix: Option<String>,
+    /// The cluster whose objects ask for them. Those are in no scope that does not say so: no document of an operator speaks for them.
+    pub cluster: Option<String>,
 }
 
 /// An entry as it shall be.
@@ -131,7 +133,13 @@ impl Scope {
         let below = |prefix: &String| {
             spec.spiffe_id.path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.parent.as_ref().is_none_or(|parent| *parent == spec.parent) && self.path_prefix.as_ref().is_none_or(below)
+        let cluster = match &spec.parent {
+            Parent::Object(object) => Some(&object.cluster),
+            Parent::Node(_) | Parent::Alias(_) => None,
+        };
+        self.cluster.as_ref() == cluster
+            && self.parent.as_ref().is_none_or(|parent| *parent == spec.parent)
+            && self.path_prefix.as_ref().is_none_or(below)
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Owns which authority signs now and what a refusal is called. What is checked is `admission`'s, how it is made `issuance`'s.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{AliasName, DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
+use identity::{DnsName, NodeName, ReplicaName, SpiffeId, SystemIdentity, TrustDomain};
 use pki::{Certificate, CsrError, LeafProfile, ReplicaByte, Timestamp, VerifiedRequest};
 use runtime::entropy::{self, Entropy};
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use crate::issuance_clock::{ClockFault, IssuanceClock};
 use crate::metrics::{Metrics, Purpose};
 use crate::pod_identities::PodIdentityError;
 use crate::rate::TooFast;
-use crate::records::{Entry, EntryId, Held, NodeRecord};
+use crate::records::{Entry, EntryId, Held, Memberships, NodeRecord};
 use crate::revocation::RevocationSource;
 use crate::store::{IssuanceResult, Store, StoreError};
 use crate::turns::{Overloaded, Turn, Turns, Urgency};
@@ -150,15 +150,15 @@ impl Desk {
         self.counted(Purpose::Agent, issued.await)
     }
 
-    /// A certificate for an entry, asked for by the agent of `caller`, authenticated in this very call; `aliases` are those of its
-    /// node, as the store holds them; `held` is what it has for the entry, as the ledger has it. `csr` is DER.
+    /// A certificate for an entry, asked for by the agent of `caller`, authenticated in this very call; `memberships` are those
+    /// of its node, as the store holds them; `held` is what it has for the entry, as the ledger has it. `csr` is DER.
     ///
     /// # Errors
     /// [`IssuingError`].
     pub(crate) async fn issue_entry(
         &self,
         caller: &NodeRecord,
-        aliases: &BTreeSet<AliasName>,
+        memberships: &Memberships,
         entry: &Entry,
         csr: &[u8],
         held: Option<Held>,
@@ -166,7 +166,7 @@ impl Desk {
         let issued = async {
             let admit = || {
                 let now = self.parts.clock.issue_at()?;
-                let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+                let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, memberships, entry, now)?;
                 self.refuse_denied(&admitted)?;
                 Ok::<_, IssuingError>((admitted, now))
             };
@@ -239,11 +239,11 @@ impl Desk {
     pub(crate) fn admit_jwt(
         &self,
         caller: &NodeRecord,
-        aliases: &BTreeSet<AliasName>,
+        memberships: &Memberships,
         entry: &Entry,
     ) -> Result<Admitted, IssuingError> {
         let now = self.parts.clock.issue_at()?;
-        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, aliases, entry, now)?;
+        let admitted = Admitted::for_entry(&self.parts.trust_domain, caller, memberships, entry, now)?;
         self.refuse_denied(&admitted)?;
         Ok(admitted)
     }

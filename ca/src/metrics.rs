@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use vault::VaultMetrics;
 
 use crate::checkpoints::metrics::CheckpointMetrics;
+use crate::cluster_objects::entries::ObjectEntryMetrics;
 use crate::cluster_objects::secrets::SecretMetrics;
 use crate::cluster_objects::trust::TrustMetrics;
 use crate::error_reason::ErrorReason;
@@ -85,6 +86,8 @@ pub(crate) struct Metrics {
     /// Of the part that writes Secrets there.
     pub(crate) secrets: SecretMetrics,
     pub(crate) trust: TrustMetrics,
+    /// Of the part that follows objects there which ask for entries.
+    pub(crate) object_entries: ObjectEntryMetrics,
 }
 
 impl Metrics {
@@ -120,6 +123,7 @@ impl Metrics {
             pods: PodMetrics::register(registry),
             secrets: SecretMetrics::register(registry),
             trust: TrustMetrics::register(registry),
+            object_entries: ObjectEntryMetrics::register(registry),
         };
         metrics.vault.register(registry, "vault_calls");
         metrics.kubernetes.register(registry, "kubernetes_calls", &Call::ALL);

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 use crate::service_accounts::ReviewedAccount;
 
 pub use entry::{
-    Entry, EntryEdit, EntryId, EntryIdError, Hint, HintError, NewEntry, NodeAlias, NodeEntries, Outstanding, Parent,
+    ClusterObject, Entry, EntryEdit, EntryId, EntryIdError, Hint, HintError, Memberships, NewEntry, NodeAlias, NodeEntries,
+    Outstanding, Parent,
 };
 pub use provenance::{GroundsError, LivePod, MAX_GROUNDS_BYTES, Provenance, RenewalGrounds};
 

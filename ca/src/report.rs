@@ -14,6 +14,7 @@ use crate::audit::Actor;
 use crate::authority::SigningAuthority;
 use crate::backup::RestoredNote;
 use crate::checkpoints::CheckpointDesk;
+use crate::cluster_objects::entries::EntryObjects;
 use crate::cluster_objects::secrets::SecretOperator;
 use crate::cluster_objects::trust::TrustObjects;
 use crate::federation::FederationViews;
@@ -59,6 +60,7 @@ pub(crate) struct Report {
     pub(crate) proxies: Option<NodeProxies>,
     pub(crate) secrets: Option<Arc<SecretOperator>>,
     pub(crate) trust: Option<Arc<TrustObjects>>,
+    pub(crate) entries: Option<Arc<EntryObjects>>,
     pub(crate) agents: Option<ClusterAgents>,
     pub(crate) checkpoints: Arc<CheckpointDesk>,
     pub(crate) store: watch::Receiver<StoreState>,
@@ -95,6 +97,7 @@ impl Report {
         warnings.extend(pods.and_then(|pods| pods.warning()));
         warnings.extend(self.secrets.iter().flat_map(|secrets| secrets.warnings()));
         warnings.extend(self.trust.iter().flat_map(|trust| trust.warnings()));
+        warnings.extend(self.entries.iter().flat_map(|entries| entries.warnings()));
         warnings.extend(self.checkpoints.warnings());
         if let StoreState::Backlog(fault) = &*self.store.borrow() {
             warnings.push(format!("the log of the store cannot be merged into its database, and grows: {fault}"));

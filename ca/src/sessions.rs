@@ -180,7 +180,13 @@ impl Remembered {
                     self.forgotten += 1;
                 }
                 // A serial that is revoked is taken off the record of its node, which is told as a change of the node.
-                Ok(Change::Entries(_) | Change::Revocations | Change::Authorities | Change::Federations) => {}
+                Ok(
+                    Change::Entries(_)
+                    | Change::EntriesOfClusters
+                    | Change::Revocations
+                    | Change::Authorities
+                    | Change::Federations,
+                ) => {}
                 Ok(Change::Unknown) | Err(broadcast::error::TryRecvError::Lagged(_)) => {
                     self.nodes.clear();
                     self.forgotten += 1;

@@ -87,8 +87,8 @@ impl SyncHub {
             match change {
                 Ok(Change::Entries(nodes)) => nodes.iter().for_each(|node| self.wake(node)),
                 Ok(Change::Node(node)) => self.wake(&node),
-                // Which entries have the identity is for each stream to see.
-                Ok(Change::Revocations | Change::Unknown) => self.wake_all(),
+                // Which entries have the identity, or are of its cluster, is for each stream to see.
+                Ok(Change::Revocations | Change::EntriesOfClusters | Change::Unknown) => self.wake_all(),
                 // What comes of it is pushed as a bundle.
                 Ok(Change::Authorities) => {}
                 // Streams watch the bundles themselves.

@@ -48,6 +48,10 @@ pub enum Kind {
     ValidatingWebhooks,
     /// `MutatingWebhookConfiguration` of `admissionregistration.k8s.io/v1`.
     MutatingWebhooks,
+    /// `IdentityEntry` of this project's own group.
+    IdentityEntries,
+    /// The status of one, which RBAC takes for another resource.
+    IdentityEntryStatus,
 }
 
 /// The server's own words: short and printable. It may repeat what it was asked.
@@ -196,7 +200,7 @@ impl Call {
     pub const OF_PODS: [Self; 2] = [Self::List(Kind::Pods), Self::Watch(Kind::Pods)];
 
     /// Every one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::ReviewToken,
         Self::List(Kind::Pods),
         Self::Watch(Kind::Pods),
@@ -223,6 +227,9 @@ impl Call {
         Self::List(Kind::MutatingWebhooks),
         Self::Watch(Kind::MutatingWebhooks),
         Self::Patch(Kind::MutatingWebhooks),
+        Self::List(Kind::IdentityEntries),
+        Self::Watch(Kind::IdentityEntries),
+        Self::Patch(Kind::IdentityEntryStatus),
     ];
 
     /// For metrics: verb and resource.
@@ -256,6 +263,8 @@ impl Kind {
             Self::ConfigMaps => "configmaps",
             Self::ValidatingWebhooks => "validatingwebhookconfigurations.admissionregistration.k8s.io",
             Self::MutatingWebhooks => "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+            Self::IdentityEntries => "identityentries.signet.internal",
+            Self::IdentityEntryStatus => "identityentries/status.signet.internal",
         }
     }
 }

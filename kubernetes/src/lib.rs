@@ -4,7 +4,7 @@
 //! * [`ClusterConfig`]: where the API server is, what makes it trusted, and the file with the token that proves this process.
 //! * [`KubernetesClient`]: every call within a deadline and a number of bytes, on one HTTP/2 connection. Nothing is tried again here but
 //!   what was never sent: whoever asks knows what a second try may cost.
-//! * [`review`], [`pods`], [`secrets`], [`config_maps`], [`webhooks`] and [`metadata`]: what is answered, as the fields that count. Who believes what of it is the caller's affair.
+//! * [`review`], [`pods`], [`secrets`], [`config_maps`], [`webhooks`], [`identity_entries`] and [`metadata`]: what is answered, as the fields that count. Who believes what of it is the caller's affair.
 //! * [`Resource`] is an object of a kind, [`Selection`] says which of them; `KubernetesClient` lists and watches any.
 //! * [`follower`]: a list and a watch kept together, as a machine without I/O. [`Watcher`] is the task that does what it says.
 //! * [`ApiError`]: each fault in words, with what to do.
@@ -17,6 +17,7 @@ mod credential;
 mod error;
 mod event;
 pub mod follower;
+pub mod identity_entries;
 mod label_selector;
 mod list;
 pub mod metadata;

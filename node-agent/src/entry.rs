@@ -174,6 +174,8 @@ impl Entry {
             revision: _,
             revoked,
             federates_with,
+            // By what the node has it is the CA's affair.
+            object: _,
         } = entry;
         let id = EntryId::parse(&id)?;
         let spiffe_id = SpiffeId::parse(&spiffe_id)?;
@@ -232,6 +234,7 @@ impl Entry {
             revision: 0,
             revoked: self.revoked,
             federates_with: self.federates_with.iter().map(ToString::to_string).collect(),
+            object: None,
         }
     }
 
@@ -280,6 +283,7 @@ mod tests {
             revision: 3,
             revoked: true,
             federates_with: vec!["other.org".to_owned()],
+            object: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! exactly the rights that are rendered.
 
 mod cluster;
+mod entries;
 mod manifests;
 mod objects;
 mod programs;
@@ -9,9 +10,22 @@ mod root_secret;
 mod rules;
 mod trust;
 
+pub(crate) use cluster::define;
+pub(crate) use entries::{definition, entry};
+
 /// The base and every overlay; each but the base has a file of values of the same name for the chart.
-const OVERLAYS: [&str; 9] =
-    ["base", "authority-secret", "csi", "ha", "monitoring", "root-secret", "secrets-cluster", "secrets-namespace", "trust"];
+const OVERLAYS: [&str; 10] = [
+    "base",
+    "authority-secret",
+    "csi",
+    "entries",
+    "ha",
+    "monitoring",
+    "root-secret",
+    "secrets-cluster",
+    "secrets-namespace",
+    "trust",
+];
 
 /// Where a kustomization lies.
 fn directory(overlay: &str) -> String {

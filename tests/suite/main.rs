@@ -32,6 +32,7 @@ mod istio_provider;
 mod key_protection;
 mod killed_rotation;
 mod kubernetes_agents;
+mod kubernetes_entries;
 mod kubernetes_hostile;
 mod kubernetes_identities;
 mod kubernetes_pods;

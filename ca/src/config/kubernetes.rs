@@ -8,6 +8,7 @@ use ::kubernetes::ClusterConfig;
 use ::kubernetes::names::{is_label, is_name};
 use runtime::config::Section;
 
+use super::kubernetes_entries::{self, ObjectEntriesConfig};
 use super::kubernetes_secrets::{self, SecretsConfig};
 use super::kubernetes_trust::{self, TrustConfig};
 
@@ -28,6 +29,8 @@ pub struct KubernetesConfig {
     pub secrets: Option<SecretsConfig>,
     /// Objects by which others learn whom to trust; `None`: none are written.
     pub trust: Option<TrustConfig>,
+    /// Objects that ask for entries; `None`: none are read.
+    pub entries: Option<ObjectEntriesConfig>,
 }
 
 /// Whose pods attest the nodes that they run on.
@@ -76,6 +79,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
     }
     let secrets = kubernetes_secrets::read(&section);
     let trust = kubernetes_trust::read(&section);
+    let entries = kubernetes_entries::read(&section);
+    if entries.is_some() && agents.is_none() {
+        section.fault(
+            "entries",
+            "needs [kubernetes.agents]: entries of objects are for the nodes whose agents the cluster vouches for",
+        );
+    }
     let server = ClusterConfig::read(&section);
     Some(KubernetesConfig {
         cluster: cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
@@ -85,6 +95,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<KubernetesConfig> {
         agents,
         secrets,
         trust,
+        entries,
     })
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use identity::{AliasName, NodeName, SpiffeId};
 
 use super::*;
-use crate::records::Hint;
+use crate::records::{ClusterObject, Hint};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_seconds(seconds)
@@ -35,7 +35,7 @@ fn wanted(spec: NewEntry) -> Wanted {
 }
 
 fn on(node: &str) -> Scope {
-    Scope { parent: Some(Parent::Node(NodeName::parse(node).unwrap())), path_prefix: None }
+    Scope { parent: Some(Parent::Node(NodeName::parse(node).unwrap())), path_prefix: None, cluster: None }
 }
 
 /// Such as `+/web` (created), `~1` (updated), `-2` (deleted), `=3` (kept), each by the first byte of its id.
@@ -88,7 +88,7 @@ fn the_same_identity_with_other_selectors_is_a_change_while_it_is_plain_which_on
 
 #[test]
 fn a_scope_is_a_parent_and_a_path_below_which_whole_segments_count() {
-    let below = Scope { parent: None, path_prefix: Some("/team-a".to_owned()) };
+    let below = Scope { parent: None, path_prefix: Some("/team-a".to_owned()), cluster: None };
     for (path, covered) in [("/team-a", true), ("/team-a/web", true), ("/team-ab", false), ("/x/team-a", false)] {
         assert_eq!(below.covers(&spec(path, "n1", 1)), covered, "{path}");
     }
@@ -145,4 +145,26 @@ fn the_version_of_a_scope_changes_with_every_entry_and_revision_in_it_and_not_wi
     assert_eq!(different.len(), all.len());
     assert_eq!(ScopeVersion::from_text(version(&[&a]).as_str()), version(&[&a]));
     assert_ne!(ScopeVersion::from_text(&format!("{}x", version(&[&a]).as_str())), version(&[&a]));
+}
+
+#[test]
+fn what_objects_of_a_cluster_ask_for_is_in_the_scope_of_that_cluster_and_in_no_other() {
+    let of_object = |cluster: &str| {
+        let [cluster, namespace, name, uid] = [cluster, "shop", "web", "u1"].map(str::to_owned);
+        NewEntry {
+            parent: Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid })),
+            ..spec("/ns/shop/web", "n1", 1)
+        }
+    };
+    let east = Scope { cluster: Some("east".to_owned()), ..Scope::default() };
+    assert!(east.covers(&of_object("east")) && !east.covers(&of_object("west")) && !east.covers(&spec("/ns/shop/web", "n1", 1)));
+    let Parent::Object(object) = of_object("east").parent else { unreachable!() };
+    for scope in [
+        Scope::default(),
+        on("n1"),
+        Scope { path_prefix: Some("/ns".to_owned()), ..Scope::default() },
+        Scope { parent: Some(Parent::Object(object)), ..Scope::default() },
+    ] {
+        assert!(!scope.covers(&of_object("east")), "{scope:?}");
+    }
 }

@@ -116,7 +116,7 @@ impl Poller {
                 }
                 change = self.changes.recv() => match change {
                     Ok(Change::Federations | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => self.reload().await,
-                    Ok(Change::Entries(_) | Change::Node(_) | Change::Revocations | Change::Authorities) => {}
+                    Ok(Change::Entries(_) | Change::EntriesOfClusters | Change::Node(_) | Change::Revocations | Change::Authorities) => {}
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
                 Some((name, done)) = self.refreshes.recv() => {

@@ -80,6 +80,21 @@ pub enum Parent {
     Node(NodeName),
     /// Every node that is a member of the alias at the time.
     Alias(AliasName),
+    /// Every node that the cluster vouches for at the time, since an object there asks for the entry. It lives and dies with the object.
+    Object(Box<ClusterObject>),
+}
+
+/// An object of a cluster that asks for an entry: an `IdentityEntry` (docs/kubernetes-entries.md).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClusterObject {
+    /// The name that the configuration gives the cluster.
+    pub cluster: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Tells it from another of its name.
+    pub uid: String,
 }
 
 /// What an operator writes on an entry so that a workload with several identities can choose: at most 1024 bytes without control
@@ -114,10 +129,19 @@ pub struct NodeAlias {
     pub entries: u64,
 }
 
+/// By what a node has entries that are not of it alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memberships {
+    /// The aliases that it is a member of.
+    pub aliases: BTreeSet<AliasName>,
+    /// The cluster whose API server vouched for its agent, by the node key that is on record now.
+    pub cluster: Option<String>,
+}
+
 /// What a node has, read at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct NodeEntries {
-    aliases: BTreeSet<AliasName>,
+    memberships: Memberships,
     entries: Vec<Entry>,
     positions: HashMap<EntryId, usize>,
 }
@@ -193,6 +217,26 @@ impl fmt::Display for Parent {
         match self {
             Self::Node(node) => write!(f, "node {node}"),
             Self::Alias(alias) => write!(f, "alias {alias}"),
+            Self::Object(object) => write!(f, "{object}"),
+        }
+    }
+}
+
+impl fmt::Display for ClusterObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, namespace, name, uid } = self;
+        write!(f, "IdentityEntry {namespace}/{name} {uid} of {cluster}")
+    }
+}
+
+impl Memberships {
+    /// Whether a node of this name has what hangs on `parent`.
+    #[must_use]
+    pub fn give(&self, node: &NodeName, parent: &Parent) -> bool {
+        match parent {
+            Parent::Node(its_own) => its_own == node,
+            Parent::Alias(alias) => self.aliases.contains(alias),
+            Parent::Object(object) => self.cluster.as_ref() == Some(&object.cluster),
         }
     }
 }
@@ -232,20 +276,20 @@ impl EntryEdit {
 }
 
 impl NodeEntries {
-    /// The aliases that a node is a member of, and the entries with the node or one of these as parent.
+    /// What a node is a member of, and the entries with the node or one of these as parent.
     #[must_use]
-    pub fn new(aliases: BTreeSet<AliasName>, entries: Vec<Entry>) -> Self {
+    pub fn new(memberships: Memberships, entries: Vec<Entry>) -> Self {
         let positions = entries.iter().enumerate().map(|(position, entry)| (entry.id.clone(), position)).collect();
-        Self { aliases, entries, positions }
+        Self { memberships, entries, positions }
     }
 
-    /// The aliases that the node is a member of.
+    /// What the node is a member of.
     #[must_use]
-    pub fn aliases(&self) -> &BTreeSet<AliasName> {
-        &self.aliases
+    pub fn memberships(&self) -> &Memberships {
+        &self.memberships
     }
 
-    /// Entries with the node or one of these aliases as parent, expired ones among them, in the order in which they were made.
+    /// Entries with the node, one of its aliases or its cluster as parent, expired ones among them, in the order in which they were made.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries

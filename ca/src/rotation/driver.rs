@@ -278,6 +278,7 @@ impl Driver {
             | StoreError::Superseded { .. }
             | StoreError::Denied { .. }
             | StoreError::InUse { .. }
+            | StoreError::OfObject { .. }
             | StoreError::ClockBehind(_)
             | StoreError::Unavailable(_) => {}
         }
@@ -354,7 +355,9 @@ async fn others_moved(changes: &mut broadcast::Receiver<Change>, is_shared: bool
         loop {
             match changes.recv().await {
                 Ok(Change::Authorities | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                Ok(Change::Entries(_) | Change::Node(_) | Change::Revocations | Change::Federations) => {}
+                Ok(
+                    Change::Entries(_) | Change::EntriesOfClusters | Change::Node(_) | Change::Revocations | Change::Federations,
+                ) => {}
                 Err(broadcast::error::RecvError::Closed) => break,
             }
         }

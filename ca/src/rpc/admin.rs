@@ -50,6 +50,8 @@ pub(crate) struct AdminService {
     pub(crate) limits: EntryLimits,
     /// The life of a token when the operator does not say; at most [`MAX_TOKEN_TTL`].
     pub(crate) token_ttl: Duration,
+    /// The cluster whose objects are followed, which ask for entries; `None`: those that are left of one are followed by nobody.
+    pub(crate) followed_cluster: Option<String>,
     /// What agents are sent of revocations.
     pub(crate) lists: watch::Receiver<Arc<Published>>,
     /// Ends the audit streams that follow.
@@ -136,7 +138,9 @@ impl v1::admin_server::Admin for AdminService {
         if revoke {
             return Ok(Response::new(self.delete_and_revoke(&id, reason, actor).await?));
         }
-        let deleted = self.store.delete_entry(entry_id(&id)?, actor, self.now()).await;
+        let id = entry_id(&id)?;
+        self.check_deletable(&id).await?;
+        let deleted = self.store.delete_entry(id, actor, self.now()).await;
         let (entry, outstanding) = deleted.map_err(AdminError::Store)?;
         let outstanding = outstanding.map(entry_wire::outstanding);
         Ok(Response::new(v1::DeleteEntryResponse { entry: Some(self.entry(&entry)), outstanding, revoked: 0 }))

@@ -13,7 +13,7 @@ use crate::records::{EntryId, Parent};
 use crate::rpc::admin::{AdminService, entry_id};
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::entry_wire::{self, Update};
-use crate::store::{Apply, EntryFilter};
+use crate::store::{Apply, EntryFilter, StoreError};
 
 /// Encoded bytes of one message of a list. An entry over it has one of its own, and still fits a client's default limit of 4 MiB:
 /// the longest has 64 selectors of 4 KiB.
@@ -55,6 +55,7 @@ impl AdminService {
             match entry_wire::parent(&parent_node, &parent_alias).map_err(|fault| AdminError::Entry(vec![fault]))? {
                 Parent::Node(node) => EntryFilter::Node(node),
                 Parent::Alias(alias) => EntryFilter::Alias(alias),
+                Parent::Object(object) => EntryFilter::Cluster(object.cluster),
             }
         };
         let mut left = self.store.entries(filter).await?.into_iter().peekable();
@@ -99,7 +100,8 @@ impl AdminService {
         } else {
             let new_ids = wanted.iter().map(|_| self.new_id()).collect();
             let expected_version = (!expected_version.is_empty()).then(|| ScopeVersion::from_text(&expected_version));
-            self.store.apply_entries(Apply { scope, wanted, prune, expected_version, new_ids }, actor, now).await?
+            let document = Apply { scope, wanted, prune, expected_version, fence: None, new_ids };
+            self.store.apply_entries(document, actor, now).await?
         };
         let EntryPlan { changes, unchanged, ended, version } = plan;
         Ok(v1::ApplyEntriesResponse {
@@ -118,6 +120,20 @@ impl AdminService {
             .map_err(|faults| AdminError::WantedEntry { number, faults })?;
         spec.sort_selectors();
         Ok(Wanted { id, spec })
+    }
+
+    /// That the entry may be deleted by hand: that of an object which is followed would come back, or its object would say what is not so.
+    ///
+    /// # Errors
+    /// [`StoreError::OfObject`].
+    pub(super) async fn check_deletable(&self, id: &EntryId) -> Result<(), AdminError> {
+        let entry = self.store.entry(id.clone()).await?;
+        match entry.spec.parent {
+            Parent::Object(object) if self.followed_cluster.as_ref() == Some(&object.cluster) => {
+                Err(StoreError::OfObject { entry: entry.id, object }.into())
+            }
+            Parent::Object(_) | Parent::Node(_) | Parent::Alias(_) => Ok(()),
+        }
     }
 
     pub(super) async fn make_alias(
@@ -187,7 +203,7 @@ fn read_scope(scope: v1::EntryScope) -> Result<Scope, AdminError> {
     if path_prefix.as_ref().is_some_and(malformed) {
         return Err(AdminError::Scope("a path begins with a slash and does not end with one, such as /team-a"));
     }
-    Ok(Scope { parent, path_prefix })
+    Ok(Scope { parent, path_prefix, cluster: None })
 }
 
 fn change(change: EntryChange) -> v1::EntryChange {

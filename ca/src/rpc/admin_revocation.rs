@@ -90,6 +90,7 @@ impl AdminService {
         actor: Actor,
     ) -> Result<v1::DeleteEntryResponse, AdminError> {
         let (id, reason) = (entry_id(id)?, read_reason(reason)?);
+        self.check_deletable(&id).await?;
         let (entry, outcome) = self.store.delete_and_revoke(id, reason, actor, self.now()).await?;
         if let Some(revoked) = outcome.revoked.first() {
             self.listed(&revoked.serial).await;

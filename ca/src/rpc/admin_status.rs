@@ -212,6 +212,11 @@ impl From<AdminError> for Status {
             AdminError::Store(StoreError::Changed { .. }) => {
                 (Code::Aborted, "ENTRIES_CHANGED", format!("{text}; look at it anew, then decide again"))
             }
+            AdminError::Store(StoreError::OfObject { .. }) => (
+                Code::FailedPrecondition,
+                "ENTRY_OF_OBJECT",
+                format!("{text}, and `signet revoke --spiffe-id` ends the identity at once"),
+            ),
             AdminError::Store(StoreError::InUse { .. }) => (
                 Code::FailedPrecondition,
                 "NODE_ALIAS_IN_USE",

@@ -11,7 +11,7 @@ use identity::{
 use pki::Timestamp;
 use proto::v1;
 
-use crate::records::{Entry, EntryEdit, Hint, HintError, NewEntry, NodeAlias, Outstanding, Parent};
+use crate::records::{ClusterObject, Entry, EntryEdit, Hint, HintError, NewEntry, NodeAlias, Outstanding, Parent};
 use crate::rpc::wire::timestamp;
 
 /// Selectors of one entry: a process has far fewer facts that one could ask for.
@@ -227,7 +227,11 @@ fn kept<T, E: Into<EntryFault>>(part: Result<T, E>, faults: &mut Vec<EntryFault>
     part.map_err(|fault| faults.push(fault.into())).ok()
 }
 
-fn workload_id(text: &str, ours: &TrustDomain) -> Result<SpiffeId, EntryFault> {
+/// A SPIFFE ID that an entry may have.
+///
+/// # Errors
+/// [`EntryFault`].
+pub(crate) fn workload_id(text: &str, ours: &TrustDomain) -> Result<SpiffeId, EntryFault> {
     let id = SpiffeId::parse(text)?;
     if id.trust_domain() != ours {
         return Err(EntryFault::TrustDomain { found: id.trust_domain().clone(), ours: ours.clone() });
@@ -271,7 +275,7 @@ fn read_dns_names(texts: &[String], faults: &mut Vec<EntryFault>) -> Vec<DnsName
 }
 
 /// Other trust domains than the own one, whose bundle every holder has.
-fn read_foreign(texts: &[String], ours: &TrustDomain, faults: &mut Vec<EntryFault>) -> BTreeSet<TrustDomain> {
+pub(crate) fn read_foreign(texts: &[String], ours: &TrustDomain, faults: &mut Vec<EntryFault>) -> BTreeSet<TrustDomain> {
     if texts.len() > MAX_FOREIGN {
         faults.push(EntryFault::TooManyForeign { found: texts.len() });
     }
@@ -283,7 +287,10 @@ fn read_foreign(texts: &[String], ours: &TrustDomain, faults: &mut Vec<EntryFaul
 }
 
 /// Zero on the wire is "the CA's default".
-fn leaf_ttl(seconds: u32, max: Duration) -> Result<Option<Duration>, EntryFault> {
+///
+/// # Errors
+/// [`EntryFault`].
+pub(crate) fn leaf_ttl(seconds: u32, max: Duration) -> Result<Option<Duration>, EntryFault> {
     let asked = Duration::from_secs(seconds.into());
     if seconds == 0 {
         return Ok(None);
@@ -319,9 +326,10 @@ pub(crate) fn entry(entry: &Entry) -> v1::Entry {
 #[must_use]
 pub fn described(spec: &NewEntry) -> v1::Entry {
     let NewEntry { spiffe_id, selectors, parent, ttl, dns_names, hint, expires_at, federates_with } = spec;
-    let (parent_node, parent_alias) = match parent {
-        Parent::Node(node) => (node.to_string(), String::new()),
-        Parent::Alias(alias) => (String::new(), alias.to_string()),
+    let (parent_node, parent_alias, object) = match parent {
+        Parent::Node(node) => (node.to_string(), String::new(), None),
+        Parent::Alias(alias) => (String::new(), alias.to_string(), None),
+        Parent::Object(object) => (String::new(), String::new(), Some(cluster_object(object))),
     };
     v1::Entry {
         id: String::new(),
@@ -338,7 +346,13 @@ pub fn described(spec: &NewEntry) -> v1::Entry {
         revision: 0,
         revoked: false,
         federates_with: federates_with.iter().map(ToString::to_string).collect(),
+        object,
     }
+}
+
+fn cluster_object(object: &ClusterObject) -> v1::ClusterObject {
+    let ClusterObject { cluster, namespace, name, uid } = object.clone();
+    v1::ClusterObject { cluster, namespace, name, uid }
 }
 
 /// An entry as a node that has it sees it: under the node's own name, whatever its parent.

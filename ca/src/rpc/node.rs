@@ -78,7 +78,7 @@ impl NodeService {
             return self.desk.issue_to_node(caller, admitted, &csr, held).await;
         }
         match known.entry(&entry_id) {
-            Some(entry) => self.desk.issue_entry(caller, known.aliases(), entry, &csr, held).await,
+            Some(entry) => self.desk.issue_entry(caller, known.memberships(), entry, &csr, held).await,
             None => Err(not_found(&entry_id, caller)),
         }
     }
@@ -156,7 +156,7 @@ impl NodeService {
         }
         let known = self.store.node_entries(caller.node.clone()).await.map_err(IssuingError::Store)?;
         let admitted = match known.entry(&entry_id) {
-            Some(entry) => self.desk.admit_jwt(caller, known.aliases(), entry),
+            Some(entry) => self.desk.admit_jwt(caller, known.memberships(), entry),
             None => Err(not_found(&entry_id, caller)),
         };
         self.jwt.issue(admitted, &audiences).await

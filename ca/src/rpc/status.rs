@@ -119,7 +119,7 @@ impl Told for StoreError {
             Self::Denied { .. } => Some(ErrorReason::IdentityRevoked),
             Self::ClockBehind(_) => Some(ErrorReason::ClockUntrusted),
             Self::Unavailable(_) => Some(ErrorReason::StoreUnavailable),
-            Self::Exists { .. } | Self::Changed { .. } | Self::Fenced { .. } | Self::InUse { .. } => None,
+            Self::Exists { .. } | Self::Changed { .. } | Self::Fenced { .. } | Self::InUse { .. } | Self::OfObject { .. } => None,
         }
     }
 }
@@ -137,7 +137,8 @@ impl Told for LedgerError {
             | StoreError::Superseded { .. }
             | StoreError::Changed { .. }
             | StoreError::Fenced { .. }
-            | StoreError::InUse { .. } => ErrorReason::StoreUnavailable,
+            | StoreError::InUse { .. }
+            | StoreError::OfObject { .. } => ErrorReason::StoreUnavailable,
         })
     }
 }

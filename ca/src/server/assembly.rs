@@ -201,6 +201,7 @@ pub(super) async fn assemble(
         reviewer: reviewer.clone(),
         secrets: cluster_objects.secret_operator(),
         trust: cluster_objects.trust_objects(),
+        entries: cluster_objects.entry_objects(),
         proxies: proxies.clone(),
         agents: agents.clone(),
         checkpoints: Arc::clone(&checkpoints),
@@ -279,8 +280,16 @@ impl Cluster {
     /// Nothing is asked before the first token comes, and no pods are watched where nobody is trusted with them.
     fn of(config: &KubernetesConfig, ground: &Ground, metrics: &Metrics) -> Self {
         let Ground { config: CaConfig { trust_domain, leaf, .. }, clock, entropy, issuance_clock, store, .. } = ground;
-        let KubernetesConfig { cluster, audiences, server, trusted_node_accounts: trusted, agents, secrets: _, trust: _ } =
-            config.clone();
+        let KubernetesConfig {
+            cluster,
+            audiences,
+            server,
+            trusted_node_accounts: trusted,
+            agents,
+            secrets: _,
+            trust: _,
+            entries: _,
+        } = config.clone();
         let client = Arc::new(KubernetesClient::new(server, Arc::clone(clock), metrics.kubernetes.clone()));
         // Proxies renew nothing: they ask for each pod anew.
         let renewing = agents.as_ref().filter(|agents| agents.pod_identities);

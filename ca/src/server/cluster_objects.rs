@@ -1,4 +1,5 @@
-//! What is kept in a cluster among the parts of a CA: Secrets of service accounts, and objects that show whom to trust.
+//! What is kept in a cluster among the parts of a CA: Secrets of service accounts, and objects that show whom to trust; and what is followed there:
+//! objects that ask for entries.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use runtime::tasks::TaskGroup;
 use tokio::sync::watch;
 
 use super::Ground;
+use crate::cluster_objects::entries::{EntryFollower, EntryObjects, EntryParts, EntryWatcher, follower};
 use crate::cluster_objects::reconciler::Reconciler;
 use crate::cluster_objects::secrets::{
     AccountSecrets, ControllerParts, SecretController, SecretOperator, WorldWatcher, controller as secret_controller,
@@ -22,6 +24,7 @@ use crate::rotation::facts::ClusterReceivers;
 pub(super) struct ClusterObjects {
     secrets: Option<Secrets>,
     trust: Option<Trust>,
+    entries: Option<Entries>,
 }
 
 struct Secrets {
@@ -35,6 +38,12 @@ struct Trust {
     watchers: Vec<TrustWatcher>,
 }
 
+struct Entries {
+    follower: EntryFollower,
+    statuses: Reconciler<EntryObjects>,
+    watcher: EntryWatcher,
+}
+
 impl ClusterObjects {
     /// As the configuration asks for them. Nothing is asked of the API server yet.
     pub(super) fn new(
@@ -44,7 +53,11 @@ impl ClusterObjects {
         lists: &watch::Receiver<Arc<Published>>,
         metrics: &Metrics,
     ) -> Self {
-        Self { secrets: secrets(ground, desk, bundle, metrics), trust: trust(ground, bundle, lists, metrics) }
+        Self {
+            secrets: secrets(ground, desk, bundle, metrics),
+            trust: trust(ground, bundle, lists, metrics),
+            entries: entries(ground, metrics),
+        }
     }
 
     /// What operators may ask about Secrets.
@@ -55,6 +68,11 @@ impl ClusterObjects {
     /// The objects that show whom to trust.
     pub(super) fn trust_objects(&self) -> Option<Arc<TrustObjects>> {
         self.trust.as_ref().map(|trust| Arc::clone(&trust.distribution.objects))
+    }
+
+    /// The objects that ask for entries.
+    pub(super) fn entry_objects(&self) -> Option<Arc<EntryObjects>> {
+        self.entries.as_ref().map(|entries| Arc::clone(&entries.statuses.objects))
     }
 
     /// Those whom a rotation waits for.
@@ -82,6 +100,11 @@ impl ClusterObjects {
                 group.spawn("objects of the cluster", watcher.run(shutdown.clone()));
             }
             group.spawn("trust distribution", distribution.run(shutdown.clone()));
+        }
+        if let Some(Entries { follower, statuses, watcher }) = self.entries {
+            group.spawn("objects of the cluster", watcher.run(shutdown.clone()));
+            group.spawn("entries of objects", follower.run(shutdown.clone()));
+            group.spawn("status of objects", statuses.run(shutdown.clone()));
         }
     }
 }
@@ -126,4 +149,23 @@ fn trust(
         metrics: metrics.trust.clone(),
     });
     Some(Trust { distribution, watchers })
+}
+
+fn entries(ground: &Ground, metrics: &Metrics) -> Option<Entries> {
+    let Ground { config, clock, entropy, store, tenure, .. } = ground;
+    let kubernetes = config.kubernetes.clone()?;
+    let (follower, statuses, watcher) = follower(EntryParts {
+        trust_domain: config.trust_domain.clone(),
+        max_ttl: config.leaf.max_ttl(),
+        cluster: kubernetes.cluster,
+        server: kubernetes.server,
+        config: kubernetes.entries?,
+        store: Arc::clone(store),
+        tenure: tenure.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        calls: metrics.kubernetes.clone(),
+        metrics: metrics.object_entries.clone(),
+    });
+    Some(Entries { follower, statuses, watcher })
 }

@@ -133,6 +133,11 @@ impl Parts {
             entropy: Arc::clone(entropy),
             limits: EntryLimits { trust_domain: config.trust_domain.clone(), max_ttl: config.leaf.max_ttl() },
             token_ttl: config.token_ttl,
+            followed_cluster: config
+                .kubernetes
+                .as_ref()
+                .filter(|kubernetes| kubernetes.entries.is_some())
+                .map(|kubernetes| kubernetes.cluster.clone()),
             lists: self.lists.clone(),
             shutdown: shutdown.clone(),
         };

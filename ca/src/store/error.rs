@@ -7,6 +7,7 @@ use super::LeaseName;
 
 use crate::entry_plan::PlanError;
 use crate::issuance_clock::ClockFault;
+use crate::records::{ClusterObject, EntryId};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +61,14 @@ pub enum StoreError {
     Denied {
         /// Which.
         id: SpiffeId,
+    },
+    /// The entry is that of an object of a cluster.
+    #[error("entry {entry} is that of the {object}: change or delete that object; the CA follows it")]
+    OfObject {
+        /// Which.
+        entry: EntryId,
+        /// The object.
+        object: Box<ClusterObject>,
     },
     /// Entries hang on the alias.
     #[error("node alias {alias} is the parent of {entries} entries")]

@@ -53,6 +53,8 @@ pub use tokens::{ProvisioningStore, TokenStore};
 pub enum Change {
     /// What these nodes may hold: an entry of theirs, or their membership of an alias.
     Entries(Arc<[NodeName]>),
+    /// What the nodes of clusters may hold: entries that objects there ask for.
+    EntriesOfClusters,
     /// The record of this node: attested, renewed, evicted, banned or unbanned. Open streams re-check at once.
     Node(NodeName),
     /// What is revoked: a serial, or an identity.
@@ -70,10 +72,12 @@ pub enum Change {
 pub enum EntryFilter {
     /// All of them.
     All,
-    /// What this node has, by its name or by an alias.
+    /// What this node has, by its name, by an alias or by its cluster.
     Node(NodeName),
     /// What has this alias as parent.
     Alias(AliasName),
+    /// What objects of this cluster ask for.
+    Cluster(String),
 }
 
 /// A document of entries, to be made so.
@@ -87,6 +91,8 @@ pub struct Apply {
     pub prune: bool,
     /// Only while the scope has this version.
     pub expected_version: Option<ScopeVersion>,
+    /// Only while this process leads by it.
+    pub fence: Option<Fence>,
     /// Names for new entries: as many as there are wanted ones.
     pub new_ids: Vec<EntryId>,
 }
@@ -109,7 +115,7 @@ pub trait EntryStore: Send + Sync {
     /// Entries, expired ones among them, in the order in which they were made.
     fn entries(&self, filter: EntryFilter) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 
-    /// What a node has, with the aliases by which it has it, of one moment. Asked for at every call, so it costs little.
+    /// What a node has, with the memberships by which it has it, of one moment. Asked for at every call, so it costs little.
     fn node_entries(&self, node: NodeName) -> BoxFuture<'_, Result<Arc<NodeEntries>, StoreError>>;
 
     /// One entry.

@@ -47,6 +47,16 @@ fn put(text: &str, from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
+/// Makes a kind of objects, and waits until the server knows it.
+pub(crate) async fn define(admin: &ApiClient, definition: &Value) {
+    // Other tests may want it too.
+    drop(admin.create(&collection(definition), definition).await);
+    let spec = &definition["spec"];
+    let [group, plural] = [&spec["group"], &spec["names"]["plural"]].map(|text| text.as_str().unwrap());
+    let served = format!("/apis/{group}/{}/{plural}", spec["versions"][0]["name"].as_str().unwrap());
+    eventually_within("the kind to be served", LIMIT, async || (admin.get(&served).await.status == 200).then_some(())).await;
+}
+
 impl Cluster {
     /// With namespaces, accounts and rights of an overlay, verbatim.
     pub(super) async fn new(overlay: &str) -> Self {
@@ -60,6 +70,9 @@ impl Cluster {
             for object in objects.iter().filter(|object| object["kind"] == kind) {
                 let _made = admin.create(&collection(object), object).await.ok();
             }
+        }
+        for definition in objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
+            define(&admin, definition).await;
         }
         Self { server, admin, bed: TestBed::new(), objects }
     }

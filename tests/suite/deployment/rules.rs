@@ -218,8 +218,11 @@ pub(super) fn without_each_right(role: &Value) -> Vec<(Right, Value)> {
 
 fn attributes(right: &Right) -> Value {
     let (resource, group) = right.resource.split_once('.').unwrap_or((&right.resource, ""));
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let namespace = if right.place == "cluster" { "" } else { &right.place };
-    json!({ "verb": right.verb, "group": group, "resource": resource, "name": right.name, "namespace": namespace })
+    json!({
+        "verb": right.verb, "group": group, "resource": resource, "subresource": subresource, "name": right.name, "namespace": namespace,
+    })
 }
 
 /// Asks for a certificate by the token of an account, for whom the API server is asked.

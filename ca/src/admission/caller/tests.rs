@@ -222,7 +222,7 @@ async fn what_an_agent_got_and_what_is_signets_own_is_never_renewed() {
         revision: 1,
     };
     let by_agent =
-        Held::of(Admitted::for_entry(&domain, &node(), &std::collections::BTreeSet::new(), &entry, now()).unwrap()).await;
+        Held::of(Admitted::for_entry(&domain, &node(), &crate::records::Memberships::default(), &entry, now()).unwrap()).await;
     assert!(matches!(Renewable::check(by_agent.facts(&domain)), Err(CallerError::NotRenewable { .. })));
     let mut agent = Held::of(Admitted::for_agent(&domain, &node(), AgentIssuance::Renewal, HOUR).unwrap()).await;
     assert!(matches!(Renewable::check(agent.facts(&domain)), Err(CallerError::Reserved { .. })));

@@ -301,6 +301,7 @@ fn describe_entry(entry: &Entry, body: &mut Body) {
     match &entry.spec.parent {
         Parent::Node(node) => body.text("parent", node),
         Parent::Alias(alias) => body.text("parent_alias", alias),
+        Parent::Object(object) => body.text("parent_object", object),
     }
     body.list("selectors", &entry.spec.selectors);
     body.list("dns_names", &entry.spec.dns_names);

@@ -5,7 +5,7 @@ use identity::{NodeName, TrustDomain};
 use pki::{KeyAlgorithm, MAX_JWT_TTL, PrivateKey, TrustBundle};
 
 use super::*;
-use crate::records::{Entry, EntryId, Hint, NewEntry, NodeRecord, NodeState, Parent};
+use crate::records::{Entry, EntryId, Hint, Memberships, NewEntry, NodeRecord, NodeState, Parent};
 use crate::store::StoreError;
 
 /// Keeps what it is told, or fails.
@@ -59,7 +59,7 @@ fn admitted_until(ttl: Option<Duration>, expires_at: Option<Timestamp>) -> Admit
     let caller =
         NodeRecord { node, node_key_spki: None, state: NodeState::Attested, current: None, previous: None, attested_at: now() };
     let trust_domain = TrustDomain::parse("example.org").unwrap();
-    Admitted::for_entry(&trust_domain, &caller, &BTreeSet::new(), &entry, now()).unwrap()
+    Admitted::for_entry(&trust_domain, &caller, &Memberships::default(), &entry, now()).unwrap()
 }
 
 fn audiences() -> AudienceSet {

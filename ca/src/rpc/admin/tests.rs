@@ -100,6 +100,7 @@ fn fixture() -> Fixture {
         entropy: Arc::new(Counting(AtomicU8::new(0xa0))),
         limits: EntryLimits { trust_domain: "example.org".parse().unwrap(), max_ttl: Duration::from_secs(3600) },
         token_ttl: Duration::from_secs(600),
+        followed_cluster: Some("east".to_owned()),
         lists: watch::channel(Arc::new(Published::nothing(&Healthy.bundle()))).1,
         shutdown,
     };

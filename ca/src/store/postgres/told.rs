@@ -31,6 +31,8 @@ struct Told {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     nodes: BTreeSet<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    clusters: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     revocations: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     authorities: bool,
@@ -52,6 +54,7 @@ pub(super) fn payload(changes: &[Change], by: i64) -> Option<String> {
             Change::Node(node) => {
                 told.nodes.insert(node.to_string());
             }
+            Change::EntriesOfClusters => told.clusters = true,
             Change::Revocations => told.revocations = true,
             Change::Authorities => told.authorities = true,
             Change::Federations => told.federations = true,
@@ -70,7 +73,7 @@ pub(super) fn heard(payload: &str) -> Heard {
 }
 
 fn changes(told: Told) -> Option<Vec<Change>> {
-    let Told { by: _, entries, nodes, revocations, authorities, federations, everything } = told;
+    let Told { by: _, entries, nodes, clusters, revocations, authorities, federations, everything } = told;
     if everything {
         return None;
     }
@@ -78,6 +81,7 @@ fn changes(told: Told) -> Option<Vec<Change>> {
     let mut changes: Vec<_> = names(nodes)?.into_iter().map(Change::Node).collect();
     // An entry of an alias without members concerns nobody, and is a change all the same.
     changes.push(Change::Entries(names(entries)?.into()));
+    changes.extend(clusters.then_some(Change::EntriesOfClusters));
     changes.extend(revocations.then_some(Change::Revocations));
     changes.extend(authorities.then_some(Change::Authorities));
     changes.extend(federations.then_some(Change::Federations));
@@ -98,6 +102,7 @@ mod tests {
         let told = [
             Change::Node(node("n2")),
             Change::Entries([node("n1")].into()),
+            Change::EntriesOfClusters,
             Change::Revocations,
             Change::Authorities,
             Change::Federations,

@@ -8,13 +8,15 @@ use super::connection::{Connection, Row};
 use identity::{AliasName, DnsName, NodeName, Selector, SpiffeId, TrustDomain};
 use pki::Timestamp;
 
+use super::agent_pods;
 use super::aliases;
 use super::columns::{all, first, integer, number, parsed, run, seconds, time, unreadable};
 use super::leaves;
+use super::replicas;
 use super::writer::Unit;
 use crate::audit::{Action, Actor, AuditEvent};
 use crate::entry_plan::{EntryChange, EntryPlan, Scope, Wanted, plan};
-use crate::records::{Entry, EntryEdit, EntryId, Hint, NewEntry, NodeEntries, Outstanding, Parent};
+use crate::records::{ClusterObject, Entry, EntryEdit, EntryId, Hint, Memberships, NewEntry, NodeEntries, Outstanding, Parent};
 use crate::store::{Apply, ApplyError, Change, EntryFilter, StoreError};
 
 /// Expired entries forgotten in one transaction, so that the clearing of many does not hold up other writes.
@@ -33,25 +35,27 @@ pub(in crate::store) fn create(
     if first(unit.connection(), "SELECT id FROM entries WHERE id = ?1", [id.as_str()], |_| Ok(()))?.is_some() {
         return Err(StoreError::Exists { what: "entry", name: id.to_string() });
     }
-    let (parent_node, parent_alias) = parent_columns(&spec.parent);
+    let ParentColumns { node, alias, cluster, object } = ParentColumns::of(&spec.parent)?;
     run(
         unit.connection(),
         "INSERT INTO entries
          (id, spiffe_id, selectors, parent_node, parent_alias, ttl_seconds, dns_names, hint, expires_at, created_at, federates_with,
-          revision)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1)",
+          parent_cluster, parent_object, revision)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1)",
         (
             id.as_str(),
             spec.spiffe_id.as_str(),
             json(&spec.selectors)?,
-            parent_node,
-            parent_alias,
+            node,
+            alias,
             ttl_column(&spec)?,
             json(&spec.dns_names)?,
             spec.hint.as_str(),
             spec.expires_at.map(seconds),
             seconds(now),
             json(&spec.federates_with)?,
+            cluster,
+            object,
         ),
     )?;
     let entry = Entry { id, spec, created_at: now, revision: 1 };
@@ -71,6 +75,10 @@ pub(in crate::store) fn update(
     let before = find(unit.connection(), id)?;
     if expected_revision.is_some_and(|expected| expected != before.revision) {
         return Err(StoreError::Changed { what: "entry", name: id.to_string() });
+    }
+    if let Parent::Object(object) = before.spec.parent {
+        // Whatever is changed by hand is what the object says in the next moment.
+        return Err(StoreError::OfObject { entry: before.id, object });
     }
     let mut spec = edit.apply_to(&before.spec);
     spec.sort_selectors();
@@ -149,7 +157,7 @@ pub(in crate::store) fn dry_run(
     prune: bool,
     now: Timestamp,
 ) -> Result<EntryPlan, ApplyError> {
-    let mut plan = plan(list(connection, &EntryFilter::All)?, scope, wanted, prune, now)?;
+    let mut plan = plan(list(connection, &filter_of(scope))?, scope, wanted, prune, now)?;
     let mut left = outstanding(connection, &plan.changes, now)?;
     for change in &mut plan.changes {
         match change {
@@ -180,8 +188,11 @@ pub(in crate::store) fn apply(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<EntryPlan, ApplyError> {
-    let Apply { scope, wanted, prune, expected_version, new_ids } = document;
-    let stored = list(unit.connection(), &EntryFilter::All)?;
+    let Apply { scope, wanted, prune, expected_version, fence, new_ids } = document;
+    if let Some(fence) = fence {
+        replicas::check_leads(unit.connection(), &fence)?;
+    }
+    let stored = list(unit.connection(), &filter_of(&scope))?;
     let EntryPlan { changes, unchanged, ended, version } = plan(stored, &scope, wanted, prune, now)?;
     if expected_version.is_some_and(|expected| expected != version) {
         return Err(StoreError::Changed { what: "scope", name: version.as_str().to_owned() }.into());
@@ -210,6 +221,11 @@ pub(in crate::store) fn apply(
     Ok(EntryPlan { changes: done, unchanged, ended, version })
 }
 
+/// No fewer entries than the scope has.
+fn filter_of(scope: &Scope) -> EntryFilter {
+    scope.cluster.clone().map_or(EntryFilter::All, EntryFilter::Cluster)
+}
+
 pub(in crate::store) fn find(connection: Connection<'_>, id: &EntryId) -> Result<Entry, StoreError> {
     first(connection, "SELECT * FROM entries WHERE id = ?1", [id.as_str()], read)?
         .ok_or_else(|| StoreError::NotFound { what: "entry", name: id.to_string() })
@@ -221,18 +237,23 @@ pub(in crate::store) fn list(connection: Connection<'_>, filter: &EntryFilter) -
         EntryFilter::Node(node) => all(
             connection,
             "SELECT * FROM entries WHERE parent_node = ?1
-             OR parent_alias IN (SELECT alias FROM alias_members WHERE node = ?1) ORDER BY position",
-            [node.as_str()],
+             OR parent_alias IN (SELECT alias FROM alias_members WHERE node = ?1) OR parent_cluster = ?2 ORDER BY position",
+            (node.as_str(), agent_pods::cluster_of(connection, node)?),
             read,
         ),
         EntryFilter::Alias(alias) => {
             all(connection, "SELECT * FROM entries WHERE parent_alias = ?1 ORDER BY position", [alias.as_str()], read)
         }
+        EntryFilter::Cluster(cluster) => {
+            all(connection, "SELECT * FROM entries WHERE parent_cluster = ?1 ORDER BY position", [cluster.as_str()], read)
+        }
     }
 }
 
 pub(in crate::store) fn of_node(connection: Connection<'_>, node: &NodeName) -> Result<NodeEntries, StoreError> {
-    Ok(NodeEntries::new(aliases::of_node(connection, node)?, list(connection, &EntryFilter::Node(node.clone()))?))
+    let memberships =
+        Memberships { aliases: aliases::of_node(connection, node)?, cluster: agent_pods::cluster_of(connection, node)? };
+    Ok(NodeEntries::new(memberships, list(connection, &EntryFilter::Node(node.clone()))?))
 }
 
 /// Whom a change of an entry with this parent concerns.
@@ -240,6 +261,10 @@ fn changed(unit: &mut Unit<'_>, parent: &Parent) -> Result<(), StoreError> {
     let nodes: BTreeSet<NodeName> = match parent {
         Parent::Node(node) => BTreeSet::from([node.clone()]),
         Parent::Alias(alias) => aliases::members(unit.connection(), alias)?,
+        Parent::Object(_) => {
+            unit.changed(Change::EntriesOfClusters);
+            return Ok(());
+        }
     };
     unit.changed(Change::Entries(nodes.into_iter().collect::<Arc<[_]>>()));
     Ok(())
@@ -247,19 +272,20 @@ fn changed(unit: &mut Unit<'_>, parent: &Parent) -> Result<(), StoreError> {
 
 fn check_parent(connection: Connection<'_>, parent: &Parent) -> Result<(), StoreError> {
     match parent {
-        Parent::Node(_) => Ok(()),
+        Parent::Node(_) | Parent::Object(_) => Ok(()),
         Parent::Alias(alias) => aliases::check(connection, alias),
     }
 }
 
 /// Makes sure that no entry but `own` says the same already. One that has ended gives way.
 fn make_room(unit: &mut Unit<'_>, spec: &NewEntry, own: Option<&EntryId>, now: Timestamp) -> Result<(), StoreError> {
-    let (parent_node, parent_alias) = parent_columns(&spec.parent);
+    let ParentColumns { node, alias, cluster, object } = ParentColumns::of(&spec.parent)?;
     let twin = first(
         unit.connection(),
         "SELECT * FROM entries WHERE spiffe_id = ?1 AND selectors = ?2 AND parent_node IS NOT DISTINCT FROM ?3
-         AND parent_alias IS NOT DISTINCT FROM ?4",
-        (spec.spiffe_id.as_str(), json(&spec.selectors)?, parent_node, parent_alias),
+         AND parent_alias IS NOT DISTINCT FROM ?4 AND parent_cluster IS NOT DISTINCT FROM ?5
+         AND parent_object IS NOT DISTINCT FROM ?6",
+        (spec.spiffe_id.as_str(), json(&spec.selectors)?, node, alias, cluster, object),
         read,
     )?;
     match twin {
@@ -270,11 +296,38 @@ fn make_room(unit: &mut Unit<'_>, spec: &NewEntry, own: Option<&EntryId>, now: T
     }
 }
 
-fn parent_columns(parent: &Parent) -> (Option<&str>, Option<&str>) {
-    match parent {
-        Parent::Node(node) => (Some(node.as_str()), None),
-        Parent::Alias(alias) => (None, Some(alias.as_str())),
+/// A parent as its columns have it.
+#[derive(Default)]
+struct ParentColumns<'a> {
+    node: Option<&'a str>,
+    alias: Option<&'a str>,
+    cluster: Option<&'a str>,
+    /// A JSON array of namespace, name and UID.
+    object: Option<String>,
+}
+
+impl<'a> ParentColumns<'a> {
+    fn of(parent: &'a Parent) -> Result<Self, StoreError> {
+        Ok(match parent {
+            Parent::Node(node) => Self { node: Some(node.as_str()), ..Self::default() },
+            Parent::Alias(alias) => Self { alias: Some(alias.as_str()), ..Self::default() },
+            Parent::Object(object) => {
+                let ClusterObject { cluster, namespace, name, uid } = &**object;
+                Self { cluster: Some(cluster), object: Some(json(&[namespace, name, uid])?), ..Self::default() }
+            }
+        })
     }
+}
+
+fn read_parent(row: &Row<'_>) -> Result<Parent, StoreError> {
+    if row.get::<Option<String>>("parent_alias")?.is_some() {
+        return Ok(Parent::Alias(parsed(row, "parent_alias", AliasName::parse)?));
+    }
+    let Some(cluster) = row.get::<Option<String>>("parent_cluster")? else {
+        return Ok(Parent::Node(parsed(row, "parent_node", NodeName::parse)?));
+    };
+    let [namespace, name, uid] = parsed(row, "parent_object", |text| serde_json::from_str::<[String; 3]>(text))?;
+    Ok(Parent::Object(Box::new(ClusterObject { cluster, namespace, name, uid })))
 }
 
 fn ttl_column(spec: &NewEntry) -> Result<Option<i64>, StoreError> {
@@ -284,10 +337,7 @@ fn ttl_column(spec: &NewEntry) -> Result<Option<i64>, StoreError> {
 pub(in crate::store) fn read(row: &Row<'_>) -> Result<Entry, StoreError> {
     let ttl: Option<i64> = row.get("ttl_seconds")?;
     let ttl = ttl.map(|ttl| u64::try_from(ttl).map_err(|error| unreadable("ttl_seconds", error))).transpose()?;
-    let parent = match row.get::<Option<String>>("parent_alias")? {
-        Some(_) => Parent::Alias(parsed(row, "parent_alias", AliasName::parse)?),
-        None => Parent::Node(parsed(row, "parent_node", NodeName::parse)?),
-    };
+    let parent = read_parent(row)?;
     let ends = row.get::<Option<i64>>("expires_at")?.is_some();
     Ok(Entry {
         id: parsed(row, "id", EntryId::parse)?,

@@ -171,4 +171,5 @@ parameters!(A B C D E F G H);
 parameters!(A B C D E F G H I);
 parameters!(A B C D E F G H I J);
 parameters!(A B C D E F G H I J K);
+parameters!(A B C D E F G H I J K L M);
 parameters!(A B C D E F G H I J K L M N);

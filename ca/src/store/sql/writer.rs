@@ -98,7 +98,10 @@ impl<'c> Unit<'c> {
 
     /// To be told after the commit.
     pub(in crate::store) fn changed(&mut self, change: Change) {
-        self.changes.push(change);
+        // Of many entries of a cluster one word is enough.
+        if change != Change::EntriesOfClusters || !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
     }
 }
 

@@ -49,8 +49,9 @@ pub(super) async fn export(args: ListEntriesArgs, format: OutputFormat) -> Resul
     };
     let own = args.node.clone();
     let entries = super::fetch(args, "entry export").await?;
-    // What the node has by an alias is not its document's to say.
+    // What the node has by an alias is not its document's to say, nor in any document what objects of a cluster ask for.
     let own = entries.iter().filter(|entry| own.as_ref().is_none_or(|node| entry.parent_node == node.as_str()));
+    let own = own.filter(|entry| entry.object.is_none());
     let entries = own.map(|entry| DocumentEntry::of(entry, &scope)).collect::<Result<_, _>>()?;
     let document = EntryDocument { scope: Some(scope), entries };
     match format {

@@ -59,6 +59,7 @@ fn as_entry(WantedEntry { id, entry }: WantedEntry) -> Entry {
         revision: 0,
         revoked: false,
         federates_with: entry.federates_with,
+        object: None,
     }
 }
 

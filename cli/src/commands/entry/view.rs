@@ -1,7 +1,7 @@
 //! How entries look.
 
 use pki::Timestamp;
-use proto::v1::{Entry, OutstandingCertificates};
+use proto::v1::{ClusterObject, Entry, OutstandingCertificates};
 use runtime::clock::SystemClock;
 use serde_json::{Value, json};
 
@@ -54,6 +54,7 @@ pub(super) fn entry_json(entry: &Entry, now: Timestamp) -> Value {
         "selectors": entry.selectors,
         "node": named(&entry.parent_node),
         "alias": named(&entry.parent_alias),
+        "object": entry.object.as_ref().map(object_json),
         "ttl_seconds": (entry.ttl_seconds != 0).then_some(entry.ttl_seconds),
         "dns_names": entry.dns_names,
         "hint": entry.hint,
@@ -66,8 +67,16 @@ pub(super) fn entry_json(entry: &Entry, now: Timestamp) -> Value {
     })
 }
 
+fn object_json(object: &ClusterObject) -> Value {
+    let ClusterObject { cluster, namespace, name, uid } = object;
+    json!({ "kind": "IdentityEntry", "cluster": cluster, "namespace": namespace, "name": name, "uid": uid })
+}
+
 /// Whose agents may hold it; an agent tells its own name and the alias by which it has the entry.
 pub(super) fn parent_text(entry: &Entry) -> String {
+    if let Some(ClusterObject { cluster, namespace, name, uid: _ }) = &entry.object {
+        return format!("nodes of {cluster} by IdentityEntry {namespace}/{name}");
+    }
     match (entry.parent_node.as_str(), entry.parent_alias.as_str()) {
         (node, "") => format!("node {node}"),
         ("", alias) => format!("alias {alias}"),

@@ -28,6 +28,8 @@ mod leases;
 mod leaves;
 #[path = "../../sql/tests/nodes.rs"]
 mod nodes;
+#[path = "../../sql/tests/objects.rs"]
+mod objects;
 #[path = "../../sql/tests/orphans.rs"]
 mod orphans;
 #[path = "../../sql/tests/remembered.rs"]

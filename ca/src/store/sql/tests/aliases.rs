@@ -39,7 +39,7 @@ async fn the_members_of_an_alias_have_its_entries_and_others_do_not() {
     assert_eq!(held(&fixture, "n2").await, ["/shared"]);
     assert_eq!(held(&fixture, "n3").await, Vec::<String>::new());
     assert_eq!(held(&fixture, "web").await, ["/own"]);
-    assert_eq!(store.node_entries(node("n1")).await.unwrap().aliases(), &BTreeSet::from([name("web")]));
+    assert_eq!(store.node_entries(node("n1")).await.unwrap().memberships().aliases, BTreeSet::from([name("web")]));
     assert_eq!(store.entries(EntryFilter::Alias(name("web"))).await.unwrap().len(), 1);
     assert_eq!(store.entries(EntryFilter::All).await.unwrap().len(), 3);
 }

@@ -5,13 +5,13 @@ use crate::entry_plan::{EntryChange, PlanError, Scope, ScopeVersion, Wanted};
 use crate::store::{Apply, ApplyError, Change, EntryFilter, EntryStore, StoreHealth};
 
 fn on_n1() -> Scope {
-    Scope { parent: Some(Parent::Node(node("n1"))), path_prefix: None }
+    Scope { parent: Some(Parent::Node(node("n1"))), path_prefix: None, cluster: None }
 }
 
 fn document(wanted: Vec<NewEntry>, expected_version: Option<ScopeVersion>) -> Apply {
     let new_ids = (0_u8..).take(wanted.len()).map(|number| entry_id(100 + number)).collect();
     let wanted = wanted.into_iter().map(|spec| Wanted { id: None, spec }).collect();
-    Apply { scope: on_n1(), wanted, prune: true, expected_version, new_ids }
+    Apply { scope: on_n1(), wanted, prune: true, expected_version, fence: None, new_ids }
 }
 
 async fn paths(fixture: &Fixture) -> Vec<String> {

@@ -21,7 +21,7 @@ fn in_file(fixture: &Fixture, name: &str) -> NodeEntries {
 }
 
 fn assert_same(found: &NodeEntries, want: &NodeEntries, after: &str) {
-    assert_eq!((found.aliases(), found.entries()), (want.aliases(), want.entries()), "after {after}");
+    assert_eq!((found.memberships(), found.entries()), (want.memberships(), want.entries()), "after {after}");
 }
 
 #[tokio::test]
@@ -66,10 +66,11 @@ async fn every_write_that_changes_what_a_node_has_is_seen_by_the_next_read_and_o
     seen("the twin of one that has ended", true).await;
     let wanted = vec![Wanted { id: None, spec: entry("mail", "n1", &["unix:uid:3"]) }];
     let document = Apply {
-        scope: Scope { parent: Some(Parent::Node(node("n1"))), path_prefix: None },
+        scope: Scope { parent: Some(Parent::Node(node("n1"))), path_prefix: None, cluster: None },
         wanted,
         prune: true,
         expected_version: None,
+        fence: None,
         new_ids: vec![entry_id(6)],
     };
     store.apply_entries(document, OPERATOR, at(40)).await.unwrap();

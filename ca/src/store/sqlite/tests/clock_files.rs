@@ -21,7 +21,7 @@ async fn a_store_of_an_earlier_build_has_its_mark_from_what_it_issued() {
     let later = "DROP TABLE issuance_clock; DROP TABLE audit_checkpoints; DROP TABLE audit_forks;
                  DROP TRIGGER entry_made; DROP TRIGGER entry_changed; DROP TRIGGER entry_gone;
                  DROP TRIGGER alias_made; DROP TRIGGER alias_changed; DROP TRIGGER alias_gone;
-                 DROP TRIGGER member_made; DROP TRIGGER member_changed; DROP TRIGGER member_gone;
+                 DROP TRIGGER member_made; DROP TRIGGER member_changed; DROP TRIGGER member_gone; DROP TRIGGER node_changed;
                  DROP TABLE federations; ALTER TABLE entries DROP COLUMN federates_with;
                  DROP TABLE entries_generation; DROP TABLE issuance_results; DROP TABLE issuance_unanswered;
                  ALTER TABLE issuance ADD COLUMN certificate_der BLOB; ALTER TABLE issuance ADD COLUMN answered_at INTEGER;

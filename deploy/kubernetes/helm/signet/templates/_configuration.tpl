@@ -64,6 +64,12 @@ revocation_lists = {{ $v.trust.revocationLists }}
 webhooks = [{{ range $index, $name := . }}{{ if $index }}, {{ end }}{{ $name | toJson }}{{ end }}]
 {{- end }}
 {{- end }}
+{{- if $v.entries.enabled }}
+
+[kubernetes.entries]
+max_per_namespace = {{ int $v.entries.maxPerNamespace }}
+max = {{ int $v.entries.max }}
+{{- end }}
 {{- with $v.ca.extraConfig }}
 
 {{ . }}
