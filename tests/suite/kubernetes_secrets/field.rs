@@ -1,5 +1,6 @@
 //! A namespace in which a CA keeps Secrets, and what is looked at there.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -82,8 +83,12 @@ impl Field {
     }
 
     pub(super) async fn ca_with(&self, secrets: &str) -> Ca {
-        let token_file = self.stage.account_of_ca().await;
-        let table = self.stage.server.table(self.stage.server.address(), &token_file);
+        self.ca_by(&self.stage.account_of_ca().await, secrets).await
+    }
+
+    /// The same by a token that is there.
+    pub(super) async fn ca_by(&self, token_file: &Path, secrets: &str) -> Ca {
+        let table = self.stage.server.table(self.stage.server.address(), token_file);
         let extra = format!("{table}[kubernetes.secrets]\n{secrets}");
         Ca::start(&self.stage.bed, CaOptions { trust_domain: "cluster.local".to_owned(), extra, ..CaOptions::default() }).await
     }
