@@ -67,6 +67,9 @@ async fn a_secret_comes_with_its_account_is_healed_and_goes_with_it() {
     let _done = ca.operate(&["k8s", "secrets", "renew", "-n", "kept", "web"]).ok();
     let renewed = field.sound("web", "the Secret to be renewed", |now| now.serial() != owned.serial()).await;
     let told = ca.operate(&["k8s", "secrets", "explain", "-n", "kept", "web"]).ok().stdout;
+    let events = ca.operate(&["audit", "tail", "-n", "1000"]).ok().json();
+    let ordered = events.as_array().unwrap().iter().find(|event| event["kind"] == "account_secrets_renewal_ordered");
+    assert!(ordered.is_some_and(|event| event.to_string().contains("web")), "{events}");
     for part in ["is managed", &uid, &renewed.serial()] {
         assert!(told.contains(part), "{part} in {told}");
     }
@@ -218,6 +221,9 @@ async fn labels_choose_namespaces_and_what_is_left_in_one_that_is_turned_off_is_
     assert_eq!((&kept["metadata"]["uid"], &kept["data"]["key.pem"]), (made.uid(), &json!("")));
     let _done = ca.operate(&["k8s", "secrets", "prune", "-n", "labelled"]).ok();
     field.gone("web").await;
+    let events = ca.operate(&["audit", "tail", "-n", "1000"]).ok().json();
+    let ordered = events.as_array().unwrap().iter().filter(|event| event["kind"] == "account_secrets_prune_ordered");
+    assert_eq!(ordered.count(), 1, "the dry run is none: {events}");
     label(json!("true")).await;
     let _again = field.sound("web", "the Secret to be made again", |_| true).await;
 }

@@ -1,6 +1,7 @@
 //! The events: each a typed value with a kind and a body in canonical JSON. No secret can get in: a token is named by the start of
 //! its hash, a key by the hash of its public part.
 
+mod account_secrets;
 mod authorities;
 mod backups;
 mod body;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use identity::{AliasName, NodeName, SpiffeId, TrustDomain};
 use pki::{AudienceSet, KeyId, SerialNumber, Sha256Digest, Timestamp};
 
+pub use account_secrets::AccountSecretAction;
 pub use authorities::AuthorityAction;
 pub use backups::{BackupAction, RestoredFrom};
 pub use federations::FederationAction;
@@ -348,6 +350,8 @@ pub enum Action {
     Federation(FederationAction),
     /// The replicas that share the store.
     Replica(ReplicaAction),
+    /// Secrets of service accounts.
+    AccountSecrets(AccountSecretAction),
     /// The record as a whole.
     Backup(BackupAction),
 }
@@ -391,6 +395,7 @@ impl AuditEvent {
             Action::Revocation(action) => action.kind(),
             Action::Federation(action) => action.kind(),
             Action::Replica(action) => action.kind(),
+            Action::AccountSecrets(action) => action.kind(),
             Action::Backup(action) => action.kind(),
         }
     }

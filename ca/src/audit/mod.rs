@@ -16,8 +16,8 @@ mod verification;
 
 pub use chain::{AuditRecord, ChainFault, ChainHead, ChainWalk, GENESIS};
 pub use event::{
-    Action, Actor, AgentPodRefusal, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal, FederationAction,
-    NodeKeyChange, ReplicaAction, RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
+    AccountSecretAction, Action, Actor, AgentPodRefusal, AuditEvent, AuthorityAction, BackupAction, CertificateRefusal,
+    FederationAction, NodeKeyChange, ReplicaAction, RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
 };
 pub use finding::{AuditFinding, CheckpointSource};
 pub use schedule::CheckpointSchedule;

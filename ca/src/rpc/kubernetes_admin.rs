@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use kubernetes::names::{is_label, is_name};
 use proto::v1;
+use runtime::clock::Clock;
 use tonic::{Request, Response, Status};
 
+use crate::audit::{AccountSecretAction, Action, Actor, AuditEvent};
 use crate::cluster_objects::secrets::{AccountSecretState, SecretOperator, SecretRow};
 use crate::cluster_objects::trust::{TrustObjects, TrustRow, TrustState};
 use crate::rotation::facts::ClusterReceivers;
 use crate::rpc::admin::operator;
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::wire::timestamp;
+use crate::store::Store;
 
 /// The most of a page.
 const MAX_ROWS: usize = 1000;
@@ -22,11 +25,19 @@ pub(crate) struct KubernetesAdminService {
     pub(crate) secrets: Option<Arc<SecretOperator>>,
     /// `None` where the configuration asks for no objects that show whom to trust.
     pub(crate) trust: Option<Arc<TrustObjects>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl KubernetesAdminService {
     fn secrets(&self) -> Result<&SecretOperator, AdminError> {
         self.secrets.as_deref().ok_or(AdminError::NoSecrets)
+    }
+
+    /// Before it is done.
+    async fn record(&self, actor: Actor, action: AccountSecretAction) -> Result<(), AdminError> {
+        let event = AuditEvent { actor, action: Action::AccountSecrets(action) };
+        self.store.note(event, self.clock.now().into()).await.map_err(AdminError::Store)
     }
 }
 
@@ -63,6 +74,8 @@ impl v1::kubernetes_admin_server::KubernetesAdmin for KubernetesAdminService {
         if !secrets.leads() {
             return Err(AdminError::NotLeading.into());
         }
+        let ordered = AccountSecretAction::RenewalOrdered { namespace: namespace.clone(), account: account.clone() };
+        self.record(actor.clone(), ordered).await?;
         let count = secrets.renew(&namespace, account.as_deref());
         tracing::info!(?actor, namespace, account, count, "Secrets of service accounts are to be issued anew");
         Ok(Response::new(v1::RenewAccountSecretsResponse { secrets: number(count) }))
@@ -85,7 +98,11 @@ impl v1::kubernetes_admin_server::KubernetesAdmin for KubernetesAdminService {
         let actor = operator(request.extensions())?;
         let v1::PruneAccountSecretsRequest { namespace, dry_run } = request.into_inner();
         let namespace = namespace_name(namespace)?;
-        let pruned = self.secrets()?.prune(&namespace, dry_run).await.map_err(AdminError::ApiServer)?;
+        let secrets = self.secrets()?;
+        if !dry_run {
+            self.record(actor.clone(), AccountSecretAction::PruneOrdered { namespace: namespace.clone() }).await?;
+        }
+        let pruned = secrets.prune(&namespace, dry_run).await.map_err(AdminError::ApiServer)?;
         let accounts: Vec<_> = pruned.into_iter().map(|(_, account)| account).collect();
         if !dry_run {
             tracing::info!(?actor, namespace, count = accounts.len(), "Secrets that were left were deleted");

@@ -166,6 +166,8 @@ impl Parts {
         let kubernetes = KubernetesAdminService {
             secrets: self.cluster_objects.secret_operator(),
             trust: self.cluster_objects.trust_objects(),
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
         };
         OperatorServices { admin, authorities, federations, kubernetes, backup, limits: config.limits }
     }

@@ -9,8 +9,8 @@ use pki::Sha256Digest;
 use serde::Serialize;
 
 use super::{
-    Action, Actor, AgentPodRefusal, AuditEvent, BackupAction, CertificateRefusal, FederationAction, NodeKeyChange, ReplicaAction,
-    RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
+    AccountSecretAction, Action, Actor, AgentPodRefusal, AuditEvent, BackupAction, CertificateRefusal, FederationAction,
+    NodeKeyChange, ReplicaAction, RestoredFrom, RevocationAction, TokenRefusal, TokenUse,
 };
 use crate::federation::Federation;
 use crate::records::{
@@ -225,6 +225,13 @@ impl Action {
                 body.text("replica", replica);
                 body.number("epoch", *epoch);
             }
+            Self::AccountSecrets(AccountSecretAction::RenewalOrdered { namespace, account }) => {
+                body.text("namespace", namespace);
+                if let Some(account) = account {
+                    body.text("account", account);
+                }
+            }
+            Self::AccountSecrets(AccountSecretAction::PruneOrdered { namespace }) => body.text("namespace", namespace),
             Self::Backup(BackupAction::Started) => {}
             Self::Backup(BackupAction::Restored(from)) => {
                 let RestoredFrom { made_at, events, head, events_lost } = from;
