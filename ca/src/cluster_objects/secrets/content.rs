@@ -214,4 +214,4 @@ impl IssueReason {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

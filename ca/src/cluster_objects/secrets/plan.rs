@@ -179,4 +179,4 @@ pub(crate) fn annotations(account: &str) -> BTreeMap<&'static str, &str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -94,3 +94,25 @@ impl Rests<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster_objects::secrets::content::tests::{DAY, Issuer, content};
+    use crate::cluster_objects::secrets::plan::tests::kept;
+
+    #[test]
+    fn a_secret_is_behind_while_it_has_other_roots_or_rests_on_what_is_tainted() {
+        let (issuer, other) = (Issuer::root(), Issuer::root());
+        let good = Kept { content: Ok(content(&issuer, DAY)), ..kept() };
+        let is_behind = |kept: &Kept, bundle: &TrustBundle| {
+            is_behind(kept, &Wanted::of(bundle), &mut Rests { bundle, of_chain: HashMap::new() })
+        };
+        assert!(!is_behind(&good, &issuer.bundle()));
+        assert!(is_behind(&good, &other.bundle()));
+        let tainted = |key: &pki::PrivateKey| issuer.bundle().with_tainted_keys([key.public_key().fingerprint()].into());
+        assert!(is_behind(&good, &tainted(&issuer.key)));
+        assert!(!is_behind(&good, &tainted(&other.key)));
+        assert!(!is_behind(&kept(), &other.bundle()), "what cannot be read is made anew");
+    }
+}

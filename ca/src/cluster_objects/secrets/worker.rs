@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::content::{Content, IssueReason, Standard, Verdict};
-use super::memory::{Memory, Settled};
+use super::memory::{Circumstances, Memory, Settled};
 use super::metrics::{Deed, SecretMetrics};
 use super::names::{CHAIN_FILE, FIELD_MANAGER, KEY_FILE, ROOTS_FILE, SECRET_TYPE, secret_name};
 use super::plan::{Account, Action, DeleteReason, Idle, Kept, annotations, plan};
@@ -180,14 +180,19 @@ impl Worker {
         Ok(Terms { id, dns_names, bundle, roots_pem, roots, now: self.clock.now().into() })
     }
 
-    /// When this very version was found good, or written, under this very bundle, and nothing else that counts has changed.
+    /// When what was found good last is due, while it still is.
     fn is_settled(&self, key: &Key, look: &Look, terms: &Terms) -> Option<Timestamp> {
         let settled = self.memory.settled(key)?;
-        let (account, secret) = (look.account.as_ref()?, look.secret.as_ref()?);
-        let is_it = settled.version == secret.version && settled.owner == account.uid && !account.is_terminating;
-        let is_same = look.decision.is_managed && Arc::ptr_eq(&settled.bundle, &terms.bundle);
-        let is_good = !self.revocation.is_revoked(&settled.serial) && terms.now < settled.due && !self.memory.is_asked(key);
-        (is_it && is_same && is_good).then_some(settled.due)
+        let circumstances = Circumstances {
+            account: look.account.as_ref()?,
+            version: &look.secret.as_ref()?.version,
+            is_managed: look.decision.is_managed,
+            bundle: &terms.bundle,
+            is_revoked: self.revocation.is_revoked(&settled.serial),
+            is_asked: self.memory.is_asked(key),
+            now: terms.now,
+        };
+        settled.still_holds(&circumstances).then_some(settled.due)
     }
 
     fn plan_on(&self, key: &Key, look: &Look, terms: &Terms) -> Action {

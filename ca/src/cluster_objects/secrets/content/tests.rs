@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use data_encoding::BASE64;
 use identity::TrustDomain;
 use pki::{
     AuthorityRole, AuthoritySpec, KeyAlgorithm, LeafRequest, ReplicaByte, SERIAL_RANDOM_BYTES, certificates_to_pem,
@@ -12,12 +13,12 @@ use zeroize::Zeroizing;
 
 use super::*;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(in super::super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An authority, and what it makes.
-struct Issuer {
-    certificate: Certificate,
-    key: PrivateKey,
+pub(in super::super) struct Issuer {
+    pub(in super::super) certificate: Certificate,
+    pub(in super::super) key: PrivateKey,
 }
 
 struct Revoked(HashSet<SerialNumber>);
@@ -53,7 +54,7 @@ fn id(account: &str) -> SpiffeId {
 }
 
 impl Issuer {
-    fn root() -> Self {
+    pub(in super::super) fn root() -> Self {
         let key = key();
         let spec = AuthoritySpec {
             role: AuthorityRole::Root,
@@ -81,7 +82,7 @@ impl Issuer {
         prepare_leaf(&profile, &request, &self.certificate).unwrap().sign(&self.key).unwrap()
     }
 
-    fn bundle(&self) -> TrustBundle {
+    pub(in super::super) fn bundle(&self) -> TrustBundle {
         TrustBundle::new(domain(), vec![self.certificate.clone()], 1).unwrap()
     }
 }
@@ -96,10 +97,19 @@ fn read(data: &SecretData) -> Result<Content, IssueReason> {
 }
 
 /// A good content of `web`, under this issuer.
-fn content(issuer: &Issuer, ttl: Duration) -> Content {
+pub(in super::super) fn content(issuer: &Issuer, ttl: Duration) -> Content {
     let key = key();
     let chain = certificates_to_pem([&issuer.leaf("web", &["web.shop.svc"], ttl, &key)]);
     read(&data(&chain, &key.to_pkcs8_pem(), &issuer.bundle().to_pem())).unwrap()
+}
+
+/// The data of a Secret whose content is good, as JSON has it.
+pub(in super::super) fn encoded(issuer: &Issuer) -> serde_json::Value {
+    let own = key();
+    let chain = certificates_to_pem([&issuer.leaf("web", &[], DAY, &own)]);
+    let base64 = |text: &str| BASE64.encode(text.as_bytes());
+    let (pem, roots) = (own.to_pkcs8_pem(), issuer.bundle().to_pem());
+    serde_json::json!({ CHAIN_FILE: base64(&chain), KEY_FILE: base64(&pem), ROOTS_FILE: base64(&roots) })
 }
 
 struct Asked<'a> {

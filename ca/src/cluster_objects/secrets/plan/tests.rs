@@ -3,12 +3,13 @@
 use pki::Timestamp;
 
 use super::*;
+use crate::cluster_objects::secrets::content::tests::{Issuer, encoded};
 
 fn account(uid: &str, is_terminating: bool) -> Account {
     Account { uid: uid.to_owned(), is_terminating }
 }
 
-fn kept() -> Kept {
+pub(in super::super) fn kept() -> Kept {
     Kept {
         uid: "s".to_owned(),
         version: "1".to_owned(),
@@ -120,6 +121,17 @@ fn a_secret_is_ours_by_its_type_and_who_wrote_it_and_its_account_is_that_of_its_
         let secret: Secret = serde_json::from_value(value).unwrap();
         Kept::of(&secret, "web", |certificate| certificate)
     };
+    // What is not ours is not looked into, not even for what is wrong with it.
+    let looked_into = |value: &mut serde_json::Value| {
+        let (issuer, at) = (Issuer::root(), value.as_object_mut().unwrap());
+        at.insert("data".to_owned(), encoded(&issuer));
+    };
+    assert!(secret(&looked_into).content.is_ok());
+    let theirs = secret(&|value| {
+        looked_into(value);
+        value["type"] = "Opaque".into();
+    });
+    assert!(theirs.content.is_err());
     let kept = secret(&|_| {});
     assert!(kept.is_ours && kept.is_annotated && kept.owner.as_deref() == Some("a"));
     assert!(!secret(&|value| value["type"] = "Opaque".into()).is_ours);
