@@ -55,6 +55,6 @@ pub use strace::{Strace, traced};
 pub use sync_trace::{Answer, SyncFindings, SyncTrace};
 pub use traffic::{Traffic, TrafficReport, TrafficShape};
 pub use vault_server::{VAULT_JWT, VAULT_ROLE_ID, VAULT_SECRET_ID, VaultCall, VaultMood, VaultServer};
-pub use wait::{eventually, eventually_within, on_this_machine};
+pub use wait::{PATIENCE, eventually, eventually_within, on_this_machine};
 pub use web_issuer::{WebIssuer, server_files_at, web_server_files};
 pub use workload_client::{WorkloadClient, WorkloadSvid, WorkloadSvidStream};

@@ -2,15 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::requirement::peers_directory;
-use crate::{Process, TestBed, eventually_within};
-
-/// How long a peer may take for anything; the slowest starts a virtual machine first.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{PATIENCE, Process, TestBed, eventually};
 
 /// Which library a peer stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +129,7 @@ impl Peer {
     /// When none comes within a minute.
     pub async fn line(&mut self) -> Value {
         let what = format!("line {} of the {} peer", self.taken + 1, self.kind.name());
-        let line = eventually_within(&what, PATIENCE, async || self.lines().get(self.taken).cloned()).await;
+        let line = eventually(&what, async || self.lines().get(self.taken).cloned()).await;
         self.taken += 1;
         line
     }

@@ -11,7 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use crate::eventually_within;
+use crate::wait::PATIENCE;
+use crate::{eventually, eventually_within};
 
 /// A process that this test started. Dropping it kills it and waits for it; if the test is failing, the end of its log is shown.
 pub struct Process {
@@ -116,10 +117,10 @@ impl Process {
     /// Its first complete line on standard output.
     ///
     /// # Panics
-    /// When it ends first or says nothing for 30 s.
+    /// When it ends first or says nothing for [`PATIENCE`].
     pub async fn first_line(&mut self) -> String {
         let name = self.name.clone();
-        eventually_within(&format!("the first line of {name}"), Duration::from_secs(30), async || {
+        eventually(&format!("the first line of {name}"), async || {
             // The end is looked at before the line: a process may write it and end between the two looks.
             let ended = self.child.try_wait().expect("a child can be waited for");
             let line = self.stdout().split_once('\n').map(|(line, _)| line.to_owned());
@@ -158,14 +159,14 @@ impl Process {
     /// Ends it as `kill -9` would.
     pub async fn kill_hard(&mut self) {
         self.signal(Signal::SIGKILL);
-        let status = self.exit(Duration::from_secs(10)).await;
+        let status = self.exit(PATIENCE).await;
         assert_eq!(status.signal(), Some(9), "{} ended by itself: {status}", self.name);
     }
 
-    /// Asks it to end and demands that it does so well, within 5 s.
+    /// Asks it to end and demands that it does so well.
     pub async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let status = self.exit(Duration::from_secs(30)).await;
+        let status = self.exit(PATIENCE).await;
         assert!(status.success(), "{} ended with {status}: {}", self.name, tail(&self.stderr()));
     }
 

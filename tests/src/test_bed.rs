@@ -1,7 +1,9 @@
 //! The directory in which one test lives.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use tempfile::TempDir;
 
@@ -18,6 +20,7 @@ impl TestBed {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "making one touches the disk")]
     pub fn new() -> Self {
+        tell_panics_at_once();
         let directory = tempfile::Builder::new().prefix("signet-").tempdir_in("/tmp").expect("/tmp is writable");
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("our own directory can be changed");
         Self { directory: Some(directory) }
@@ -48,6 +51,20 @@ impl TestBed {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("our own file can be changed");
         path
     }
+}
+
+/// Says each panic where the log of the run stands, beside what libtest keeps for the end: of a long run often only a part is kept.
+fn tell_panics_at_once() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            // Not by a macro: what those write is captured. Nobody can be told that standard error is closed.
+            drop(writeln!(std::io::stderr(), "!! {}: {panic}", thread.name().unwrap_or("a thread without a name")));
+            usual(panic);
+        }));
+    });
 }
 
 impl Drop for TestBed {

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use runtime::clock::SystemClock;
 
+/// How long is waited for what has no limit of its own: longer than the longest pause of an agent between two tries (30 s and a quarter)
+/// on a machine with too much to do. It keeps a test from hanging and is no bound of anything; a bound is measured and asserted.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// How many round trips are allowed beside what a limit says.
 const ALLOWED_PROBES: u32 = 10;
 
@@ -19,12 +23,12 @@ pub fn on_this_machine(limit: Duration, mut probe: impl FnMut()) -> Duration {
     limit + slowest.max().unwrap_or_default() * ALLOWED_PROBES
 }
 
-/// Polls `probe` until it gives a value, for at most 30 s.
+/// Polls `probe` until it gives a value, for at most [`PATIENCE`].
 ///
 /// # Panics
 /// When the time is over, naming `what` was awaited.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
-    eventually_within(what, Duration::from_secs(30), probe).await
+    eventually_within(what, PATIENCE, probe).await
 }
 
 /// Polls `probe` every 20 ms until it gives a value, for at most `limit`.
