@@ -34,6 +34,12 @@ const HOUSE: &[Place] = &[
         may_use: &["identity"],
         must_not_touch: &["tokio", "rustls", "tonic", "hyper", "nix", "rusqlite"],
     },
+    Place {
+        name: "policy",
+        floor: 1,
+        may_use: &["identity"],
+        must_not_touch: &["tokio", "rustls", "tonic", "hyper", "nix", "rusqlite", "getrandom", "ring", "aws-lc-rs"],
+    },
     Place { name: "pkcs11", floor: 2, may_use: &["pki", "runtime"], must_not_touch: &["rustls", "tonic", "prost", "rusqlite"] },
     Place { name: "mtls", floor: 2, may_use: &["identity", "pki", "runtime"], must_not_touch: &["tonic", "prost", "rusqlite"] },
     Place { name: "vault", floor: 3, may_use: &["mtls", "pki", "runtime"], must_not_touch: &["tonic", "prost", "rusqlite"] },

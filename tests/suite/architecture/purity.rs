@@ -8,6 +8,7 @@ use super::{root, rust_files};
 const PURE: &[&str] = &[
     "identity/src",
     "pki/src",
+    "policy/src",
     "ca/src/authority",
     "ca/src/federation/judgement",
     "ca/src/federation/relation",

@@ -1,0 +1,4 @@
+//! Who may call what: mesh authentication and authorisation policies, read, compiled, evaluated and explained.
+//!
+//! Pure: no I/O, no clock, no randomness, no cryptography. Documents are values, requests are values, and a decision is a value with its
+//! reason. What cannot be read is refused whole and never widens access.
