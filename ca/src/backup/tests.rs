@@ -15,6 +15,7 @@ use super::*;
 use crate::audit::{Actor, AuditRecord};
 use crate::config::CaConfig;
 use crate::records::TokenRecord;
+use crate::revocation::ListIntent;
 use crate::store::{AuditReader, BundleStore, IssuanceStore, RedeemError, RevocationStore, SqliteStore, TokenStore};
 use crate::{InitOptions, init};
 
@@ -117,16 +118,31 @@ async fn nothing_of_the_past_is_used_again() {
         node: NodeName::parse(node).unwrap(),
         expires_at: pki::Timestamp::from_unix_seconds(1_800_010_000),
     };
+    let numbered_list =
+        |number| ListIntent { issuer_key: [9; 32], issuer_der: vec![9], number, next_update: now, entries: 0, tbs: [9; 32] };
     let (before, lists_before) = {
         let store = SqliteStore::open(&bed.config.store_path()).unwrap();
         for (number, node) in [(1, "used"), (2, "open")] {
             store.create_token(token(number, node), Actor::System, now).await.unwrap();
         }
         store.redeem_token([1; 32], vec![1; 91], now).await.unwrap();
+        store.record_list(numbered_list(now.unix_seconds()), now).await.unwrap();
         let bundle = store.bundle_sequence(domain.clone(), [7; 32], Arc::default(), now).await.unwrap();
         (bundle, store.revocation_sequence([8; 32], vec![], now).await.unwrap())
     };
     bed.make("backup").await.unwrap();
+    // Within one second the lost CA publishes a hundred more: of each it is ahead of its clock.
+    let lost = {
+        let store = SqliteStore::open(&bed.config.store_path()).unwrap();
+        store.record_list(numbered_list(now.unix_seconds() + 100), now).await.unwrap();
+        let mut last = (0, 0);
+        for content in 100..200 {
+            let bundle = store.bundle_sequence(domain.clone(), [content; 32], Arc::default(), now).await.unwrap();
+            last = (bundle, store.revocation_sequence([content; 32], vec![], now).await.unwrap());
+        }
+        last
+    };
+    assert!(lost.0 > now.unix_seconds() + 60 && lost.1 > now.unix_seconds() + 60, "{lost:?}");
     bed.clock.advance(Duration::from_secs(60));
     let now = bed.clock.now().into();
     let report = bed.restore("backup", "other", accepting()).await.unwrap();
@@ -136,10 +152,12 @@ async fn nothing_of_the_past_is_used_again() {
     assert!(matches!(redeemed, Err(RedeemError::Expired { .. })), "it may have been used after the backup: {redeemed:?}");
     store.redeem_token([1; 32], vec![1; 91], now).await.expect("whose it is stands in the backup");
     let lists = store.revocation_sequence([8; 32], vec![], now).await.unwrap();
-    assert!(lists > lists_before && lists >= now.unix_seconds(), "of revocation lists: {lists_before}, {lists}");
+    assert!(lists > lists_before && lists > lost.1, "of revocation lists: {lists_before}, {lost:?}, {lists}");
+    let number = store.revocation_lists().await.unwrap()[0].number;
+    assert!(number > now.unix_seconds() + 100, "the next list is numbered above what was signed: {number}");
     assert_eq!(store.latest_issuance().await.unwrap(), now, "no clock goes back behind the restore");
     let after = store.bundle_sequence(domain.clone(), [7; 32], Arc::default(), now).await.unwrap();
-    assert!(after > before && after >= now.unix_seconds(), "the same bundle under a sequence of its own: {before}, {after}");
+    assert!(after > before && after > lost.0, "the same bundle under a sequence of its own: {before}, {lost:?}, {after}");
     assert_eq!(store.bundle_sequence(domain, [7; 32], Arc::default(), now).await.unwrap(), after);
 }
 

@@ -9,10 +9,14 @@ use super::open::{self, MIGRATIONS, OpenError};
 use super::{SqliteStore, StoreFile};
 use crate::audit::{Action, Actor, AuditEvent, BackupAction, ChainHead, RestoredFrom};
 use crate::store::StoreError;
-use crate::store::sql::columns::{first, number, run, seconds};
+use crate::store::sql::columns::{first, integer, number, run, seconds};
 use crate::store::sql::connection::Connection;
 use crate::store::sql::writer::Unit;
 use crate::store::sql::{audit, issuance_clock};
+
+/// How far ahead of the time of a restore the sequences and numbers go on, in seconds. They follow the clock, and one more than the last where
+/// several come within a second: as many more than seconds had passed would the lost CA have had to publish to be above them.
+const LOST_LEAD: u64 = 3600;
 
 /// How far the CA of a store was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +70,8 @@ impl StoreFile {
 
 impl SqliteStore {
     /// Records that this store was put back from a backup, and has nothing of the past used again: tokens that were open are ended, the latest
-    /// issuance is `now`, and the next trust bundle and revocation lists get sequences of their own, though their content is as it was.
+    /// issuance is `now`, and the next trust bundle and revocation lists get sequences and numbers above those of the lost CA, though their content
+    /// is as it was.
     /// Says how many tokens were ended.
     ///
     /// # Errors
@@ -92,9 +97,11 @@ fn mark_restored(unit: &mut Unit<'_>, from: RestoredFrom, actor: Actor, now: Tim
     // One that was redeemed after the backup is open again in it.
     let ended = "UPDATE tokens SET expires_at = ?1 WHERE bound_key IS NULL AND expires_at > ?1";
     let ended = run(connection, ended, [seconds(now)])?;
-    // No content has this digest: whatever is published next is new, and its sequence is above all that were given by now.
-    run(connection, "UPDATE bundles SET content = zeroblob(32)", ())?;
-    run(connection, "UPDATE revocation_sequence SET content = zeroblob(32)", ())?;
+    // No content has this digest: whatever is published next is new, and above all that was given out.
+    let ahead = integer(now.unix_seconds().saturating_add(LOST_LEAD))?;
+    run(connection, "UPDATE bundles SET content = zeroblob(32), sequence = max(sequence, ?1)", [ahead])?;
+    run(connection, "UPDATE revocation_sequence SET content = zeroblob(32), sequence = max(sequence, ?1)", [ahead])?;
+    run(connection, "UPDATE revocation_lists SET number = max(number, ?1)", [ahead])?;
     let latest = unit.latest_issuance()?;
     unit.set_latest_issuance(latest.max(now))?;
     unit.audit(&AuditEvent { actor, action: Action::Backup(BackupAction::Restored(from)) }, now)?;
