@@ -84,6 +84,11 @@ async fn a_secret_comes_with_its_account_is_healed_and_goes_with_it() {
     field.gone("web").await;
     eventually_within("it to be listed no more", LIMIT, async || listed(&ca, "kept", "web").is_none().then_some(())).await;
     eventually_within("nothing to be told", LIMIT, async || (!is_warned(&ca, "service account").await).then_some(())).await;
+    // Who is next is served after who is gone was done with.
+    let _uid = field.stage.account("next").await;
+    let _next = field.sound("next", "the Secret of another account", |_| true).await;
+    let revoked = ca.operate(&["revocation", "list"]).ok().json().to_string();
+    assert!(!revoked.contains(&next.serial()), "revoked without revoke_on_delete: {revoked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

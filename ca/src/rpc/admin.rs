@@ -21,6 +21,7 @@ use crate::audit::Actor;
 use crate::records::{Entry, EntryId, JoinToken, NodeRecord, NodeState, TokenId, TokenRecord};
 use crate::revocation::Published;
 use crate::rpc::admin_audit;
+use crate::rpc::admin_entries::left_of_objects;
 use crate::rpc::admin_sources::{CaStatus, Fleet, StatusSource};
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::admin_tail::{Until, tail};
@@ -96,10 +97,11 @@ impl AdminService {
     async fn counts(&self) -> Result<StoreCounts, AdminError> {
         let nodes = self.store.nodes().await?;
         let attested = nodes.iter().filter(|record| record.state == NodeState::Attested).count();
-        let entries = self.store.entries(EntryFilter::All).await?.len();
+        let entries = self.store.entries(EntryFilter::All).await?;
         Ok(StoreCounts {
             attested: u32::try_from(attested).unwrap_or(u32::MAX),
-            entries: u32::try_from(entries).unwrap_or(u32::MAX),
+            entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            warnings: left_of_objects(&entries, self.followed_cluster.as_deref()),
             certificates_issued: self.store.issued_count().await?,
         })
     }

@@ -1,6 +1,6 @@
 //! What an operator does with entries and node aliases: the checks of what is asked for, and the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use identity::{AliasName, NodeName};
 use prost::Message;
@@ -9,7 +9,7 @@ use runtime::entropy;
 
 use crate::audit::Actor;
 use crate::entry_plan::{EntryChange, EntryPlan, Scope, ScopeVersion, Wanted};
-use crate::records::{EntryId, Parent};
+use crate::records::{Entry, EntryId, Parent};
 use crate::rpc::admin::{AdminService, entry_id};
 use crate::rpc::admin_status::AdminError;
 use crate::rpc::entry_wire::{self, Update};
@@ -27,6 +27,25 @@ const MAX_MEMBERS: usize = 10_000;
 
 /// A path prefix is at most a whole SPIFFE ID.
 const MAX_PREFIX_BYTES: usize = identity::MAX_SPIFFE_ID_BYTES;
+
+/// What is left of the objects of a cluster that are followed no more: its nodes have these entries until somebody deletes them.
+pub(super) fn left_of_objects(entries: &[Entry], followed_cluster: Option<&str>) -> Vec<String> {
+    let mut left = BTreeMap::<&str, usize>::new();
+    for entry in entries {
+        if let Parent::Object(object) = &entry.spec.parent
+            && followed_cluster != Some(object.cluster.as_str())
+        {
+            *left.entry(&object.cluster).or_default() += 1;
+        }
+    }
+    let told = |(cluster, count)| {
+        format!(
+            "entries of objects of cluster {cluster:?} which this CA does not follow: {count}. They stay granted: delete them (`signet entry \
+             list`, `signet entry delete`), or configure [kubernetes.entries] for that cluster again"
+        )
+    };
+    left.into_iter().map(told).collect()
+}
 
 impl AdminService {
     pub(super) async fn make_entry(&self, request: v1::CreateEntryRequest, actor: Actor) -> Result<v1::Entry, AdminError> {
@@ -220,4 +239,53 @@ fn change(change: EntryChange) -> v1::EntryChange {
         EntryChange::Keep(entry) => (Kind::Kept, Some(entry_wire::entry(&entry)), None, None),
     };
     v1::EntryChange { kind: kind.into(), before, after, outstanding: outstanding.map(entry_wire::outstanding) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use identity::SpiffeId;
+    use pki::Timestamp;
+
+    use super::*;
+    use crate::records::{ClusterObject, Hint, NewEntry};
+
+    fn entry(parent: Parent) -> Entry {
+        Entry {
+            id: EntryId::parse("0123456789abcdef0123456789abcdef").unwrap(),
+            spec: NewEntry {
+                spiffe_id: SpiffeId::parse("spiffe://example.org/ns/shop/web").unwrap(),
+                selectors: vec!["unix:uid:1000".parse().unwrap()],
+                parent,
+                ttl: None,
+                dns_names: vec![],
+                hint: Hint::default(),
+                federates_with: BTreeSet::new(),
+                expires_at: None,
+            },
+            created_at: Timestamp::from_unix_seconds(0),
+            revision: 1,
+        }
+    }
+
+    #[test]
+    fn entries_of_objects_that_nobody_follows_are_told_by_their_cluster_and_no_others() {
+        let of_object = |cluster: &str| {
+            let [namespace, name, uid] = ["shop", "web", "u"].map(str::to_owned);
+            entry(Parent::Object(Box::new(ClusterObject { cluster: cluster.to_owned(), namespace, name, uid })))
+        };
+        let entries = ["west", "east", "west"].map(of_object).into_iter();
+        let entries: Vec<_> = entries.chain([entry(Parent::Node(NodeName::parse("west").unwrap()))]).collect();
+        let told = |followed| -> Vec<String> {
+            let told = left_of_objects(&entries, followed);
+            told.iter().map(|line| line.split_once(". They").unwrap().0.to_owned()).collect()
+        };
+        let line = |cluster: &str, count: usize| {
+            format!("entries of objects of cluster {cluster:?} which this CA does not follow: {count}")
+        };
+        assert_eq!(told(Some("east")), [line("west", 2)]);
+        assert_eq!(told(None), [line("east", 1), line("west", 2)]);
+        assert_eq!(left_of_objects(&entries[3..], None), Vec::<String>::new());
+    }
 }

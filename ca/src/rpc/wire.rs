@@ -67,13 +67,13 @@ pub(crate) fn status(status: CaStatus, trust_domain: &TrustDomain, counts: Store
         audit_key,
         audit_checkpoint,
     } = status;
-    let StoreCounts { attested, entries, certificates_issued } = counts;
+    let StoreCounts { attested, entries, certificates_issued, warnings: of_store } = counts;
     v1::StatusResponse {
         trust_domain: trust_domain.to_string(),
         replica: replica.to_string(),
         build,
         ready: failing.is_empty(),
-        warnings: failing.into_iter().chain(warnings).collect(),
+        warnings: failing.into_iter().chain(warnings).chain(of_store).collect(),
         certificates: certificates.into_iter().map(certificate).collect(),
         bundle_sequence,
         root_fingerprint: data_encoding::HEXLOWER.encode(&root_fingerprint),
@@ -94,6 +94,8 @@ pub(crate) struct StoreCounts {
     pub(crate) attested: u32,
     pub(crate) entries: u32,
     pub(crate) certificates_issued: u64,
+    /// What is in the store and will soon hurt.
+    pub(crate) warnings: Vec<String>,
 }
 
 fn certificate(facts: CertificateFacts) -> v1::CertificateStatus {
