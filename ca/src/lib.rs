@@ -49,6 +49,7 @@ mod upstream;
 
 pub use accept_clock::{AcceptClockError, AcceptedClock, accept_clock};
 pub use audit_walk::verify as verify_audit;
+pub use cluster_objects::entries::judgement as entry_objects;
 pub use init::{CheckError, CheckReport, CheckedAuthority, InitError, InitOptions, InitReport, RenewReport, check, init};
 pub use init::{RootKept, SecretPlace, init_with_secret, is_made, issuer_renew};
 pub use issuance_clock::ClockFault;

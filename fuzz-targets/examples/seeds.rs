@@ -288,6 +288,10 @@ fn conversations(web: &[Certificate], root: &Certificate) -> Outcome<()> {
         seed("cgroup", name, text.replace("<A>", &id).replace("<V>", other).replace("<B>", &other_id).as_bytes())?;
     }
 
+    for (name, kind, text) in OBJECTS {
+        seed("objects", name, &[&[kind], text.as_bytes()].concat())?;
+    }
+
     let chain = || web.iter().map(|certificate| certificate.der().to_vec()).collect();
     let answer = v1::X509Svid { spiffe_id: "spiffe://example.org/web".to_owned(), chain: chain(), issued_at: None };
     seed("answer", "svid", &[&[0], answer.encode_to_vec().as_slice()].concat())?;
@@ -372,6 +376,55 @@ fn texts() -> Outcome<()> {
     seed("ledger", "inserted", &[&events[..], &[8, 2, 1, b'k', 1, b'b']].concat())?;
     seed("ledger", "set-back", &[&events[..], &[1, 1, 2, 2]].concat())
 }
+
+/// What an API server tells of objects: of which kind, for the target, and as it tells it.
+const OBJECTS: [(&str, u8, &str); 9] = [
+    (
+        "entry",
+        0,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","generation":1,"creationTimestamp":"2026-11-20T11:00:00Z"},"spec":{"path":"front","selectors":["k8s:sa:web","k8s:pod-label:tier:front"],"ttlSeconds":3600,"hint":"internal","federatesWith":["partner.example"]}}"#,
+    ),
+    (
+        "entry-of-an-account",
+        0,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","generation":1,"creationTimestamp":"2026-11-20T11:00:00Z"},"spec":{"path":"sa/web","selectors":["k8s:sa:web"]}}"#,
+    ),
+    (
+        "entry-elsewhere",
+        0,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","generation":1,"creationTimestamp":"2026-11-20T11:00:00Z"},"spec":{"path":"../mall/web","selectors":["k8s:ns:mall"]}}"#,
+    ),
+    (
+        "entry-unknown-field",
+        0,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","generation":1,"creationTimestamp":"2026-11-20T11:00:00Z"},"spec":{"path":"front","selectors":["k8s:sa:web"],"dnsNames":["www.example.org"]}}"#,
+    ),
+    (
+        "entry-with-status",
+        0,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","generation":1,"creationTimestamp":"2026-11-20T11:00:00Z"},"spec":{"path":"front","selectors":["unix:uid:0"]},"status":{"observedGeneration":1,"conditions":[{"type":"Accepted","status":"True"}]}}"#,
+    ),
+    (
+        "pod",
+        1,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7"},"spec":{"nodeName":"n1","serviceAccountName":"web"},"status":{"phase":"Running"}}"#,
+    ),
+    (
+        "secret",
+        2,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7","managedFields":[{"manager":"signet"}]},"type":"istio.io/key-and-cert","data":{"key.pem":"AA=="}}"#,
+    ),
+    (
+        "account",
+        3,
+        r#"{"metadata":{"namespace":"shop","name":"front","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"7"}}"#,
+    ),
+    (
+        "namespace",
+        4,
+        r#"{"metadata":{"name":"shop","uid":"8a1f0d9e-3c52-4d0a-9a53-2b1f7d1c9e10","resourceVersion":"9","labels":{"a":"b"}}}"#,
+    ),
+];
 
 /// What `/proc/<pid>/cgroup` says of processes in containers, and of such as only look so.
 const CONTROL_GROUPS: [(&str, &str); 12] = [

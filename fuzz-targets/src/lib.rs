@@ -16,6 +16,7 @@ mod hello;
 mod jwks;
 mod jwt;
 mod ledger;
+mod objects;
 mod pem;
 mod sds;
 mod spiffe_id;

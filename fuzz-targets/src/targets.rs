@@ -1,8 +1,8 @@
 //! The targets by their names.
 
 use crate::{
-    answer, attest, cgroup, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, pem, sds, spiffe_id, svid_verify, sync,
-    vault,
+    answer, attest, cgroup, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, objects, pem, sds, spiffe_id,
+    svid_verify, sync, vault,
 };
 
 /// A function over bytes of anybody's choice, and what it is called everywhere.
@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "jwks", run: jwks::run },
     Target { name: "jwt", run: jwt::run },
     Target { name: "ledger", run: ledger::run },
+    Target { name: "objects", run: objects::run },
     Target { name: "pem", run: pem::run },
     Target { name: "sds", run: sds::run },
     Target { name: "spiffe_id", run: spiffe_id::run },

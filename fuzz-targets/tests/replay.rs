@@ -77,6 +77,7 @@ replayed!(
     jwks,
     jwt,
     ledger,
+    objects,
     pem,
     sds,
     spiffe_id,

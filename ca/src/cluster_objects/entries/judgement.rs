@@ -32,24 +32,24 @@ const ACCOUNTS: &str = "sa";
 
 /// What objects are judged by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules<'a> {
+pub struct Rules<'a> {
     /// The name of their cluster.
-    pub(super) cluster: &'a str,
+    pub cluster: &'a str,
     /// That of the CA.
-    pub(super) trust_domain: &'a TrustDomain,
+    pub trust_domain: &'a TrustDomain,
     /// The longest life of a leaf.
-    pub(super) max_ttl: Duration,
+    pub max_ttl: Duration,
     /// The trust domains that there is a relationship with.
-    pub(super) federations: &'a BTreeSet<TrustDomain>,
+    pub federations: &'a BTreeSet<TrustDomain>,
 }
 
 /// Why an object has no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// One word, for programs: stable.
-    pub(super) reason: &'static str,
+    pub reason: &'static str,
     /// For people.
-    pub(super) message: String,
+    pub message: String,
 }
 
 impl Refusal {
@@ -62,7 +62,7 @@ impl Refusal {
 ///
 /// # Errors
 /// [`Refusal`]: nothing.
-pub(super) fn judge(object: &IdentityEntry, rules: &Rules<'_>) -> Result<NewEntry, Refusal> {
+pub fn judge(object: &IdentityEntry, rules: &Rules<'_>) -> Result<NewEntry, Refusal> {
     let EntrySpec { path, selectors, ttl_seconds, hint, federates_with } =
         object.spec.as_ref().map_err(|error| Refusal::of("InvalidSpec", format!("the spec is not read: {error}")))?;
     let namespace = object.namespace.as_str();

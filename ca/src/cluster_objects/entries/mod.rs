@@ -6,7 +6,7 @@
 
 mod follower;
 mod index;
-mod judgement;
+pub mod judgement;
 mod metrics;
 mod statuses;
 mod verdicts;
