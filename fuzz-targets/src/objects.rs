@@ -24,7 +24,7 @@ pub(crate) fn run(data: &[u8]) {
         1 => read::<Pod>(bytes, |pod| is_label(&pod.namespace) && is_name(&pod.name)),
         2 => read::<Secret>(bytes, |secret| is_label(&secret.namespace) && is_name(&secret.name)),
         3 => {
-            read::<ServiceAccount>(bytes, |ServiceAccount(of)| of.namespace.as_deref().is_some_and(is_label) && is_name(&of.name))
+            read::<ServiceAccount>(bytes, |ServiceAccount(of)| of.namespace.as_deref().is_none_or(is_label) && is_name(&of.name))
         }
         _ => read::<Namespace>(bytes, |Namespace(of)| is_name(&of.name)),
     }
