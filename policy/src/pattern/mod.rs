@@ -5,12 +5,14 @@
 
 mod account;
 mod address;
+mod leaning;
 mod port;
 mod request_principal;
 mod text;
 
 pub use account::{AccountPattern, AccountPatternError};
 pub use address::{AddressRange, AddressRangeError, canonical_address};
+pub use leaning::Leaning;
 pub use port::{PortError, parse_port};
 pub use request_principal::RequestPrincipalPattern;
 pub use text::{Pattern, PatternError};
