@@ -3,5 +3,11 @@
 //! Pure: no I/O, no clock, no randomness, no cryptography. Documents are values, requests are values, and a decision is a value with its
 //! reason. What cannot be read is refused whole and never widens access.
 
+pub mod diagnostic;
+mod document;
+pub mod objects;
 pub mod path;
 pub mod pattern;
+
+pub use diagnostic::{Code, Diagnostic, Severity, Subject};
+pub use document::{Limits, Position};

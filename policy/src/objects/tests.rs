@@ -1,0 +1,114 @@
+//! What is read of whole objects; what is refused stands in `tests/data/`.
+
+use super::*;
+use crate::diagnostic::Code;
+
+fn one(text: &str) -> Outcome {
+    let mut reading = read(text, &ReadOptions::default());
+    assert_eq!(reading.objects.len(), 1, "{:?}", reading.diagnostics);
+    reading.objects.remove(0).outcome
+}
+
+fn policy(text: &str) -> AuthorizationPolicy {
+    match one(text) {
+        Outcome::Accepted(Object::AuthorizationPolicy(policy)) => policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+const WHOLE: &str = r#"
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: shop, creationTimestamp: "2019-03-19T10:00:00Z", annotations: {istio.io/dry-run: "true"}}
+spec:
+  selector: {match_labels: {app: web}}
+  action: DENY
+  rules:
+  - from:
+    - source: {principals: ["*/ns/a/sa/b"], notNamespaces: [c], ip_blocks: [10.0.0.0/8]}
+    - source: {serviceAccounts: [d, e/f]}
+    to:
+    - operation: {hosts: ["*.example"], ports: ["80"], methods: [GET], notPaths: [/a*, "/b/{*}"]}
+    when:
+    - {key: "request.headers[x-a]", values: ["1"]}
+    - {key: "request.auth.claims[a][b]", notValues: ["2"]}
+    - {key: destination.port, values: ["0", "65535"]}
+"#;
+
+#[test]
+fn every_field_lands_where_it_belongs() {
+    let policy = policy(WHOLE);
+    assert_eq!(policy.metadata.created, Some(Timestamp(1_552_989_600)));
+    assert!(policy.dry_run);
+    assert_eq!(policy.scope, Scope::Workloads([("app".to_owned(), "web".to_owned())].into()));
+    assert_eq!(policy.action, Action::Deny);
+    let [rule] = &policy.rules[..] else { panic!("{policy:?}") };
+    let [first, second] = &rule.from[..] else { panic!("{rule:?}") };
+    assert_eq!(first.principals.values, [PatternText::new("*/ns/a/sa/b")]);
+    assert_eq!(first.namespaces.not_values, [PatternText::new("c")]);
+    assert_eq!(first.ip_blocks.values, [IpBlock::parse("10.0.0.0/8").unwrap()]);
+    let accounts: Vec<_> = second.service_accounts.values.iter().map(|one| (one.namespace.as_str(), one.name.as_str())).collect();
+    assert_eq!(accounts, [("shop", "d"), ("e", "f")]);
+    let [to] = &rule.to[..] else { panic!("{rule:?}") };
+    assert_eq!((&to.ports.values[..], to.hosts.values.len(), to.methods.values.len()), (&[80][..], 1, 1));
+    assert_eq!(to.paths.not_values, [PathText::Pattern(PatternText::new("/a*")), PathText::Template("/b/{*}".to_owned())]);
+    assert!(matches!(&rule.when[0], Condition::Header { name, values } if name == "x-a" && values.values.len() == 1));
+    assert!(matches!(&rule.when[1], Condition::RequestClaim { path, values } if path.len() == 2 && values.not_values.len() == 1));
+    assert!(matches!(&rule.when[2], Condition::DestinationPort(ports) if ports.values == [0, 65_535]));
+}
+
+#[test]
+fn json_is_read_as_yaml_is() {
+    let json = r#"{
+	"apiVersion": "security.istio.io/v1beta1", "kind": "AuthorizationPolicy",
+	"metadata": {"name": "web", "namespace": "shop"},
+	"spec": {"rules": [{"to": [{"operation": {"paths": ["\/a\u0062"]}}]}]}
+}"#;
+    assert_eq!(policy(json).rules[0].to[0].paths.values, [PathText::Pattern(PatternText::new("/ab"))]);
+}
+
+#[test]
+fn no_rules_and_one_empty_rule_are_a_world_apart() {
+    let head = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n";
+    assert_eq!(policy(&format!("{head}spec: {{}}")).rules, []);
+    assert_eq!(policy(head).rules, []);
+    assert_eq!(policy(&format!("{head}spec: {{rules: [{{}}]}}")).rules, [Rule::default()]);
+    assert_eq!(policy(head).metadata.namespace, "default");
+}
+
+/// What is refused is the strictest of its kind, on what it selects when that much can be read.
+#[test]
+fn what_is_refused_is_the_strictest_of_its_kind() {
+    let labels = Scope::Workloads([("app".to_owned(), "web".to_owned())].into());
+    let everything = || vec![Rule::default()];
+    for (from, to, scope, action, rules) in [
+        ("notNamespaces", "notNamespace", labels.clone(), Action::Deny, everything()),
+        ("action: DENY\n  rules:", "action: ALLOW\n  rule:", labels.clone(), Action::Allow, vec![]),
+        ("action: DENY\n  rules:", "rule:", labels.clone(), Action::Allow, vec![]),
+        ("action: DENY\n  rules:", "action: AUDIT\n  rule:", labels.clone(), Action::Audit, everything()),
+        ("action: DENY", "action: CUSTOM", labels.clone(), Action::Deny, everything()),
+        ("action: DENY", "action: deny", labels.clone(), Action::Deny, everything()),
+        ("{app: web}", "{app: \"*\"}", Scope::Namespace, Action::Deny, everything()),
+        ("action: DENY", "match: {}", labels, Action::Allow, vec![]),
+        ("values: [\"1\"]", "values: [\"1\"], values: [\"1\"]", Scope::Namespace, Action::Deny, everything()),
+    ] {
+        assert!(WHOLE.contains(from), "{from}");
+        let Outcome::Refused { strictest: Object::AuthorizationPolicy(policy) } = one(&WHOLE.replace(from, to)) else {
+            panic!("{to} is accepted");
+        };
+        assert_eq!((policy.scope, policy.action, policy.rules), (scope, action, rules), "{to}");
+        assert_eq!((policy.metadata.namespace.as_str(), policy.metadata.name.as_str()), ("shop", "web"), "{to}");
+    }
+}
+
+#[test]
+fn one_document_takes_no_other_one_down() {
+    let text = format!("{WHOLE}---\na: [\n---\n{}", WHOLE.replace("name: web", "name: api"));
+    let reading = read(&text, &ReadOptions::default());
+    let names: Vec<_> = reading.objects.iter().map(|object| (object.document, object.id.name.as_str())).collect();
+    assert_eq!(names, [(1, "web"), (3, "api")]);
+    assert_eq!(reading.unidentified, 1);
+    let faults: Vec<_> = reading.diagnostics.iter().map(|one| (one.code, one.subject.document)).collect();
+    assert_eq!(faults, [(Code::Syntax, 2)]);
+    assert_eq!(reading.diagnostics[0].at, Some(crate::Position { line: 19, column: 4 }));
+}
