@@ -5,9 +5,11 @@
 
 pub mod diagnostic;
 mod document;
+pub mod mesh;
 pub mod objects;
 pub mod path;
 pub mod pattern;
+pub mod request;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};
