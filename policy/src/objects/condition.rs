@@ -208,7 +208,7 @@ fn patterns(fields: &Fields<'_>, findings: &mut Findings) -> Match<PatternText> 
 }
 
 /// What stands in `[a][b]`; absent when that is malformed or a part is empty.
-fn brackets(text: &str) -> Option<Vec<String>> {
+pub(super) fn brackets(text: &str) -> Option<Vec<String>> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     let parts: Vec<String> = inner.split("][").map(str::to_owned).collect();
     parts.iter().all(|part| !part.is_empty() && !part.contains(['[', ']'])).then_some(parts)
