@@ -6,6 +6,8 @@
 pub mod diagnostic;
 mod document;
 pub mod objects;
+pub mod path;
+pub mod pattern;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};

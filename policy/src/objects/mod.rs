@@ -40,7 +40,7 @@ pub use service_role::{AccessRule, Constraint, ServiceRole};
 pub use service_role_binding::{BindingSubject, Property, ServiceRoleBinding};
 pub use string_match::StringMatch;
 pub use token::{KeySource, Tokens};
-pub use values::{IpBlock, Match, PathText, PatternText, ServiceAccountName};
+pub use values::Match;
 
 /// What tells an object from all others. The version of its API does not: `v1` and `v1beta1` are one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

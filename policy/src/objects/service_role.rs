@@ -4,9 +4,10 @@ use super::ReadOptions;
 use super::condition::brackets;
 use super::metadata::Metadata;
 use super::names::is_header_name;
-use super::values::{IpBlock, PatternText, port, texts};
+use super::values::{address, pattern, port, texts};
 use crate::diagnostic::{Code, Findings, Severity, quoted};
 use crate::document::{Cursor, Fields};
+use crate::pattern::{AddressRange, Pattern};
 
 /// What may be done at services of its namespace, by whom bindings say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +22,11 @@ pub struct ServiceRole {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessRule {
     /// Names of services such as `a.shop.svc.cluster.local`, of which one is that of the service; never empty.
-    pub services: Vec<PatternText>,
+    pub services: Vec<Pattern>,
     /// Methods; HTTP only, empty for all.
-    pub methods: Vec<PatternText>,
+    pub methods: Vec<Pattern>,
     /// Paths; HTTP only, empty for all.
-    pub paths: Vec<PatternText>,
+    pub paths: Vec<Pattern>,
     /// All of them.
     pub constraints: Vec<Constraint>,
 }
@@ -34,7 +35,7 @@ pub struct AccessRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Constraint {
     /// `destination.ip`.
-    DestinationIp(Vec<IpBlock>),
+    DestinationIp(Vec<AddressRange>),
     /// `destination.port`.
     DestinationPort(Vec<u16>),
     /// `destination.labels[x]`: of the workload.
@@ -42,23 +43,23 @@ pub enum Constraint {
         /// The label.
         label: String,
         /// What it may be.
-        values: Vec<PatternText>,
+        values: Vec<Pattern>,
     },
     /// `destination.name`: of the workload.
-    DestinationName(Vec<PatternText>),
+    DestinationName(Vec<Pattern>),
     /// `destination.namespace`: of the workload.
-    DestinationNamespace(Vec<PatternText>),
+    DestinationNamespace(Vec<Pattern>),
     /// `destination.user`: the service account of the workload.
-    DestinationUser(Vec<PatternText>),
+    DestinationUser(Vec<Pattern>),
     /// `request.headers[x]`: HTTP only.
     Header {
         /// The name, as it was written.
         name: String,
         /// What it may be.
-        values: Vec<PatternText>,
+        values: Vec<Pattern>,
     },
     /// `connection.sni`.
-    Sni(Vec<PatternText>),
+    Sni(Vec<Pattern>),
     /// `experimental.envoy.filters.F[k]`: told by a filter of Envoy, and absent everywhere else.
     EnvoyMetadata {
         /// The filter.
@@ -66,7 +67,7 @@ pub enum Constraint {
         /// The key of its metadata.
         key: String,
         /// What it may be; `[v]` is a member of a list.
-        values: Vec<PatternText>,
+        values: Vec<Pattern>,
     },
 }
 
@@ -142,7 +143,7 @@ impl Constraint {
         let path = brackets(key.get(name.len()..).unwrap_or_default());
         match (name, filter, path.as_deref()) {
             ("destination.ip", _, None) if key == name => {
-                let blocks = written.iter().filter_map(|(cursor, text)| IpBlock::read(cursor, text, findings));
+                let blocks = written.iter().filter_map(|(cursor, text)| address(cursor, text, findings));
                 return Some(Self::DestinationIp(blocks.collect()));
             }
             ("destination.port", _, None) if key == name => {
@@ -151,8 +152,7 @@ impl Constraint {
             }
             _ => {}
         }
-        let values: Vec<PatternText> =
-            written.iter().filter_map(|(cursor, text)| PatternText::read(cursor, text, findings)).collect();
+        let values: Vec<Pattern> = written.iter().filter_map(|(cursor, text)| pattern(cursor, text, findings)).collect();
         let constraint = match (name, filter, path.as_deref()) {
             ("destination.name", _, None) if key == name => Self::DestinationName(values),
             ("destination.namespace", _, None) if key == name => Self::DestinationNamespace(values),
@@ -186,7 +186,7 @@ impl Constraint {
     }
 }
 
-fn pattern_list(fields: &Fields<'_>, name: &'static str, findings: &mut Findings) -> Vec<PatternText> {
+fn pattern_list(fields: &Fields<'_>, name: &'static str, findings: &mut Findings) -> Vec<Pattern> {
     let texts = texts(fields, name, MAX_VALUES, findings);
-    texts.iter().filter_map(|(cursor, text)| PatternText::read(cursor, text, findings)).collect()
+    texts.iter().filter_map(|(cursor, text)| pattern(cursor, text, findings)).collect()
 }

@@ -4,9 +4,10 @@ use super::condition::brackets;
 use super::metadata::Metadata;
 use super::names::{is_header_name, is_subdomain};
 use super::rbac_config::Enforcement;
-use super::values::{IpBlock, PatternText};
+use super::values;
 use crate::diagnostic::{Code, Findings, quoted};
 use crate::document::{Cursor, Fields};
+use crate::pattern::{AddressRange, Pattern};
 
 /// Who has a role of its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +26,9 @@ pub struct ServiceRoleBinding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindingSubject {
     /// The identity of the peer without `spiffe://`; `*` is anyone, authenticated or not.
-    pub user: Option<PatternText>,
+    pub user: Option<Pattern>,
     /// A group of the token (`request.auth.claims[groups]`).
-    pub group: Option<PatternText>,
+    pub group: Option<Pattern>,
     /// All of them.
     pub properties: Vec<Property>,
 }
@@ -36,32 +37,32 @@ pub struct BindingSubject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Property {
     /// `source.ip`.
-    SourceIp(IpBlock),
+    SourceIp(AddressRange),
     /// `source.namespace`: mTLS only.
-    SourceNamespace(PatternText),
+    SourceNamespace(Pattern),
     /// `source.principal`: mTLS only; `*` is anyone who is authenticated.
-    SourcePrincipal(PatternText),
+    SourcePrincipal(Pattern),
     /// `source.user`: as the principal, HTTP only.
-    SourceUser(PatternText),
-    /// `request.auth.principal`: HTTP only.
-    RequestPrincipal(PatternText),
+    SourceUser(Pattern),
+    /// `request.auth.principal`: HTTP only, compared as one text.
+    RequestPrincipal(Pattern),
     /// `request.auth.audiences`: HTTP only.
-    RequestAudience(PatternText),
+    RequestAudience(Pattern),
     /// `request.auth.presenter`: HTTP only.
-    RequestPresenter(PatternText),
+    RequestPresenter(Pattern),
     /// `request.auth.claims[x]`: HTTP only.
     RequestClaim {
         /// The claim.
         name: String,
         /// What it must be.
-        value: PatternText,
+        value: Pattern,
     },
     /// `request.headers[x]`: HTTP only.
     Header {
         /// The name, as it was written.
         name: String,
         /// What it must be.
-        value: PatternText,
+        value: Pattern,
     },
 }
 
@@ -118,7 +119,7 @@ fn subject(item: &Cursor<'_>, findings: &mut Findings) -> BindingSubject {
         fields.fault(findings, Code::Unsupported, name, format!("Istio 1.1 does not read {name}"));
     }
     let user = pattern(&fields, "user", findings);
-    if user.as_ref().is_some_and(|user| user.as_str().starts_with("spiffe://")) {
+    if user.as_ref().is_some_and(|user| user.to_string().starts_with("spiffe://")) {
         fields.fault(findings, Code::SpiffePrefix, "user", "the user begins with spiffe://");
     }
     let group = pattern(&fields, "group", findings);
@@ -147,10 +148,10 @@ fn subject(item: &Cursor<'_>, findings: &mut Findings) -> BindingSubject {
 }
 
 /// The pattern of a field; absent when it is absent or empty.
-fn pattern(fields: &Fields<'_>, name: &'static str, findings: &mut Findings) -> Option<PatternText> {
+fn pattern(fields: &Fields<'_>, name: &'static str, findings: &mut Findings) -> Option<Pattern> {
     let cursor = fields.get(name)?;
     let text = cursor.text(findings).filter(|text| !text.is_empty())?;
-    PatternText::read(&cursor, text, findings)
+    values::pattern(&cursor, text, findings)
 }
 
 fn property(key: &str, cursor: &Cursor<'_>, findings: &mut Findings) -> Option<Property> {
@@ -160,9 +161,9 @@ fn property(key: &str, cursor: &Cursor<'_>, findings: &mut Findings) -> Option<P
         return None;
     }
     if key == "source.ip" {
-        return IpBlock::read(cursor, text, findings).map(Property::SourceIp);
+        return values::address(cursor, text, findings).map(Property::SourceIp);
     }
-    let value = PatternText::read(cursor, text, findings)?;
+    let value = values::pattern(cursor, text, findings)?;
     let name = key.split('[').next().unwrap_or_default();
     let path = brackets(key.get(name.len()..).unwrap_or_default());
     let property = match (name, path.as_deref()) {
