@@ -3,9 +3,11 @@
 use super::condition::Condition;
 use super::metadata::Metadata;
 use super::scope::{SCOPE_FIELDS, Scope};
-use super::values::{IpBlock, Match, PathText, PatternText, ServiceAccountName, port, trust_domain};
+use super::values::{Match, account, address, path, pattern, port, request_principal, trust_domain};
 use crate::diagnostic::{Code, Findings, quoted};
 use crate::document::{Cursor, Fields, Node, Value};
+use crate::path::PathPattern;
+use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern};
 
 /// Who may, or may not, do what at the workloads that it selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,32 +56,32 @@ pub struct Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     /// The identity of the peer without `spiffe://`; mTLS only.
-    pub principals: Match<PatternText>,
+    pub principals: Match<Pattern>,
     /// `iss/sub` of the token; HTTP only.
-    pub request_principals: Match<PatternText>,
+    pub request_principals: Match<RequestPrincipalPattern>,
     /// The namespace of the peer; mTLS only.
-    pub namespaces: Match<PatternText>,
+    pub namespaces: Match<Pattern>,
     /// The service account of the peer; mTLS only.
-    pub service_accounts: Match<ServiceAccountName>,
+    pub service_accounts: Match<AccountPattern>,
     /// The peer of the connection.
-    pub ip_blocks: Match<IpBlock>,
+    pub ip_blocks: Match<AddressRange>,
     /// The client, as told by a proxy that is trusted.
-    pub remote_ip_blocks: Match<IpBlock>,
+    pub remote_ip_blocks: Match<AddressRange>,
     /// The trust domain of the peer; mTLS only.
-    pub trust_domains: Match<PatternText>,
+    pub trust_domains: Match<Pattern>,
 }
 
 /// What is asked for: all of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Operation {
     /// The authority, compared without case; HTTP only.
-    pub hosts: Match<PatternText>,
+    pub hosts: Match<Pattern>,
     /// The port that the proxy sees.
     pub ports: Match<u16>,
     /// The method; HTTP only.
-    pub methods: Match<PatternText>,
+    pub methods: Match<Pattern>,
     /// The path without its query; HTTP only.
-    pub paths: Match<PathText>,
+    pub paths: Match<PathPattern>,
 }
 
 /// Istio's limits of the lists.
@@ -103,9 +105,9 @@ const SOURCE_FIELDS: &[&str] = &[
     "serviceAccounts",
     "notServiceAccounts",
     "ipBlocks",
-    "notIpBlocks",
-    "remoteIpBlocks",
-    "notRemoteIpBlocks",
+    "notAddressRanges",
+    "remoteAddressRanges",
+    "notRemoteAddressRanges",
     "trustDomains",
     "notTrustDomains",
 ];
@@ -139,8 +141,7 @@ enum Written {
 }
 
 /// What the rules of one policy are read with.
-struct Reader<'a> {
-    namespace: &'a str,
+struct Reader {
     action: Written,
 }
 
@@ -150,7 +151,7 @@ impl AuthorizationPolicy {
         let scope = Scope::read(&fields, findings);
         let written = fields.get("action").and_then(|action| action.word(ACTIONS, findings)).unwrap_or(Written::Allow);
         let action = action(written, &fields, findings);
-        let reader = Reader { namespace: &metadata.namespace, action: written };
+        let reader = Reader { action: written };
         let items = fields.items("rules", MAX_RULES, findings);
         if items.is_empty() && matches!(written, Written::Deny | Written::Custom) {
             fields.fault(findings, Code::RulesMissing, "rules", "the policy has no rules");
@@ -207,7 +208,7 @@ fn action(written: Written, fields: &Fields<'_>, findings: &mut Findings) -> Act
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     fn rule(&self, cursor: &Cursor<'_>, findings: &mut Findings) -> Rule {
         if cursor.node.is_null() {
             cursor.fault(findings, Code::NullItem, "the rule is null");
@@ -250,22 +251,19 @@ impl Reader<'_> {
                 fields.fault(findings, Code::TooManyItems, name, format!("at most {MAX_SERVICE_ACCOUNTS} are allowed"));
             }
         }
-        let account = |cursor: &Cursor<'_>, text: &str, findings: &mut Findings| {
-            ServiceAccountName::read(cursor, text, self.namespace, findings)
-        };
         Some(Source {
             principals: Match::read(&fields, ("principals", "notPrincipals"), findings, principal),
-            request_principals: patterns(&fields, ("requestPrincipals", "notRequestPrincipals"), findings),
+            request_principals: Match::read(&fields, ("requestPrincipals", "notRequestPrincipals"), findings, request_principal),
             namespaces: patterns(&fields, ("namespaces", "notNamespaces"), findings),
             service_accounts: Match::read(&fields, ("serviceAccounts", "notServiceAccounts"), findings, account),
-            ip_blocks: Match::read(&fields, ("ipBlocks", "notIpBlocks"), findings, IpBlock::read),
-            remote_ip_blocks: Match::read(&fields, ("remoteIpBlocks", "notRemoteIpBlocks"), findings, IpBlock::read),
+            ip_blocks: Match::read(&fields, ("ipBlocks", "notAddressRanges"), findings, address),
+            remote_ip_blocks: Match::read(&fields, ("remoteAddressRanges", "notRemoteAddressRanges"), findings, address),
             trust_domains: Match::read(&fields, ("trustDomains", "notTrustDomains"), findings, trust_domain),
         })
     }
 
     fn condition(&self, item: &Cursor<'_>, findings: &mut Findings) -> Option<Condition> {
-        let condition = Condition::read(item, self.namespace, findings)?;
+        let condition = Condition::read(item, findings)?;
         if self.action == Written::Custom && condition.is_about_identity() {
             item.fault(findings, Code::CustomUnsupported, "CUSTOM cannot ask for who the peer is");
         }
@@ -312,7 +310,7 @@ fn operation(item: &Cursor<'_>, findings: &mut Findings) -> Option<Operation> {
         hosts: patterns(&fields, ("hosts", "notHosts"), findings),
         ports: Match::read(&fields, ("ports", "notPorts"), findings, port),
         methods: patterns(&fields, ("methods", "notMethods"), findings),
-        paths: Match::read(&fields, ("paths", "notPaths"), findings, PathText::read),
+        paths: Match::read(&fields, ("paths", "notPaths"), findings, path),
     })
 }
 
@@ -335,14 +333,14 @@ fn inner<'a>(item: &Cursor<'a>, name: &'static str, known: &[&'static str], find
     Some(fields)
 }
 
-fn patterns(fields: &Fields<'_>, names: (&'static str, &'static str), findings: &mut Findings) -> Match<PatternText> {
-    Match::read(fields, names, findings, PatternText::read)
+fn patterns(fields: &Fields<'_>, names: (&'static str, &'static str), findings: &mut Findings) -> Match<Pattern> {
+    Match::read(fields, names, findings, pattern)
 }
 
 /// Reads a pattern of identities, before which `spiffe://` is implied.
-fn principal(cursor: &Cursor<'_>, text: &str, findings: &mut Findings) -> Option<PatternText> {
+fn principal(cursor: &Cursor<'_>, text: &str, findings: &mut Findings) -> Option<Pattern> {
     if text.starts_with("spiffe://") {
         cursor.fault(findings, Code::SpiffePrefix, format!("{} begins with spiffe://", quoted(text)));
     }
-    PatternText::read(cursor, text, findings)
+    pattern(cursor, text, findings)
 }

@@ -1,9 +1,10 @@
 //! One condition of a rule (Istio AuthorizationPolicy `spec.rules[].when[]`).
 
 use super::names::is_header_name;
-use super::values::{IpBlock, Match, PatternText, ServiceAccountName, port, trust_domain};
+use super::values::{Match, account, address, pattern, port, request_principal, trust_domain};
 use crate::diagnostic::{Code, Findings, quoted};
 use crate::document::{Cursor, Fields};
+use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern};
 
 /// One condition: the attribute and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,39 +14,39 @@ pub enum Condition {
         /// The name, as it was written.
         name: String,
         /// What it must be.
-        values: Match<PatternText>,
+        values: Match<Pattern>,
     },
     /// `source.ip`: the peer of the connection.
-    SourceIp(Match<IpBlock>),
+    SourceIp(Match<AddressRange>),
     /// `remote.ip`: the client, as told by a proxy that is trusted.
-    RemoteIp(Match<IpBlock>),
+    RemoteIp(Match<AddressRange>),
     /// `source.namespace`: mTLS only.
-    SourceNamespace(Match<PatternText>),
+    SourceNamespace(Match<Pattern>),
     /// `source.principal`: mTLS only, without `spiffe://`.
-    SourcePrincipal(Match<PatternText>),
+    SourcePrincipal(Match<Pattern>),
     /// `source.serviceAccount`: mTLS only.
-    SourceServiceAccount(Match<ServiceAccountName>),
+    SourceServiceAccount(Match<AccountPattern>),
     /// `source.trustDomain`: mTLS only.
-    SourceTrustDomain(Match<PatternText>),
+    SourceTrustDomain(Match<Pattern>),
     /// `request.auth.principal`: `iss/sub` of the token, HTTP only.
-    RequestPrincipal(Match<PatternText>),
+    RequestPrincipal(Match<RequestPrincipalPattern>),
     /// `request.auth.audiences`: HTTP only.
-    RequestAudience(Match<PatternText>),
+    RequestAudience(Match<Pattern>),
     /// `request.auth.presenter`: `azp` of the token, HTTP only.
-    RequestPresenter(Match<PatternText>),
+    RequestPresenter(Match<Pattern>),
     /// `request.auth.claims[a][b]`: HTTP only.
     RequestClaim {
         /// The claim, and those within it.
         path: Vec<String>,
         /// What it must be.
-        values: Match<PatternText>,
+        values: Match<Pattern>,
     },
     /// `destination.ip`.
-    DestinationIp(Match<IpBlock>),
+    DestinationIp(Match<AddressRange>),
     /// `destination.port`: the port that the proxy sees.
     DestinationPort(Match<u16>),
     /// `connection.sni`.
-    Sni(Match<PatternText>),
+    Sni(Match<Pattern>),
     /// `experimental.envoy.filters.F[k]`: told by a filter of Envoy, and absent everywhere else.
     EnvoyMetadata {
         /// The filter.
@@ -53,18 +54,17 @@ pub enum Condition {
         /// The key of its metadata.
         key: String,
         /// What it must be; `[v]` is a member of a list.
-        values: Match<PatternText>,
+        values: Match<Pattern>,
     },
 }
 
 /// An attribute whose values are patterns.
-type OfPatterns = (&'static str, fn(Match<PatternText>) -> Condition);
+type OfPatterns = (&'static str, fn(Match<Pattern>) -> Condition);
 
 /// Attributes without brackets, apart from those whose values are no patterns.
-const PATTERNS: [OfPatterns; 6] = [
+const PATTERNS: [OfPatterns; 5] = [
     ("source.namespace", Condition::SourceNamespace),
     ("source.principal", Condition::SourcePrincipal),
-    ("request.auth.principal", Condition::RequestPrincipal),
     ("request.auth.audiences", Condition::RequestAudience),
     ("request.auth.presenter", Condition::RequestPresenter),
     ("connection.sni", Condition::Sni),
@@ -78,8 +78,8 @@ const OF_WORKLOAD: [(&str, &str); 4] = [
 ];
 
 impl Condition {
-    /// Reads one. `namespace` is that of the policy.
-    pub(super) fn read(cursor: &Cursor<'_>, namespace: &str, findings: &mut Findings) -> Option<Self> {
+    /// Reads one.
+    pub(super) fn read(cursor: &Cursor<'_>, findings: &mut Findings) -> Option<Self> {
         if cursor.node.is_null() {
             cursor.fault(findings, Code::NullItem, "the condition is null");
             return None;
@@ -93,26 +93,22 @@ impl Condition {
         if !["values", "notValues"].iter().any(|name| fields.get(name).is_some_and(|list| !is_empty_list(&list))) {
             fields.fault_of_all(findings, Code::ValuesMissing, "the condition has neither values nor notValues");
         }
-        Self::of_key(&key, &fields, namespace, findings)
+        Self::of_key(&key, &fields, findings)
     }
 
-    fn of_key(key: &str, fields: &Fields<'_>, namespace: &str, findings: &mut Findings) -> Option<Self> {
+    fn of_key(key: &str, fields: &Fields<'_>, findings: &mut Findings) -> Option<Self> {
         const BOTH: (&str, &str) = ("values", "notValues");
         if let Some((_, condition)) = PATTERNS.iter().find(|(name, _)| *name == key) {
             return Some(condition(patterns(fields, findings)));
         }
         let condition = match key {
-            "source.ip" => Self::SourceIp(Match::read(fields, BOTH, findings, IpBlock::read)),
-            "remote.ip" => Self::RemoteIp(Match::read(fields, BOTH, findings, IpBlock::read)),
-            "destination.ip" => Self::DestinationIp(Match::read(fields, BOTH, findings, IpBlock::read)),
+            "source.ip" => Self::SourceIp(Match::read(fields, BOTH, findings, address)),
+            "remote.ip" => Self::RemoteIp(Match::read(fields, BOTH, findings, address)),
+            "destination.ip" => Self::DestinationIp(Match::read(fields, BOTH, findings, address)),
             "destination.port" => Self::DestinationPort(Match::read(fields, BOTH, findings, port)),
             "source.trustDomain" => Self::SourceTrustDomain(Match::read(fields, BOTH, findings, trust_domain)),
-            "source.serviceAccount" => {
-                let account = |cursor: &Cursor<'_>, text: &str, findings: &mut Findings| {
-                    ServiceAccountName::read(cursor, text, namespace, findings)
-                };
-                Self::SourceServiceAccount(Match::read(fields, BOTH, findings, account))
-            }
+            "source.serviceAccount" => Self::SourceServiceAccount(Match::read(fields, BOTH, findings, account)),
+            "request.auth.principal" => Self::RequestPrincipal(Match::read(fields, BOTH, findings, request_principal)),
             _ => return Self::of_map(key, fields, findings),
         };
         Some(condition)
@@ -203,12 +199,12 @@ fn is_empty_list(cursor: &Cursor<'_>) -> bool {
     cursor.node.value == crate::document::Value::List(Vec::new())
 }
 
-fn patterns(fields: &Fields<'_>, findings: &mut Findings) -> Match<PatternText> {
-    Match::read(fields, ("values", "notValues"), findings, PatternText::read)
+fn patterns(fields: &Fields<'_>, findings: &mut Findings) -> Match<Pattern> {
+    Match::read(fields, ("values", "notValues"), findings, pattern)
 }
 
 /// What stands in `[a][b]`; absent when that is malformed or a part is empty.
-fn brackets(text: &str) -> Option<Vec<String>> {
+pub(super) fn brackets(text: &str) -> Option<Vec<String>> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     let parts: Vec<String> = inner.split("][").map(str::to_owned).collect();
     parts.iter().all(|part| !part.is_empty() && !part.contains(['[', ']'])).then_some(parts)

@@ -1,7 +1,10 @@
 //! What all objects have in common: type, metadata, and what becomes of one that is refused.
 
-use super::authorization_policy::AuthorizationPolicy;
 use super::metadata::Metadata;
+use super::{
+    AuthnPolicy, AuthorizationPolicy, DestinationRule, PeerAuthentication, RbacConfig, RequestAuthentication, ServiceRole,
+    ServiceRoleBinding,
+};
 use super::{Kind, Object, ObjectId, Outcome, ReadObject, ReadOptions, Reading};
 use crate::diagnostic::{Code, Findings, Severity, Subject, quoted};
 use crate::document::{Cursor, Document, Fault, Node, Value};
@@ -130,14 +133,32 @@ fn kind_of(node: &Node, findings: &mut Findings) -> Result<Option<Kind>, ()> {
     Ok(None)
 }
 
-fn read_spec(kind: Kind, metadata: Metadata, spec: &Cursor<'_>, _options: &ReadOptions, findings: &mut Findings) -> Object {
+fn read_spec(kind: Kind, metadata: Metadata, spec: &Cursor<'_>, options: &ReadOptions, findings: &mut Findings) -> Object {
     match kind {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(AuthorizationPolicy::read(metadata, spec, findings)),
+        Kind::PeerAuthentication => Object::PeerAuthentication(PeerAuthentication::read(metadata, spec, options, findings)),
+        Kind::RequestAuthentication => Object::RequestAuthentication(RequestAuthentication::read(metadata, spec, findings)),
+        Kind::Policy => Object::Policy(AuthnPolicy::read(kind, metadata, spec, findings)),
+        Kind::MeshPolicy => Object::MeshPolicy(AuthnPolicy::read(kind, metadata, spec, findings)),
+        Kind::ClusterRbacConfig => Object::ClusterRbacConfig(RbacConfig::read(metadata, spec, findings)),
+        Kind::RbacConfig => Object::RbacConfig(RbacConfig::read(metadata, spec, findings)),
+        Kind::ServiceRole => Object::ServiceRole(ServiceRole::read(metadata, spec, options, findings)),
+        Kind::ServiceRoleBinding => Object::ServiceRoleBinding(ServiceRoleBinding::read(metadata, spec, findings)),
+        Kind::DestinationRule => Object::DestinationRule(DestinationRule::read(metadata, spec, findings)),
     }
 }
 
 fn strictest(kind: Kind, metadata: Metadata, spec: Option<&Node>) -> Object {
     match kind {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(AuthorizationPolicy::strictest(metadata, spec)),
+        Kind::PeerAuthentication => Object::PeerAuthentication(PeerAuthentication::strictest(metadata, spec)),
+        Kind::RequestAuthentication => Object::RequestAuthentication(RequestAuthentication::strictest(metadata, spec)),
+        Kind::Policy => Object::Policy(AuthnPolicy::strictest(metadata, spec)),
+        Kind::MeshPolicy => Object::MeshPolicy(AuthnPolicy::strictest(metadata, None)),
+        Kind::ClusterRbacConfig => Object::ClusterRbacConfig(RbacConfig::strictest(metadata)),
+        Kind::RbacConfig => Object::RbacConfig(RbacConfig::strictest(metadata)),
+        Kind::ServiceRole => Object::ServiceRole(ServiceRole::strictest(metadata)),
+        Kind::ServiceRoleBinding => Object::ServiceRoleBinding(ServiceRoleBinding::strictest(metadata)),
+        Kind::DestinationRule => Object::DestinationRule(DestinationRule::strictest(metadata, spec)),
     }
 }

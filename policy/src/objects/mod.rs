@@ -3,12 +3,22 @@
 //! An object is read whole or not at all. One that is refused leaves behind the strictest of its kind on what it selects, for
 //! [`crate::admission`] to use where it never had a good version.
 
+mod authn_policy;
 mod authorization_policy;
 mod condition;
+mod destination_rule;
 mod envelope;
+mod kind;
 mod metadata;
 mod names;
+mod peer_authentication;
+mod rbac_config;
+mod request_authentication;
 mod scope;
+mod service_role;
+mod service_role_binding;
+mod string_match;
+mod token;
 mod values;
 
 use std::fmt;
@@ -16,18 +26,21 @@ use std::fmt;
 use crate::diagnostic::Diagnostic;
 use crate::document::Limits;
 
+pub use authn_policy::{AuthnPolicy, OriginJwt, PeerMethod, PolicyTarget, PrincipalBinding, ServicePort, TriggerRule};
 pub use authorization_policy::{Action, AuthorizationPolicy, Operation, Rule, Source};
 pub use condition::Condition;
+pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, ExportTo, Subset, TrafficPolicy};
+pub use kind::Kind;
 pub use metadata::{Metadata, Timestamp};
+pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use rbac_config::{Enforcement, RbacConfig, RbacMode, RbacTarget};
+pub use request_authentication::{ClaimOutput, JwtRule, RequestAuthentication, TokenHeader};
 pub use scope::{Labels, Scope, TargetKind, TargetRef};
-pub use values::{IpBlock, Match, PathText, PatternText, ServiceAccountName};
-
-/// A kind of object that is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `security.istio.io` AuthorizationPolicy.
-    AuthorizationPolicy,
-}
+pub use service_role::{AccessRule, Constraint, ServiceRole};
+pub use service_role_binding::{BindingSubject, Property, ServiceRoleBinding};
+pub use string_match::StringMatch;
+pub use token::{KeySource, Tokens};
+pub use values::Match;
 
 /// What tells an object from all others. The version of its API does not: `v1` and `v1beta1` are one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,14 +54,32 @@ pub struct ObjectId {
 }
 
 /// An object that was read whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// `security.istio.io` AuthorizationPolicy.
     AuthorizationPolicy(AuthorizationPolicy),
+    /// `security.istio.io` PeerAuthentication.
+    PeerAuthentication(PeerAuthentication),
+    /// `security.istio.io` RequestAuthentication.
+    RequestAuthentication(RequestAuthentication),
+    /// `authentication.istio.io` Policy.
+    Policy(AuthnPolicy),
+    /// `authentication.istio.io` MeshPolicy.
+    MeshPolicy(AuthnPolicy),
+    /// `rbac.istio.io` ClusterRbacConfig.
+    ClusterRbacConfig(RbacConfig),
+    /// `rbac.istio.io` RbacConfig.
+    RbacConfig(RbacConfig),
+    /// `rbac.istio.io` ServiceRole.
+    ServiceRole(ServiceRole),
+    /// `rbac.istio.io` ServiceRoleBinding.
+    ServiceRoleBinding(ServiceRoleBinding),
+    /// `networking.istio.io` DestinationRule.
+    DestinationRule(DestinationRule),
 }
 
 /// What became of an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was read whole.
     Accepted(Object),
@@ -60,7 +91,7 @@ pub enum Outcome {
 }
 
 /// An object of a text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadObject {
     /// Which one.
     pub id: ObjectId,
@@ -71,7 +102,7 @@ pub struct ReadObject {
 }
 
 /// What was found in a text.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// The objects of kinds that are read, in their order.
     pub objects: Vec<ReadObject>,
@@ -112,49 +143,6 @@ pub fn read(text: &str, options: &ReadOptions) -> Reading {
     envelope::read(text, options)
 }
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::AuthorizationPolicy];
-
-    /// As it stands in `kind`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationPolicy => "AuthorizationPolicy",
-        }
-    }
-
-    /// Its API group.
-    #[must_use]
-    pub fn group(self) -> &'static str {
-        match self {
-            Self::AuthorizationPolicy => "security.istio.io",
-        }
-    }
-
-    /// The versions of it that are read.
-    #[must_use]
-    pub fn versions(self) -> &'static [&'static str] {
-        match self {
-            Self::AuthorizationPolicy => &["v1", "v1beta1"],
-        }
-    }
-
-    /// Whether it belongs to the cluster and not to a namespace.
-    #[must_use]
-    pub fn is_cluster_scoped(self) -> bool {
-        match self {
-            Self::AuthorizationPolicy => false,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kind.is_cluster_scoped() {
@@ -178,6 +166,15 @@ impl Object {
     pub fn kind(&self) -> Kind {
         match self {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::Policy(_) => Kind::Policy,
+            Self::MeshPolicy(_) => Kind::MeshPolicy,
+            Self::ClusterRbacConfig(_) => Kind::ClusterRbacConfig,
+            Self::RbacConfig(_) => Kind::RbacConfig,
+            Self::ServiceRole(_) => Kind::ServiceRole,
+            Self::ServiceRoleBinding(_) => Kind::ServiceRoleBinding,
+            Self::DestinationRule(_) => Kind::DestinationRule,
         }
     }
 
@@ -185,7 +182,16 @@ impl Object {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         match self {
-            Self::AuthorizationPolicy(policy) => &policy.metadata,
+            Self::AuthorizationPolicy(object) => &object.metadata,
+            Self::PeerAuthentication(object) => &object.metadata,
+            Self::RequestAuthentication(object) => &object.metadata,
+            Self::Policy(object) => &object.metadata,
+            Self::MeshPolicy(object) => &object.metadata,
+            Self::ClusterRbacConfig(object) => &object.metadata,
+            Self::RbacConfig(object) => &object.metadata,
+            Self::ServiceRole(object) => &object.metadata,
+            Self::ServiceRoleBinding(object) => &object.metadata,
+            Self::DestinationRule(object) => &object.metadata,
         }
     }
 }

@@ -2,6 +2,16 @@
 
 use super::*;
 use crate::diagnostic::Code;
+use crate::path::PathPattern;
+use crate::pattern::{AccountPattern, AddressRange, Pattern};
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+fn path(text: &str) -> PathPattern {
+    PathPattern::parse(text).unwrap()
+}
 
 fn one(text: &str) -> Outcome {
     let mut reading = read(text, &ReadOptions::default());
@@ -10,10 +20,9 @@ fn one(text: &str) -> Outcome {
 }
 
 fn policy(text: &str) -> AuthorizationPolicy {
-    match one(text) {
-        Outcome::Accepted(Object::AuthorizationPolicy(policy)) => policy,
-        other => panic!("{other:?}"),
-    }
+    let outcome = one(text);
+    let Outcome::Accepted(Object::AuthorizationPolicy(policy)) = outcome else { panic!("{outcome:?}") };
+    policy
 }
 
 const WHOLE: &str = r#"
@@ -44,14 +53,13 @@ fn every_field_lands_where_it_belongs() {
     assert_eq!(policy.action, Action::Deny);
     let [rule] = &policy.rules[..] else { panic!("{policy:?}") };
     let [first, second] = &rule.from[..] else { panic!("{rule:?}") };
-    assert_eq!(first.principals.values, [PatternText::new("*/ns/a/sa/b")]);
-    assert_eq!(first.namespaces.not_values, [PatternText::new("c")]);
-    assert_eq!(first.ip_blocks.values, [IpBlock::parse("10.0.0.0/8").unwrap()]);
-    let accounts: Vec<_> = second.service_accounts.values.iter().map(|one| (one.namespace.as_str(), one.name.as_str())).collect();
-    assert_eq!(accounts, [("shop", "d"), ("e", "f")]);
+    assert_eq!(first.principals.values, [pattern("*/ns/a/sa/b")]);
+    assert_eq!(first.namespaces.not_values, [pattern("c")]);
+    assert_eq!(first.ip_blocks.values, [AddressRange::parse("10.0.0.0/8").unwrap()]);
+    assert_eq!(second.service_accounts.values, ["d", "e/f"].map(|text| AccountPattern::parse(text).unwrap()));
     let [to] = &rule.to[..] else { panic!("{rule:?}") };
     assert_eq!((&to.ports.values[..], to.hosts.values.len(), to.methods.values.len()), (&[80][..], 1, 1));
-    assert_eq!(to.paths.not_values, [PathText::Pattern(PatternText::new("/a*")), PathText::Template("/b/{*}".to_owned())]);
+    assert_eq!(to.paths.not_values, [path("/a*"), path("/b/{*}")]);
     assert!(matches!(&rule.when[0], Condition::Header { name, values } if name == "x-a" && values.values.len() == 1));
     assert!(matches!(&rule.when[1], Condition::RequestClaim { path, values } if path.len() == 2 && values.not_values.len() == 1));
     assert!(matches!(&rule.when[2], Condition::DestinationPort(ports) if ports.values == [0, 65_535]));
@@ -64,7 +72,7 @@ fn json_is_read_as_yaml_is() {
 	"metadata": {"name": "web", "namespace": "shop"},
 	"spec": {"rules": [{"to": [{"operation": {"paths": ["\/a\u0062"]}}]}]}
 }"#;
-    assert_eq!(policy(json).rules[0].to[0].paths.values, [PathText::Pattern(PatternText::new("/ab"))]);
+    assert_eq!(policy(json).rules[0].to[0].paths.values, [path("/ab")]);
 }
 
 #[test]
