@@ -4,11 +4,14 @@
 //! reason. What cannot be read is refused whole and never widens access.
 
 pub mod admission;
+pub mod authorization;
 pub mod diagnostic;
 mod document;
+pub mod mesh;
 pub mod objects;
 pub mod path;
 pub mod pattern;
+pub mod request;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::pattern::Leaning;
 
-/// A path with open segments: `{*}` is one segment that is not empty, `{**}`, which comes last, is anything, nothing included.
+/// A path with open segments: `{*}` is one segment that is not empty, `{**}`, which comes last but for a slash, is anything, nothing included.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathTemplate {
     text: String,
@@ -53,7 +53,7 @@ impl PathTemplate {
         let count = inner.split('/').count();
         let segments = inner.split('/').zip(1..).map(|(segment, number)| match segment {
             "{*}" => Ok(Segment::One),
-            "{**}" if number == count => Ok(Segment::Rest),
+            "{**}" if number == count || inner.ends_with("{**}/") && number + 1 == count => Ok(Segment::Rest),
             "{**}" => Err(PathTemplateError::RestNotLast),
             // A slash at the end is one empty segment; elsewhere it would be one that no normal path has.
             literal if literal.bytes().all(is_literal) && (!literal.is_empty() || number == count) => {
@@ -79,7 +79,9 @@ impl PathTemplate {
                 None => (rest, None),
             };
             let matched = match segment {
-                Segment::Rest => return open(rest),
+                Segment::Rest if left == 0 => return open(rest),
+                // What stands behind it is the slash at the end.
+                Segment::Rest => return rest.ends_with(b"/") && open(rest),
                 Segment::One => !here.is_empty() && open(here),
                 Segment::Literal(literal) => here == literal.as_bytes(),
             };
@@ -129,6 +131,9 @@ mod tests {
             ("/{**}", "/", true),
             ("/{**}", "/a/b", true),
             ("/{**}", "", false),
+            ("/a/{**}/", "/a/b/c/", true),
+            ("/a/{**}/", "/a/b/c", false),
+            ("/a/{**}/", "/a/", false),
             ("/{*}/{*}", "/a/b", true),
             ("/{*}/{*}", "/a/b/c", false),
             ("/{*}.b/x", "/a.b/x", false),
@@ -162,7 +167,8 @@ mod tests {
             ("foo/{*}", E::NotAbsolute),
             ("{**}", E::NotAbsolute),
             ("/{**}/a", E::RestNotLast),
-            ("/{**}/", E::RestNotLast),
+            ("/{**}/{**}", E::RestNotLast),
+            ("/{**}//", E::RestNotLast),
             ("/a{*}", segment("a{*}")),
             ("/{*}b", segment("{*}b")),
             ("/{*}/*", segment("*")),

@@ -55,10 +55,13 @@ impl AddressRange {
             None => longest,
             Some(digits) => parse_length(digits, longest)?,
         };
-        Ok(Self::canonical(address, length))
+        Ok(Self::new(address, length))
     }
 
-    fn canonical(address: IpAddr, length: u8) -> Self {
+    /// The range of an address and the number of its leading bits that count; more bits than it has are as many as it has.
+    #[must_use]
+    pub fn new(address: IpAddr, length: u8) -> Self {
+        let length = length.min(if address.is_ipv4() { 32 } else { 128 });
         let (address, length) = match (address.to_canonical(), length.checked_sub(MAPPED_LENGTH)) {
             (IpAddr::V4(v4), Some(v4_length)) if address.is_ipv6() => (IpAddr::V4(v4), v4_length),
             _ => (address, length),

@@ -21,20 +21,25 @@ impl RequestPrincipalPattern {
     /// # Errors
     /// [`PatternError::Empty`].
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let whole = Pattern::parse(text)?;
+        if text.is_empty() { Err(PatternError::Empty) } else { Ok(Self::of(text)) }
+    }
+
+    /// The pattern of a text that was parsed before.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
         let halves = text.rsplit_once('/');
-        let (issuer, subject) = match (whole, halves) {
+        let (issuer, subject) = match (Pattern::of(text), halves) {
             (Pattern::Present, _) => (Pattern::Present, Pattern::Present),
-            (Pattern::Suffix(_), Some((issuer, subject))) => (Pattern::parse(issuer)?, Pattern::Exact(subject.to_owned())),
+            (Pattern::Suffix(_), Some((issuer, subject))) => (Pattern::of(issuer), Pattern::Exact(subject.to_owned())),
             (suffix @ Pattern::Suffix(_), None) => (Pattern::Present, suffix),
-            (Pattern::Prefix(_), Some((issuer, subject))) => (Pattern::Exact(issuer.to_owned()), Pattern::parse(subject)?),
+            (Pattern::Prefix(_), Some((issuer, subject))) => (Pattern::Exact(issuer.to_owned()), Pattern::of(subject)),
             (prefix @ Pattern::Prefix(_), None) => (prefix, Pattern::Present),
             (Pattern::Exact(_), Some((issuer, subject))) => {
                 (Pattern::Exact(issuer.to_owned()), Pattern::Exact(subject.to_owned()))
             }
             (exact @ Pattern::Exact(_), None) => (exact, Pattern::Exact(String::new())),
         };
-        Ok(Self { text: text.to_owned(), issuer, subject })
+        Self { text: text.to_owned(), issuer, subject }
     }
 
     /// Whether a token with this issuer and subject matches. One that lacks either matches nothing.

@@ -32,18 +32,19 @@ impl Pattern {
     /// # Errors
     /// [`PatternError::Empty`].
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        if text.is_empty() {
-            return Err(PatternError::Empty);
-        }
+        if text.is_empty() { Err(PatternError::Empty) } else { Ok(Self::of(text)) }
+    }
+
+    /// The pattern of a text that was parsed before; of the empty text, the one that an empty value alone matches.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
         if text == "*" {
-            return Ok(Self::Present);
+            return Self::Present;
         }
-        if let Some(suffix) = text.strip_prefix('*') {
-            return Ok(Self::Suffix(suffix.to_owned()));
-        }
-        match text.strip_suffix('*') {
-            Some(prefix) => Ok(Self::Prefix(prefix.to_owned())),
-            None => Ok(Self::Exact(text.to_owned())),
+        match (text.strip_prefix('*'), text.strip_suffix('*')) {
+            (Some(suffix), _) => Self::Suffix(suffix.to_owned()),
+            (None, Some(prefix)) => Self::Prefix(prefix.to_owned()),
+            (None, None) => Self::Exact(text.to_owned()),
         }
     }
 
