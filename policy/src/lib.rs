@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness, no cryptography. Documents are values, requests are values, and a decision is a value with its
 //! reason. What cannot be read is refused whole and never widens access.
 
+pub mod admission;
 pub mod authorization;
 pub mod diagnostic;
 mod document;

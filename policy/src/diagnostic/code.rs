@@ -90,6 +90,14 @@ codes! {
     NamespaceIgnored = "namespace-ignored", Warning, "the kind belongs to the cluster", "leave metadata.namespace out";
     /// The same object twice.
     ObjectTwice = "object-twice", Error, "nobody can tell which one is meant", "keep one of them";
+    /// A refused object whose last good version counts.
+    LastGoodStands = "last-good-stands", Warning, "its last good version stays in force", "mend it, or remove it";
+    /// A refused object that never had a good version.
+    StrictestStands = "strictest-stands", Error, "it counts as the strictest of its kind on what it selects", "mend it, or remove it";
+    /// A refused object that would hold for the mesh.
+    RootRefused = "root-refused", Alarm, "it would hold for the whole mesh, and does not count at all", "mend it, or remove it; set strict_root to have the strictest of its kind";
+    /// An object that is missing while a document cannot be read.
+    KeptWhileUnread = "kept-while-unread", Alarm, "it stays in force until every document can be read", "mend the document that cannot be read";
     /// A time that is none.
     BadTime = "bad-time", Error, "age decides between objects that conflict", "write it as RFC 3339 has it, such as 2019-03-19T10:00:00Z";
     /// A field that does not exist here.

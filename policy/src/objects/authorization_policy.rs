@@ -105,9 +105,9 @@ const SOURCE_FIELDS: &[&str] = &[
     "serviceAccounts",
     "notServiceAccounts",
     "ipBlocks",
-    "notAddressRanges",
-    "remoteAddressRanges",
-    "notRemoteAddressRanges",
+    "notIpBlocks",
+    "remoteIpBlocks",
+    "notRemoteIpBlocks",
     "trustDomains",
     "notTrustDomains",
 ];
@@ -256,8 +256,8 @@ impl Reader {
             request_principals: Match::read(&fields, ("requestPrincipals", "notRequestPrincipals"), findings, request_principal),
             namespaces: patterns(&fields, ("namespaces", "notNamespaces"), findings),
             service_accounts: Match::read(&fields, ("serviceAccounts", "notServiceAccounts"), findings, account),
-            ip_blocks: Match::read(&fields, ("ipBlocks", "notAddressRanges"), findings, address),
-            remote_ip_blocks: Match::read(&fields, ("remoteAddressRanges", "notRemoteAddressRanges"), findings, address),
+            ip_blocks: Match::read(&fields, ("ipBlocks", "notIpBlocks"), findings, address),
+            remote_ip_blocks: Match::read(&fields, ("remoteIpBlocks", "notRemoteIpBlocks"), findings, address),
             trust_domains: Match::read(&fields, ("trustDomains", "notTrustDomains"), findings, trust_domain),
         })
     }

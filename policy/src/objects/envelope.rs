@@ -66,7 +66,7 @@ impl Reading {
 
     fn object(&mut self, document: usize, node: &Node, faults: &[Fault], options: &ReadOptions) {
         let subject = subject_of(document, Some(node), options);
-        let mut findings = Findings::new(subject);
+        let mut findings = Findings::new(subject.clone());
         tell(faults, &mut findings);
         if !matches!(node.value, Value::Map(_)) {
             findings.add(Code::NotAnObject, node.at, "", "it is no map");
@@ -83,14 +83,16 @@ impl Reading {
         let empty = Node { at: node.at, value: Value::Map(Vec::new()) };
         let spec = fields.get("spec").unwrap_or_else(|| Cursor { node: &empty, path: "spec".to_owned() });
         let object = read_spec(kind, metadata.clone(), &spec, options, &mut findings);
+        // Its name as it stands there: a last good version is found by it, were something wrong with just that.
+        let id = ObjectId { kind, namespace: subject.namespace, name: subject.name };
         let outcome = if findings.refused() {
             // Where the tree cannot be relied on, nothing but the name is taken from it.
             let spec = if faults.is_empty() { Some(spec.node) } else { None };
-            Outcome::Refused { strictest: strictest(kind, metadata.clone(), spec) }
+            let metadata = Metadata { namespace: id.namespace.clone(), name: id.name.clone(), ..metadata };
+            Outcome::Refused { strictest: strictest(kind, metadata, spec) }
         } else {
             Outcome::Accepted(object)
         };
-        let id = ObjectId { kind, namespace: metadata.namespace, name: metadata.name };
         self.objects.push(ReadObject { id, document, outcome });
         self.diagnostics.extend(findings.into_diagnostics());
     }
@@ -148,7 +150,7 @@ fn read_spec(kind: Kind, metadata: Metadata, spec: &Cursor<'_>, options: &ReadOp
     }
 }
 
-fn strictest(kind: Kind, metadata: Metadata, spec: Option<&Node>) -> Object {
+pub(super) fn strictest(kind: Kind, metadata: Metadata, spec: Option<&Node>) -> Object {
     match kind {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(AuthorizationPolicy::strictest(metadata, spec)),
         Kind::PeerAuthentication => Object::PeerAuthentication(PeerAuthentication::strictest(metadata, spec)),

@@ -154,6 +154,11 @@ impl fmt::Display for ObjectId {
 }
 
 impl Object {
+    /// The strictest of a kind on all that its namespace holds.
+    pub(crate) fn strictest(kind: Kind, metadata: Metadata) -> Self {
+        envelope::strictest(kind, metadata, None)
+    }
+
     /// Which one it is.
     #[must_use]
     pub fn id(&self) -> ObjectId {

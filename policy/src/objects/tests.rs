@@ -120,3 +120,48 @@ fn one_document_takes_no_other_one_down() {
     assert_eq!(faults, [(Code::Syntax, 2)]);
     assert_eq!(reading.diagnostics[0].at, Some(crate::Position { line: 19, column: 4 }));
 }
+
+/// By the name a last good version is found, were the name what is wrong.
+#[test]
+fn what_is_refused_keeps_its_name() {
+    for (from, to, name) in [
+        ("name: web", "name: y", "y"),
+        ("name: web", "name: web, labels: 1, nmae: x", "web"),
+        ("name: web", "name: web, name: other", "web"),
+        ("spec:", "spec: &anchor", "web"),
+    ] {
+        let reading = read(&WHOLE.replace(from, to), &ReadOptions::default());
+        let [object] = &reading.objects[..] else { panic!("{to}: {reading:?}") };
+        let Outcome::Refused { strictest } = &object.outcome else { panic!("{to} is accepted") };
+        assert_eq!((object.id.namespace.as_str(), object.id.name.as_str()), ("shop", name), "{to}");
+        assert_eq!(strictest.id(), object.id, "{to}");
+    }
+}
+
+#[test]
+fn objects_of_others_are_left_to_them_and_lists_are_opened() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None}\n---\n# nothing\n---\n\
+                {apiVersion: v1, kind: List, items: [{apiVersion: rbac.istio.io/v1alpha1, kind: ServiceRole, metadata: {name: a}, \
+                spec: {rules: [{services: ['*']}]}}, {apiVersion: networking.istio.io/v1, kind: VirtualService}]}";
+    let reading = read(text, &ReadOptions::default());
+    let kinds: Vec<_> = reading.objects.iter().map(|object| (object.document, object.id.kind)).collect();
+    assert_eq!(kinds, [(3, Kind::ServiceRole)]);
+    assert!(matches!(reading.objects[0].outcome, Outcome::Accepted(_)), "{:?}", reading.diagnostics);
+    assert_eq!(reading.diagnostics.iter().map(|one| one.code).collect::<Vec<_>>(), [Code::NotAPolicy; 2]);
+    assert_eq!(reading.unidentified, 0);
+}
+
+#[test]
+fn every_kind_is_found_by_its_group_and_versions() {
+    for kind in Kind::ALL {
+        for version in kind.versions() {
+            let text = format!("apiVersion: {}/{version}\nkind: {kind}\nmetadata: {{name: default}}\n", kind.group());
+            let reading = read(&text, &ReadOptions::default());
+            assert_eq!(reading.objects.iter().map(|object| object.id.kind).collect::<Vec<_>>(), [*kind]);
+            assert_eq!(reading.objects[0].id.namespace.is_empty(), kind.is_cluster_scoped());
+            assert!(reading.diagnostics.iter().all(|one| one.code != Code::UnknownVersion), "{kind}");
+        }
+        let other = format!("apiVersion: {}/v9\nkind: {kind}\nmetadata: {{name: default}}\n", kind.group());
+        assert!(read(&other, &ReadOptions::default()).diagnostics.iter().any(|one| one.code == Code::UnknownVersion));
+    }
+}
