@@ -35,7 +35,8 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
     for (key, value) in pairs(rest) {
         match key {
             "from" => {
-                let uris: Vec<String> = value.split(',').map(|id| format!("spiffe://{}", String::from_utf8(bytes(id)).unwrap())).collect();
+                let uris: Vec<String> =
+                    value.split(',').map(|id| format!("spiffe://{}", String::from_utf8(bytes(id)).unwrap())).collect();
                 let uris: Vec<&[u8]> = uris.iter().map(String::as_bytes).collect();
                 connection.peer = Peer::of_uri_names(&uris);
                 connection.transport = Transport::Tls;
@@ -141,7 +142,9 @@ fn said(decision: &Decision<'_>) -> String {
     assert_eq!(decision.refusal.is_some(), decision.verdict == Verdict::Deny);
     match decision.refusal {
         None | Some(Refusal::Close) => {}
-        Some(Refusal::Http(reply)) if reply.status == 403 && reply.challenge.is_none() => assert_eq!(reply.body, "RBAC: access denied"),
+        Some(Refusal::Http(reply)) if reply.status == 403 && reply.challenge.is_none() => {
+            assert_eq!(reply.body, "RBAC: access denied")
+        }
         Some(Refusal::Http(reply)) => said.push_str(&format!(" {}", reply.status)),
         Some(Refusal::Grpc { status, .. }) => said.push_str(&format!(" grpc-status={status}")),
     }
