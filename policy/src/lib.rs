@@ -4,6 +4,7 @@
 //! reason. What cannot be read is refused whole and never widens access.
 
 pub mod admission;
+pub mod authentication;
 pub mod authorization;
 pub mod diagnostic;
 mod document;

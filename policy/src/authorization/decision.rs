@@ -154,6 +154,7 @@ impl Reason {
                 TokenFault::NoExpiry => "token_no_expiry",
                 TokenFault::Audience => "token_audience",
                 TokenFault::KeysUnavailable => "token_keys_unavailable",
+                TokenFault::RulesUnreadable => "token_rules_unreadable",
             },
         }
     }
@@ -207,7 +208,7 @@ fn token_text(fault: TokenFault) -> &'static str {
     match fault {
         TokenFault::Malformed => "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
         TokenFault::UnknownIssuer => "Jwt issuer is not configured",
-        TokenFault::BadSignature => "Jwt verification fails",
+        TokenFault::BadSignature | TokenFault::RulesUnreadable => "Jwt verification fails",
         TokenFault::Expired | TokenFault::NoExpiry => "Jwt is expired",
         TokenFault::NotYetValid => "Jwt not yet valid",
         TokenFault::Audience => "Audiences in Jwt are not allowed",
