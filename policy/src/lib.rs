@@ -5,14 +5,17 @@
 
 pub mod admission;
 pub mod authentication;
-pub mod authorization;
+mod authorization;
+pub mod decision;
 pub mod diagnostic;
 mod document;
+pub mod evaluation;
 pub mod mesh;
 pub mod objects;
 pub mod path;
 pub mod pattern;
 pub mod request;
+mod selection;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};

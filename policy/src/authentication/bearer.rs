@@ -49,7 +49,7 @@ fn parameters<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a 
     let path = request.path.unwrap_or_default();
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let query = path.iter().position(|byte| *byte == b'?').and_then(|at| path.get(at + 1..)).unwrap_or_default();
-    query.split(|byte| *byte == b'&').map(|pair| pair_of(pair))
+    query.split(|byte| *byte == b'&').map(pair_of)
 }
 
 fn cookies<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {

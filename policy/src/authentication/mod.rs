@@ -6,4 +6,4 @@ mod token;
 
 pub use bearer::is_cors_preflight;
 pub use peer::{Chain, FirstBytes, Level, PeerMode, PortProtocol, chain, judge_connection, peer_mode};
-pub use token::{TokenJudgement, TokenVerifier, judge_tokens, token_rules};
+pub use token::{TokenJudgement, TokenVerifier, judge_tokens, token_policies, token_rules};

@@ -1,6 +1,6 @@
 //! Which connections are taken: Istio PeerAuthentication.
 
-use crate::authorization::Reason;
+use crate::decision::Reason;
 use crate::mesh::Mesh;
 use crate::objects::{Labels, MtlsMode, PeerAuthentication};
 use crate::request::{Connection, Peer, Target, Transport};
@@ -178,7 +178,8 @@ mod tests {
         let connection = |transport, peer: &Peer| Connection { transport, peer: peer.clone(), ..Connection::default() };
         for mode in [MtlsMode::Disable, MtlsMode::Permissive, MtlsMode::Strict] {
             let strict = mode == MtlsMode::Strict;
-            let judged = |transport, peer: &Peer| judge_connection(mode, &connection(transport, peer)).map_err(|reason| reason.as_str());
+            let judged =
+                |transport, peer: &Peer| judge_connection(mode, &connection(transport, peer)).map_err(|reason| reason.as_str());
             assert_eq!(judged(Transport::Tls, &peer), Ok(()));
             assert_eq!(judged(Transport::Plaintext, &Peer::Absent), if strict { Err("plaintext_on_strict") } else { Ok(()) });
             assert_eq!(judged(Transport::Plaintext, &peer), if strict { Err("plaintext_on_strict") } else { Ok(()) });

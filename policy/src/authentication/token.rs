@@ -1,8 +1,10 @@
 //! Which tokens are good: Istio RequestAuthentication. It never demands one; that is for an AuthorizationPolicy to do.
 
 use super::bearer::{default_tokens, is_cors_preflight, tokens_for};
+use crate::mesh::Mesh;
 use crate::objects::{JwtRule, RequestAuthentication, Tokens};
-use crate::request::{ClaimValue, Request, TokenFault, VerifiedToken};
+use crate::request::{ClaimValue, Request, Target, TokenFault, VerifiedToken};
+use crate::selection::selects;
 
 /// Whoever knows keys. Signature, form, times and header are for it to judge; issuer, audience and that there is an expiry are judged here
 /// as well, by the claims that it gives back.
@@ -23,6 +25,16 @@ pub enum TokenJudgement {
     Verified(VerifiedToken),
     /// One came and is not.
     Refused(TokenFault),
+}
+
+/// The policies about tokens that select a workload. They all hold together.
+#[must_use]
+pub fn token_policies<'p>(
+    policies: &'p [RequestAuthentication],
+    mesh: &Mesh,
+    target: &Target<'_>,
+) -> Vec<&'p RequestAuthentication> {
+    policies.iter().filter(|policy| selects(&policy.metadata.namespace, &policy.scope, mesh, target)).collect()
 }
 
 /// The rules of all policies that select a workload, by issuer. `None` where those of one could not be read, so that no token is good.

@@ -7,7 +7,8 @@
 //! An answer is the verdict, the stage, the reason; then, where they are there, the rule, `audit=rule`, `shadow=stage:verdict:rule`,
 //! `ask=providers`, and what is said on the wire where that is not 403, or the end of a connection.
 
-use policy::authorization::{Decision, Refusal, Stage, Verdict, decide};
+use policy::decision::{Decision, Refusal, Stage, Verdict};
+use policy::evaluation::{Policies, decide};
 use policy::request::{
     Attachment, ClaimValue, Connection, Headers, Peer, PresentedToken, Request, Target, TokenFault, Transport, VerifiedToken,
 };
@@ -66,7 +67,8 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
     let attachments: Vec<_> =
         case.attachments.iter().map(|(kind, namespace, name)| Attachment { kind: *kind, namespace, name }).collect();
     let target = Target { namespace: &case.namespace, labels: &case.labels, role: case.role, attachments: &attachments };
-    said(&decide(&case.policies, &case.mesh, &target, &connection, question.http.then_some(&request)))
+    let policies = Policies { peer: &case.peer, authorization: &case.policies };
+    said(&decide(policies, &case.mesh, &target, &connection, question.http.then_some(&request)), question.http)
 }
 
 impl Question {
@@ -122,10 +124,13 @@ fn claim(value: &serde_json::Value) -> ClaimValue {
     }
 }
 
-fn said(decision: &Decision<'_>) -> String {
+fn said(decision: &Decision<'_>, http: bool) -> String {
     let verdict = |verdict| if verdict == Verdict::Allow { "allow" } else { "deny" };
     let stage = |stage: Stage| format!("{stage:?}").to_lowercase();
     let mut said = format!("{} {} {}", verdict(decision.verdict), stage(decision.stage), decision.reason);
+    if let Some(by) = decision.mode.by.filter(|_| decision.stage == Stage::PeerAuthentication) {
+        said.push_str(&format!(" {:?}:{}/{}", decision.mode.level, by.metadata.namespace, by.metadata.name).to_lowercase());
+    }
     if let Some(rule) = decision.matched {
         said.push_str(&format!(" {}/{}/{}", rule.namespace, rule.name, rule.rule));
     }
@@ -141,7 +146,9 @@ fn said(decision: &Decision<'_>) -> String {
     }
     assert_eq!(decision.refusal.is_some(), decision.verdict == Verdict::Deny);
     match decision.refusal {
-        None | Some(Refusal::Close) => {}
+        None => {}
+        Some(Refusal::Close) if !http => {}
+        Some(Refusal::Close) => said.push_str(" close"),
         Some(Refusal::Http(reply)) if reply.status == 403 && reply.challenge.is_none() => {
             assert_eq!(reply.body, "RBAC: access denied")
         }

@@ -9,7 +9,7 @@
 //! ```
 
 use policy::mesh::{HeaderReading, Mesh, TcpReading};
-use policy::objects::{AuthorizationPolicy, Labels, Object, Outcome, ReadOptions, TargetKind};
+use policy::objects::{AuthorizationPolicy, Labels, Object, Outcome, PeerAuthentication, ReadOptions, TargetKind};
 use policy::path::{FragmentRule, PathNormalization};
 use policy::request::Role;
 
@@ -23,6 +23,7 @@ pub(crate) struct Case {
     pub(crate) labels: Labels,
     pub(crate) attachments: Vec<(TargetKind, String, String)>,
     pub(crate) policies: Vec<AuthorizationPolicy>,
+    pub(crate) peer: Vec<PeerAuthentication>,
     pub(crate) questions: Vec<(String, String)>,
 }
 
@@ -37,13 +38,14 @@ fn read_case(name: &str, title: &str, body: &str) -> Case {
         labels: Labels::new(),
         attachments: Vec::new(),
         policies: Vec::new(),
+        peer: Vec::new(),
         questions: Vec::new(),
     };
     let mut head: Option<String> = None;
     let mut spec = String::new();
     let finish = |head: &mut Option<String>, spec: &mut String, case: &mut Case| {
         if let Some(head) = head.take() {
-            case.policies.push(policy(name, title, &head, spec));
+            object(name, &head, spec, case);
         }
         spec.clear();
     };
@@ -81,22 +83,26 @@ pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split_whitespace().map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn policy(table: &str, title: &str, head: &str, spec: &str) -> AuthorizationPolicy {
+fn object(table: &str, head: &str, spec: &str, case: &mut Case) {
+    let title = &case.title;
+    let mut kind = "AuthorizationPolicy";
     let mut words = head.split_whitespace();
     let (name, namespace) = (words.next().expect("a name"), words.next().expect("a namespace"));
     let mut metadata = format!("  name: {name}\n  namespace: {namespace}\n");
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
         match key {
+            "kind" => kind = value,
             "dry-run" => metadata.push_str(&format!("  annotations: {{istio.io/dry-run: \"{value}\"}}\n")),
             "created" => metadata.push_str(&format!("  creationTimestamp: \"{value}\"\n")),
             _ => panic!("{table}: {title}: {key} is no key of a policy"),
         }
     }
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n{metadata}spec:\n{spec}");
+    let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata:\n{metadata}spec:\n{spec}");
     let mut reading = policy::objects::read(&text, &ReadOptions::default());
     match reading.objects.pop().map(|object| object.outcome) {
-        Some(Outcome::Accepted(Object::AuthorizationPolicy(policy))) => policy,
+        Some(Outcome::Accepted(Object::AuthorizationPolicy(policy))) => case.policies.push(policy),
+        Some(Outcome::Accepted(Object::PeerAuthentication(policy))) => case.peer.push(policy),
         other => panic!("{table}: {title}: {other:?}\n{:?}\n{text}", reading.diagnostics),
     }
 }

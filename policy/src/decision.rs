@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::authentication::PeerMode;
 use crate::path::PathRefusal;
 use crate::request::{HeaderFault, PeerFault, TokenFault};
 
@@ -93,6 +94,8 @@ pub struct Decision<'p> {
     pub matched: Option<RuleRef<'p>>,
     /// Why.
     pub reason: Reason,
+    /// Which connections the port takes, and who said so.
+    pub mode: PeerMode<'p>,
     /// What policies that are only shown would have decided, a line for each stage that has any.
     pub shadow: Vec<Shadow<'p>>,
     /// The rule that asks for an audit, if one matched. It decides nothing.
