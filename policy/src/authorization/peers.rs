@@ -80,7 +80,9 @@ mod tests {
         let peer = PeerFields::of(&id);
         let mesh = Mesh::default();
         for leaning in LEANINGS {
-            for (text, expected) in [("foo", true), ("fo", false), ("f*", true), ("*o", true), ("*", true), ("fo.", false), (".*", false)] {
+            for (text, expected) in
+                [("foo", true), ("fo", false), ("f*", true), ("*o", true), ("*", true), ("fo.", false), (".*", false)]
+            {
                 assert_eq!(peer.is_in_namespace(&Pattern::of(text), leaning), expected, "{text}");
             }
             for (text, expected) in [
@@ -95,7 +97,9 @@ mod tests {
             ] {
                 assert_eq!(peer.is_principal(&Pattern::of(text), &mesh, true, leaning), expected, "{text}");
             }
-            for (text, expected) in [("a.b", true), ("foo/a.b", true), ("axb", false), ("bar/a.b", false), ("a.bc", false), ("a", false)] {
+            for (text, expected) in
+                [("a.b", true), ("foo/a.b", true), ("axb", false), ("bar/a.b", false), ("a.bc", false), ("a", false)]
+            {
                 let account = AccountPattern::parse(text).unwrap();
                 assert_eq!(peer.is_account(&account, "foo", leaning), expected, "{text}");
             }

@@ -50,7 +50,9 @@ impl<'a> Reading<'a> {
         let emptied = fields.iter().any(|field| field.asked) && !fields.iter().any(|field| field.asked && field.known);
         match (emptied, self.facts.tcp) {
             (true, TcpReading::Ztunnel) => false,
-            (true, TcpReading::Envoy) | (false, _) => fields.iter().filter(|field| field.asked && field.known).all(|field| field.holds),
+            (true, TcpReading::Envoy) | (false, _) => {
+                fields.iter().filter(|field| field.asked && field.known).all(|field| field.holds)
+            }
         }
     }
 
@@ -94,7 +96,9 @@ impl<'a> Reading<'a> {
         let method = http.and_then(|http| http.request.method);
         let path = http.and_then(|http| http.path());
         vec![
-            self.each(self.http(), &operation.hosts, |wanted, _| authority.is_some_and(|value| wanted.matches_ignoring_case(value))),
+            self.each(self.http(), &operation.hosts, |wanted, _| {
+                authority.is_some_and(|value| wanted.matches_ignoring_case(value))
+            }),
             self.each(true, &operation.ports, |wanted, _| self.facts.connection.destination_port == Some(*wanted)),
             self.each(self.http(), &operation.methods, |wanted, _| method.is_some_and(|value| wanted.matches(value))),
             self.each(self.http(), &operation.paths, |wanted, leaning| path.is_some_and(|value| wanted.matches(value, leaning))),
@@ -106,7 +110,9 @@ impl<'a> Reading<'a> {
         match condition {
             Condition::Header { name, values } => {
                 let lines = facts.http.as_ref().map(|http| http.lines(name)).unwrap_or_default();
-                self.field(self.http(), values, |patterns, leaning| headers::matches(patterns, &lines, leaning, facts.mesh.headers))
+                self.field(self.http(), values, |patterns, leaning| {
+                    headers::matches(patterns, &lines, leaning, facts.mesh.headers)
+                })
             }
             Condition::SourceIp(blocks) => self.addresses(true, blocks, facts.source_ip()),
             Condition::RemoteIp(blocks) => self.addresses(self.beyond_ztunnel(), blocks, facts.remote_ip()),
@@ -129,9 +135,8 @@ impl<'a> Reading<'a> {
             Condition::DestinationPort(ports) => {
                 self.each(true, ports, |wanted, _| facts.connection.destination_port == Some(*wanted))
             }
-            Condition::Sni(names) => {
-                self.each(self.beyond_ztunnel(), names, |wanted, _| facts.connection.sni.is_some_and(|value| wanted.matches(value)))
-            }
+            Condition::Sni(names) => self
+                .each(self.beyond_ztunnel(), names, |wanted, _| facts.connection.sni.is_some_and(|value| wanted.matches(value))),
             // Envoy alone has it; here it is absent.
             Condition::EnvoyMetadata { values, .. } => self.each(self.beyond_ztunnel(), values, |_, _| false),
         }
