@@ -21,10 +21,8 @@ pub(super) fn principal(text: &str, mesh: &Mesh) -> Vec<Pattern> {
     }
     let mut meant: Vec<Pattern> = Vec::new();
     for own in ours(mesh) {
-        let pattern = match &named {
-            Pattern::Suffix(suffix) if own.ends_with(suffix.as_str()) => Pattern::of(text),
-            _ => Pattern::of(&format!("{own}/{rest}")),
-        };
+        let keeps_itself = matches!(named, Pattern::Suffix(_)) && named.matches(own.as_bytes());
+        let pattern = if keeps_itself { Pattern::of(text) } else { Pattern::of(&format!("{own}/{rest}")) };
         if !meant.contains(&pattern) {
             meant.push(pattern);
         }

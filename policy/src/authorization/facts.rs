@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 
 use super::peers::PeerFields;
+use crate::decision::Reason;
 use crate::mesh::{Mesh, TcpReading};
 use crate::path::{NormalPath, normalize};
 use crate::request::{Connection, PresentedToken, Request, Role, Target, VerifiedToken};
 
-use super::decision::Reason;
-
 /// What one decision knows.
-pub(super) struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     pub(super) mesh: &'a Mesh,
     pub(super) connection: &'a Connection<'a>,
     pub(super) peer: Option<PeerFields<'a>>,
@@ -28,7 +27,7 @@ pub(super) struct HttpFacts<'a> {
 
 impl<'a> Facts<'a> {
     /// Reads the request; a reason where it cannot be read in one way only.
-    pub(super) fn of(
+    pub(crate) fn of(
         mesh: &'a Mesh,
         target: &Target<'_>,
         connection: &'a Connection<'a>,

@@ -4,13 +4,11 @@
 //! the order they came in. What is faster has to agree with this.
 
 mod aliases;
-mod decision;
-mod evaluation;
 mod facts;
 mod headers;
 mod peers;
 mod rule;
-mod selection;
+mod stages;
 
-pub use decision::{Decision, Reason, Refusal, Reply, RuleRef, Shadow, Stage, Verdict};
-pub use evaluation::decide;
+pub(crate) use facts::Facts;
+pub(crate) use stages::Stages;

@@ -68,6 +68,9 @@ pub enum TokenFault {
     /// The keys of its issuer are not known.
     #[error("the keys of the issuer are not available")]
     KeysUnavailable,
+    /// The rules about tokens could not be read, so that none is good.
+    #[error("the rules about tokens cannot be read")]
+    RulesUnreadable,
 }
 
 const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::authentication::PeerMode;
 use crate::path::PathRefusal;
 use crate::request::{HeaderFault, PeerFault, TokenFault};
 
@@ -93,6 +94,8 @@ pub struct Decision<'p> {
     pub matched: Option<RuleRef<'p>>,
     /// Why.
     pub reason: Reason,
+    /// Which connections the port takes, and who said so.
+    pub mode: PeerMode<'p>,
     /// What policies that are only shown would have decided, a line for each stage that has any.
     pub shadow: Vec<Shadow<'p>>,
     /// The rule that asks for an audit, if one matched. It decides nothing.
@@ -103,7 +106,7 @@ pub struct Decision<'p> {
     pub refusal: Option<Refusal>,
 }
 
-/// What is said to whoever is refused. It never tells why.
+/// What is said to whoever is refused. It never tells which policy it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The connection ends without a byte, before the workload is dialled.
@@ -154,6 +157,7 @@ impl Reason {
                 TokenFault::NoExpiry => "token_no_expiry",
                 TokenFault::Audience => "token_audience",
                 TokenFault::KeysUnavailable => "token_keys_unavailable",
+                TokenFault::RulesUnreadable => "token_rules_unreadable",
             },
         }
     }
@@ -177,17 +181,41 @@ impl Reason {
     /// What is said to a client over HTTP, in gRPC's way if that is what it speaks.
     #[must_use]
     pub fn refusal(&self, is_grpc: bool) -> Refusal {
-        let (status, token) = (self.status(), matches!(self, Self::TokenRefused(_)));
-        let (grpc, text) = match status {
-            400 => (13, "Bad Request"),
-            401 => (16, "Jwt verification fails"),
-            _ if token => (7, "Audiences in Jwt are not allowed"),
-            _ => (7, "RBAC: access denied"),
+        let status = self.status();
+        let (body, challenge) = match self {
+            Self::TokenRefused(fault) => (token_text(*fault), Some("invalid_token")),
+            Self::PathRefused(_) | Self::HeaderRefused(_) => ("Bad Request", None),
+            Self::NoAllowPolicies
+            | Self::AllowMatched
+            | Self::NoAllowMatched
+            | Self::DenyMatched
+            | Self::BadCustomProvider
+            | Self::PlaintextOnStrict
+            | Self::NoClientCertificate
+            | Self::PeerUnreadable(_) => ("RBAC: access denied", None),
         };
-        if is_grpc {
-            return Refusal::Grpc { status: grpc, message: text };
+        if !is_grpc {
+            return Refusal::Http(Reply { status, body, challenge });
         }
-        Refusal::Http(Reply { status, body: text, challenge: token.then_some("invalid_token") })
+        let grpc = match status {
+            400 => 13,
+            401 => 16,
+            _ => 7,
+        };
+        Refusal::Grpc { status: grpc, message: body }
+    }
+}
+
+/// What Envoy's JWT filter says.
+fn token_text(fault: TokenFault) -> &'static str {
+    match fault {
+        TokenFault::Malformed => "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        TokenFault::UnknownIssuer => "Jwt issuer is not configured",
+        TokenFault::BadSignature | TokenFault::RulesUnreadable => "Jwt verification fails",
+        TokenFault::Expired | TokenFault::NoExpiry => "Jwt is expired",
+        TokenFault::NotYetValid => "Jwt not yet valid",
+        TokenFault::Audience => "Audiences in Jwt are not allowed",
+        TokenFault::KeysUnavailable => "Jwks remote fetch is failed",
     }
 }
 

@@ -2,71 +2,44 @@
 
 use std::collections::BTreeSet;
 
-use super::decision::{Decision, Reason, Refusal, RuleRef, Shadow, Stage, Verdict};
 use super::facts::Facts;
 use super::rule::Reading;
-use super::selection::selects;
+use crate::decision::{Reason, RuleRef, Shadow, Stage, Verdict};
 use crate::mesh::{Mesh, TcpReading};
 use crate::objects::{Action, AuthorizationPolicy};
-use crate::request::{Connection, Peer, PresentedToken, Request, Target, Transport};
-
-/// Decides about a request, or, where there is none, about a connection over TCP.
-///
-/// Policies count in the order of their age, their namespace and their name, and their rules in the order that they are written in, so that
-/// the rule that is named does not depend on the order in which policies came.
-#[must_use]
-pub fn decide<'p>(
-    policies: &'p [AuthorizationPolicy],
-    mesh: &Mesh,
-    target: &Target<'_>,
-    connection: &Connection<'_>,
-    request: Option<&Request<'_>>,
-) -> Decision<'p> {
-    let refuse = |stage, reason: Reason| {
-        let refusal = request.map_or(Refusal::Close, |request| reason.refusal(request.is_grpc()));
-        let (shadow, providers) = (Vec::new(), Vec::new());
-        Decision { verdict: Verdict::Deny, stage, matched: None, reason, shadow, audit: None, providers, refusal: Some(refusal) }
-    };
-    if let (Transport::Tls, Peer::Unreadable(fault)) = (connection.transport, &connection.peer) {
-        return refuse(Stage::PeerAuthentication, Reason::PeerUnreadable(fault.clone()));
-    }
-    let facts = match Facts::of(mesh, target, connection, request) {
-        Ok(facts) => facts,
-        Err(reason) => return refuse(Stage::Request, reason),
-    };
-    if let Some(PresentedToken::Refused(fault)) = request.map(|request| request.token) {
-        return refuse(Stage::RequestAuthentication, Reason::TokenRefused(fault));
-    }
-    let mut selected: Vec<&AuthorizationPolicy> = policies.iter().filter(|policy| selects(policy, mesh, target)).collect();
-    // Whoever has no age is the youngest.
-    selected.sort_by_key(|policy| {
-        let metadata = &policy.metadata;
-        (metadata.created.is_none(), metadata.created, metadata.namespace.as_str(), metadata.name.as_str())
-    });
-    let stages = Stages { facts: &facts, selected };
-    let custom = stages.custom();
-    let (stage, matched, reason) = stages.outcome(&custom);
-    let verdict = if matches!(reason, Reason::NoAllowPolicies | Reason::AllowMatched) { Verdict::Allow } else { Verdict::Deny };
-    let refusal = (verdict == Verdict::Deny).then(|| refuse(stage, reason.clone()).refusal).flatten();
-    Decision { verdict, stage, matched, reason, shadow: stages.shadow(), audit: stages.audit(), providers: custom.ask, refusal }
-}
+use crate::request::Target;
+use crate::selection::selects;
 
 /// The policies of a workload in their order, and what is known.
-struct Stages<'a, 'p> {
+pub(crate) struct Stages<'a, 'p> {
     facts: &'a Facts<'a>,
     selected: Vec<&'p AuthorizationPolicy>,
 }
 
 /// What comes of the policies that ask providers.
-struct Custom<'p> {
+pub(crate) struct Custom<'p> {
     /// Whom to ask, sorted, each once.
-    ask: Vec<&'p str>,
+    pub(crate) ask: Vec<&'p str>,
     /// A rule that matched and cannot be asked about.
     bad: Option<RuleRef<'p>>,
 }
 
-impl<'p> Stages<'_, 'p> {
-    fn outcome(&self, custom: &Custom<'p>) -> (Stage, Option<RuleRef<'p>>, Reason) {
+impl<'a, 'p> Stages<'a, 'p> {
+    /// Selects the policies of a workload. They count in the order of their age, their namespace and their name, and their rules in the
+    /// order that they are written in, so that the rule that is named does not depend on the order in which policies came.
+    pub(crate) fn of(policies: &'p [AuthorizationPolicy], mesh: &Mesh, target: &Target<'_>, facts: &'a Facts<'a>) -> Self {
+        let here = |policy: &&AuthorizationPolicy| selects(&policy.metadata.namespace, &policy.scope, mesh, target);
+        let mut selected: Vec<&AuthorizationPolicy> = policies.iter().filter(here).collect();
+        // Whoever has no age is the youngest.
+        selected.sort_by_key(|policy| {
+            let metadata = &policy.metadata;
+            (metadata.created.is_none(), metadata.created, metadata.namespace.as_str(), metadata.name.as_str())
+        });
+        Self { facts, selected }
+    }
+
+    /// Where it is decided, by which rule, and why.
+    pub(crate) fn outcome(&self, custom: &Custom<'p>) -> (Stage, Option<RuleRef<'p>>, Reason) {
         if let Some(bad) = custom.bad {
             return (Stage::Custom, Some(bad), Reason::BadCustomProvider);
         }
@@ -88,7 +61,8 @@ impl<'p> Stages<'_, 'p> {
         !self.facts.is_tcp() || self.facts.tcp != TcpReading::Ztunnel
     }
 
-    fn custom(&self) -> Custom<'p> {
+    /// What comes of the policies that ask providers.
+    pub(crate) fn custom(&self) -> Custom<'p> {
         let mut all: BTreeSet<&'p str> = BTreeSet::new();
         let mut asked: Vec<(&'p str, RuleRef<'p>)> = Vec::new();
         for policy in self.selected.iter().filter(|_| self.beyond_deny_and_allow()) {
@@ -104,12 +78,13 @@ impl<'p> Stages<'_, 'p> {
         Custom { ask: ask.into_iter().collect(), bad }
     }
 
-    fn audit(&self) -> Option<RuleRef<'p>> {
+    /// The rule that asks for an audit.
+    pub(crate) fn audit(&self) -> Option<RuleRef<'p>> {
         self.first_match(|policy| policy.action == Action::Audit && self.beyond_deny_and_allow())
     }
 
     /// What the policies that are only shown would have decided.
-    fn shadow(&self) -> Vec<Shadow<'p>> {
+    pub(crate) fn shadow(&self) -> Vec<Shadow<'p>> {
         let stages = [(Stage::Deny, Action::Deny, Verdict::Deny), (Stage::Allow, Action::Allow, Verdict::Allow)];
         let shown = stages.into_iter().filter_map(|(stage, action, when_matched)| {
             let of_stage = |policy: &AuthorizationPolicy| policy.dry_run && policy.action == action;

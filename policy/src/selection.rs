@@ -1,14 +1,13 @@
-//! Which policies a workload has: Istio AuthorizationPolicy `selector`, `targetRefs`, and the root namespace.
+//! Which policies a workload has: `selector`, `targetRefs` and the root namespace, for Istio AuthorizationPolicy and RequestAuthentication.
 
 use crate::mesh::Mesh;
-use crate::objects::{AuthorizationPolicy, Scope, TargetKind, TargetRef};
+use crate::objects::{Scope, TargetKind, TargetRef};
 use crate::request::{Attachment, Role, Target};
 
-/// Whether a policy holds for a workload. Everything adds up: no scope replaces another one.
-pub(super) fn selects(policy: &AuthorizationPolicy, mesh: &Mesh, target: &Target<'_>) -> bool {
-    let namespace = policy.metadata.namespace.as_str();
+/// Whether a policy of this namespace holds for a workload. Everything adds up: no scope replaces another one.
+pub(crate) fn selects(namespace: &str, scope: &Scope, mesh: &Mesh, target: &Target<'_>) -> bool {
     let reaches = namespace == mesh.root_namespace || namespace == target.namespace;
-    match (&policy.scope, target.role) {
+    match (scope, target.role) {
         (Scope::Namespace | Scope::Workloads(_), Role::Waypoint) | (Scope::Targets(_), Role::Sidecar | Role::Node) => false,
         (Scope::Namespace, Role::Sidecar | Role::Gateway | Role::Node) => reaches,
         (Scope::Workloads(labels), Role::Sidecar | Role::Gateway | Role::Node) => {
@@ -32,12 +31,7 @@ fn names(named: &TargetRef, namespace: &str, there: &Attachment<'_>, mesh: &Mesh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{Action, Labels, Metadata};
-
-    fn policy(namespace: &str, scope: Scope) -> AuthorizationPolicy {
-        let metadata = Metadata { name: "p".to_owned(), namespace: namespace.to_owned(), ..Metadata::default() };
-        AuthorizationPolicy { metadata, scope, action: Action::Allow, rules: Vec::new(), dry_run: false }
-    }
+    use crate::objects::Labels;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -67,11 +61,10 @@ mod tests {
             ("istio-system", Scope::Workloads(labels(&[("app", "web")])), true),
             ("istio-system", Scope::Workloads(labels(&[("app", "api")])), false),
         ] {
-            let policy = policy(namespace, scope);
             for role in [Role::Sidecar, Role::Gateway, Role::Node] {
-                assert_eq!(selects(&policy, &mesh, &target(&own, role)), expected, "{policy:?} {role:?}");
+                assert_eq!(selects(namespace, &scope, &mesh, &target(&own, role)), expected, "{namespace} {scope:?} {role:?}");
             }
-            assert!(!selects(&policy, &mesh, &target(&own, Role::Waypoint)));
+            assert!(!selects(namespace, &scope, &mesh, &target(&own, Role::Waypoint)));
         }
     }
 
@@ -90,12 +83,12 @@ mod tests {
             ("istio-system", TargetKind::GatewayClass, "class", true),
             ("istio-system", TargetKind::GatewayClass, "other", false),
         ] {
-            let policy = policy(namespace, Scope::Targets(vec![TargetRef { kind, name: name.to_owned() }]));
+            let scope = Scope::Targets(vec![TargetRef { kind, name: name.to_owned() }]);
             for role in [Role::Gateway, Role::Waypoint] {
-                assert_eq!(selects(&policy, &mesh, &target(&none, role)), expected, "{policy:?} {role:?}");
+                assert_eq!(selects(namespace, &scope, &mesh, &target(&none, role)), expected, "{namespace} {scope:?} {role:?}");
             }
             for role in [Role::Sidecar, Role::Node] {
-                assert!(!selects(&policy, &mesh, &target(&none, role)));
+                assert!(!selects(namespace, &scope, &mesh, &target(&none, role)));
             }
         }
     }
