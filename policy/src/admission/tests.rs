@@ -119,6 +119,22 @@ fn one_object_in_two_documents_is_none() {
     assert_eq!((basis(&fresh, "a", "x"), rules(&fresh, "a", "x")), (Some(Basis::Strictest), (Action::Deny, 1)));
 }
 
+/// Two files of a folder are one set: what stands in both stands twice, and what cannot be read in one keeps what the other lacks.
+#[test]
+fn texts_are_joined_into_one_set() {
+    let join = |texts: [&str; 2]| {
+        let mut whole = reading(texts[0]);
+        whole.append(reading(texts[1]));
+        whole
+    };
+    let mut admission = Admission::default();
+    let (one, other) = (policy("a", "x", GOOD), policy("a", "x", BETTER));
+    assert_eq!(codes(&admission.replace(join([&one, &other]))), [Code::ObjectTwice, Code::StrictestStands]);
+    assert_eq!(codes(&admission.replace(join([&one, &policy("a", "z", GOOD)]))), []);
+    assert_eq!(codes(&admission.replace(join([&one, "kind: ["]))), [Code::Syntax, Code::KeptWhileUnread]);
+    assert_eq!(basis(&admission, "a", "z"), Some(Basis::LastGood));
+}
+
 /// What is left of each kind when it cannot be read.
 #[test]
 fn the_strictest_of_each_kind() {

@@ -29,6 +29,11 @@ impl<'a> Cursor<'a> {
         findings.add(code, self.node.at, &self.path, what);
     }
 
+    /// A list that is there and holds nothing, which to most readers is the same as absent.
+    pub(crate) fn is_empty_list(&self) -> bool {
+        matches!(&self.node.value, Value::List(items) if items.is_empty())
+    }
+
     fn wrong_kind(&self, findings: &mut Findings, wanted: &str) {
         let found = match &self.node.value {
             Value::Null => "nothing".to_owned(),

@@ -130,3 +130,6 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Vec<Document> {
     let documents = chunks.into_iter().map(|chunk| tree::read(&chunk, limits));
     documents.filter(|document| document.root.is_some() || !document.faults.is_empty()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,9 @@ mod tests {
         assert_eq!(nearest("Principals", &known), Some("principals"));
         assert_eq!(nearest("notprincipal", &known), Some("notPrincipals"));
         assert_eq!(nearest("namespcaes", &known), Some("namespaces"));
+        // Three edits of ten letters are a slip, four are another word.
+        assert_eq!(nearest("pincpls", &known), Some("principals"));
+        assert_eq!(nearest("pinpls", &known), None);
         assert_eq!(nearest("hosts", &known), None);
         assert_eq!(nearest("", &known), None);
         assert_eq!(nearest("principals", &[]), None);

@@ -1,6 +1,6 @@
 //! Events of the YAML parser -> a tree, or the faults that make it unusable.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle};
 
@@ -21,7 +21,7 @@ enum Content {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
-        keys: HashSet<String>,
+        keys: BTreeSet<String>,
         /// The key whose value comes next.
         key: Option<(String, Position)>,
     },
@@ -105,7 +105,7 @@ impl Builder {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.properties(anchor, tag.is_some(), at);
-                self.open(at, Content::Map { entries: Vec::new(), keys: HashSet::new(), key: None })
+                self.open(at, Content::Map { entries: Vec::new(), keys: BTreeSet::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
@@ -185,7 +185,7 @@ impl Builder {
 }
 
 /// The text of a key, and what is wrong with it.
-fn as_key(node: Node, keys: &mut HashSet<String>) -> (String, Option<(Code, String)>) {
+fn as_key(node: Node, keys: &mut BTreeSet<String>) -> (String, Option<(Code, String)>) {
     let Value::Scalar { text, .. } = node.value else {
         return (String::new(), Some((Code::KeyNotText, "a list, a map or nothing stands as a key".to_owned())));
     };

@@ -1,6 +1,6 @@
 //! `authentication.istio.io` Policy and MeshPolicy (Istio 1.1, `v1alpha1`): one message, two scopes.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::Kind;
 use super::metadata::Metadata;
@@ -114,7 +114,7 @@ impl AuthnPolicy {
         let items = fields.items("targets", MAX_ITEMS, findings);
         check_name(kind, &metadata.name, &fields, items.is_empty(), findings);
         let targets = items.iter().map(|item| target(item, findings)).collect();
-        let mut issuers = HashSet::new();
+        let mut issuers = BTreeSet::new();
         let peers = fields.items("peers", MAX_ITEMS, findings);
         let peers = peers.iter().filter_map(|item| peer(item, &mut issuers, findings)).collect();
         let origins = fields.items("origins", MAX_ITEMS, findings);
@@ -200,7 +200,7 @@ fn service_port(item: &Cursor<'_>, findings: &mut Findings) -> Option<ServicePor
     }
 }
 
-fn peer(item: &Cursor<'_>, issuers: &mut HashSet<String>, findings: &mut Findings) -> Option<PeerMethod> {
+fn peer(item: &Cursor<'_>, issuers: &mut BTreeSet<String>, findings: &mut Findings) -> Option<PeerMethod> {
     let fields = item.fields(&["mtls", "jwt"], findings);
     match (fields.written("mtls"), fields.get("jwt")) {
         (Some(_), Some(_)) => item.fault(findings, Code::MethodTwice, "mtls stands beside jwt"),
@@ -221,7 +221,7 @@ fn peer(item: &Cursor<'_>, issuers: &mut HashSet<String>, findings: &mut Finding
     None
 }
 
-fn origin(item: &Cursor<'_>, issuers: &mut HashSet<String>, findings: &mut Findings) -> Option<OriginJwt> {
+fn origin(item: &Cursor<'_>, issuers: &mut BTreeSet<String>, findings: &mut Findings) -> Option<OriginJwt> {
     let fields = item.fields(&["jwt"], findings);
     let Some(cursor) = fields.get("jwt") else {
         item.fault(findings, Code::MethodMissing, "jwt is missing");
@@ -230,7 +230,7 @@ fn origin(item: &Cursor<'_>, issuers: &mut HashSet<String>, findings: &mut Findi
     Some(jwt(&cursor, issuers, findings))
 }
 
-fn jwt(cursor: &Cursor<'_>, issuers: &mut HashSet<String>, findings: &mut Findings) -> OriginJwt {
+fn jwt(cursor: &Cursor<'_>, issuers: &mut BTreeSet<String>, findings: &mut Findings) -> OriginJwt {
     let fields = cursor.fields(JWT_FIELDS, findings);
     let issuer = fields.text("issuer", findings);
     if issuer.is_empty() {

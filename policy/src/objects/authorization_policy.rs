@@ -5,7 +5,7 @@ use super::metadata::Metadata;
 use super::scope::{SCOPE_FIELDS, Scope};
 use super::values::{Match, account, address, path, pattern, port, request_principal, trust_domain};
 use crate::diagnostic::{Code, Findings, quoted};
-use crate::document::{Cursor, Fields, Node, Value};
+use crate::document::{Cursor, Fields, Node};
 use crate::path::PathPattern;
 use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern};
 
@@ -216,7 +216,7 @@ impl Reader {
         }
         let fields = cursor.fields(&["from", "to", "when"], findings);
         for name in ["from", "to"] {
-            if fields.get(name).is_some_and(|list| list.node.value == Value::List(Vec::new())) {
+            if fields.get(name).is_some_and(|list| list.is_empty_list()) {
                 fields.fault(findings, Code::EmptyList, name, format!("{name} is empty"));
             }
         }
@@ -326,7 +326,7 @@ fn inner<'a>(item: &Cursor<'a>, name: &'static str, known: &[&'static str], find
         return None;
     };
     let fields = inner.fields(known, findings);
-    let says = known.iter().any(|name| fields.get(name).is_some_and(|field| field.node.value != Value::List(Vec::new())));
+    let says = known.iter().any(|name| fields.get(name).is_some_and(|field| !field.is_empty_list()));
     if !says {
         inner.fault(findings, Code::ItemEmpty, format!("{name} has no field"));
     }

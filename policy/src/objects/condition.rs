@@ -90,7 +90,7 @@ impl Condition {
             fields.fault(findings, Code::KeyMissing, "key", "the condition has no key");
             return None;
         }
-        if !["values", "notValues"].iter().any(|name| fields.get(name).is_some_and(|list| !is_empty_list(&list))) {
+        if !["values", "notValues"].iter().any(|name| fields.get(name).is_some_and(|list| !list.is_empty_list())) {
             fields.fault_of_all(findings, Code::ValuesMissing, "the condition has neither values nor notValues");
         }
         Self::of_key(&key, &fields, findings)
@@ -193,10 +193,6 @@ impl Condition {
             | Self::EnvoyMetadata { .. } => false,
         }
     }
-}
-
-fn is_empty_list(cursor: &Cursor<'_>) -> bool {
-    cursor.node.value == crate::document::Value::List(Vec::new())
 }
 
 fn patterns(fields: &Fields<'_>, findings: &mut Findings) -> Match<Pattern> {

@@ -43,8 +43,6 @@ const FIELDS: &[&str] = &[
     "initializers",
 ];
 
-const MAX_ANNOTATION_KEYS: usize = 10_000;
-
 impl Metadata {
     /// Reads it; what cannot be read is empty, and said.
     pub(super) fn read(kind: Kind, cursor: Option<&Cursor<'_>>, options: &ReadOptions, findings: &mut Findings) -> Self {
@@ -76,11 +74,7 @@ impl Metadata {
         }
         let mut dry_run = None;
         if let Some(annotations) = fields.get("annotations") {
-            let entries = annotations.entries(findings);
-            if entries.len() > MAX_ANNOTATION_KEYS {
-                annotations.fault(findings, Code::TooManyItems, "too many annotations");
-            }
-            for (key, value) in entries.into_iter().filter(|(key, _)| *key == "istio.io/dry-run") {
+            for (key, value) in annotations.entries(findings).into_iter().filter(|(key, _)| *key == "istio.io/dry-run") {
                 dry_run = value.text(findings).map(str::to_owned);
                 if dry_run.as_deref().is_some_and(|text| go_boolean(text).is_none()) {
                     value.fault(findings, Code::BadDryRun, format!("{key} has a value that is no boolean"));

@@ -153,6 +153,15 @@ impl fmt::Display for ObjectId {
     }
 }
 
+impl Reading {
+    /// Adds what was found in another text, such as the next file of a folder.
+    pub fn append(&mut self, mut other: Self) {
+        self.objects.append(&mut other.objects);
+        self.diagnostics.append(&mut other.diagnostics);
+        self.unidentified += other.unidentified;
+    }
+}
+
 impl Object {
     /// The strictest of a kind on all that its namespace holds.
     pub(crate) fn strictest(kind: Kind, metadata: Metadata) -> Self {

@@ -50,8 +50,6 @@ pub(super) const SCOPE_FIELDS: [&str; 3] = ["selector", "targetRef", "targetRefs
 /// Istio's limit of `targetRefs`.
 const MAX_TARGETS: usize = 16;
 
-const MAX_LABELS: usize = 1_000;
-
 const TARGETS: [(&str, &[&str], TargetKind); 4] = [
     ("Service", &["", "core"], TargetKind::Service),
     ("ServiceEntry", &["networking.istio.io"], TargetKind::ServiceEntry),
@@ -98,10 +96,7 @@ pub(super) fn labels(fields: &Fields<'_>, name: &'static str, findings: &mut Fin
     if entries.is_empty() {
         fields.fault(findings, Code::SelectorEmpty, name, "no label is named");
     }
-    if entries.len() > MAX_LABELS {
-        fields.fault(findings, Code::TooManyItems, name, format!("{} labels are there", entries.len()));
-    }
-    for (key, cursor) in entries.into_iter().take(MAX_LABELS) {
+    for (key, cursor) in entries {
         let value = cursor.text(findings).unwrap_or_default();
         if key.is_empty() || key.contains('*') || value.contains('*') {
             let what = format!("{} with {} is no label", quoted(key), quoted(value));

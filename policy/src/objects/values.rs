@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::diagnostic::{Code, Findings, quoted};
+use crate::diagnostic::{Code, Findings, Severity, quoted};
 use crate::document::{Cursor, Fields};
 use crate::path::PathPattern;
 use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern, parse_port};
@@ -40,6 +40,10 @@ impl<T> Match<T> {
         mut value: impl FnMut(&Cursor<'_>, &str, &mut Findings) -> Option<T>,
     ) -> Self {
         let mut list = |name| -> Vec<T> {
+            if let Some(list) = fields.get(name).filter(Cursor::is_empty_list) {
+                let what = format!("{name} is empty and asks for nothing");
+                findings.add_as(Code::EmptyList, Severity::Warning, list.node.at, &list.path, what);
+            }
             let texts = texts(fields, name, MAX_VALUES, findings);
             texts.iter().filter_map(|(cursor, text)| value(cursor, text, findings)).collect()
         };
