@@ -97,7 +97,9 @@ fn what_is_refused_is_the_strictest_of_its_kind() {
         ("action: DENY", "action: CUSTOM", labels.clone(), Action::Deny, everything()),
         ("action: DENY", "action: deny", labels.clone(), Action::Deny, everything()),
         ("{app: web}", "{app: \"*\"}", Scope::Namespace, Action::Deny, everything()),
-        ("action: DENY", "match: {}", labels, Action::Allow, vec![]),
+        ("action: DENY", "acton: DENY", labels.clone(), Action::Deny, everything()),
+        ("action: DENY", "effect: DENY", labels, Action::Deny, everything()),
+        ("\nspec:", "\nsepc:", Scope::Namespace, Action::Deny, everything()),
         ("values: [\"1\"]", "values: [\"1\"], values: [\"1\"]", Scope::Namespace, Action::Deny, everything()),
     ] {
         assert!(WHOLE.contains(from), "{from}");
@@ -119,6 +121,21 @@ fn one_document_takes_no_other_one_down() {
     let faults: Vec<_> = reading.diagnostics.iter().map(|one| (one.code, one.subject.document)).collect();
     assert_eq!(faults, [(Code::Syntax, 2)]);
     assert_eq!(reading.diagnostics[0].at, Some(crate::Position { line: 19, column: 4 }));
+}
+
+/// A dry run stays one when the rest is refused, unless the annotation itself is in doubt: then the policy counts.
+#[test]
+fn what_is_refused_is_a_dry_run_only_if_that_is_beyond_doubt() {
+    for (from, to, dry_run) in [
+        ("notNamespaces", "notNamespace", true),
+        ("istio.io/dry-run: \"true\"", "istio.io/dry-run: \"maybe\"", false),
+        ("istio.io/dry-run: \"true\"", "istio.io/dry-run: \"true\", istio.io/dry-run: \"false\"", false),
+    ] {
+        let Outcome::Refused { strictest: Object::AuthorizationPolicy(policy) } = one(&WHOLE.replace(from, to)) else {
+            panic!("{to} is accepted");
+        };
+        assert_eq!(policy.dry_run, dry_run, "{to}");
+    }
 }
 
 /// By the name a last good version is found, were the name what is wrong.
