@@ -182,3 +182,31 @@ fn every_kind_is_found_by_its_group_and_versions() {
         assert!(read(&other, &ReadOptions::default()).diagnostics.iter().any(|one| one.code == Code::UnknownVersion));
     }
 }
+
+/// `kubectl get` writes what was applied into an annotation: a text of any length, in any style.
+#[test]
+fn long_annotations_are_no_obstacle() {
+    let long = "{\\\"apiVersion\\\":\\\"v1\\\",".repeat(2_000);
+    for annotation in
+        [format!("\"{long}\""), format!("'{long}'"), format!("|\n      {long}\n"), format!("\"{}\"", "a ".repeat(20_000))]
+    {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: web\n  annotations:\n    \
+             kubectl.kubernetes.io/last-applied-configuration: {annotation}\nspec: {{rules: [{{}}]}}\n"
+        );
+        assert_eq!(policy(&text).rules.len(), 1);
+    }
+    let json = format!(
+        "{{\"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": {{\"annotations\": \
+         {{\"kubectl.kubernetes.io/last-applied-configuration\": \"{long}\"}}, \"name\": \"\\u0077eb\"}}}}"
+    );
+    assert_eq!(policy(&json).metadata.name, "web");
+}
+
+/// Pairs of surrogates, as JSON writes what lies beyond 16 bits (RFC 8259 section 7).
+#[test]
+fn json_writes_emoji_in_two_halves() {
+    let json = "{\"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": {\"name\": \"web\"}, \
+                \"spec\": {\"rules\": [{\"to\": [{\"operation\": {\"hosts\": [\"\\ud83d\\ude00\"]}}]}]}}";
+    assert_eq!(policy(json).rules[0].to[0].hosts.values, [pattern("\u{1f600}")]);
+}
