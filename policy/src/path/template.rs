@@ -69,7 +69,8 @@ impl PathTemplate {
     /// Where a match admits, an open segment takes the characters that Envoy takes; where it refuses, it takes any.
     #[must_use]
     pub fn matches(&self, path: &[u8], leaning: Leaning) -> bool {
-        let open = |text: &[u8]| leaning == Leaning::Refuses || text.iter().all(|byte| is_literal(*byte) || *byte == b'/');
+        let open =
+            |text: &[u8]| leaning == Leaning::Refuses || text.iter().all(|byte| is_literal(*byte) || matches!(byte, b'*' | b'/'));
         let Some(mut rest) = path.strip_prefix(b"/") else { return false };
         let mut left = self.segments.len();
         for segment in &self.segments {
@@ -96,7 +97,7 @@ impl PathTemplate {
     }
 }
 
-/// `pchar` of RFC 3986 without the star, which Envoy keeps for its own use.
+/// `pchar` of RFC 3986 without the star, which stands in no template of its own.
 fn is_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte)
 }
@@ -135,6 +136,7 @@ mod tests {
             ("/a/{**}/", "/a/b/c", false),
             ("/a/{**}/", "/a/", false),
             ("/{*}/{*}", "/a/b", true),
+            ("/{*}/{*}", "/x*/a%2fb;c='d'", true),
             ("/{*}/{*}", "/a/b/c", false),
             ("/{*}.b/x", "/a.b/x", false),
             ("/a.b/{*}", "/axb/c", false),
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn odd_characters_in_an_open_segment_refuse_and_do_not_admit() {
-        for (template, path) in [("/a/{*}", "/a/x*"), ("/a/{**}", "/a/[x]/b")] {
+        for (template, path) in [("/a/{*}", "/a/[x]"), ("/a/{**}", "/a/x/[x]/b")] {
             let parsed = PathTemplate::parse(template).unwrap();
             assert!(parsed.matches(path.as_bytes(), Leaning::Refuses));
             assert!(!parsed.matches(path.as_bytes(), Leaning::Admits));

@@ -4,12 +4,14 @@
 //! of itself in headers is never taken for an attribute of the connection (CVE-2020-8843).
 
 mod connection;
+mod forwarded;
 mod http;
 mod peer;
 mod target;
 mod token;
 
 pub use connection::{Connection, Transport};
+pub use forwarded::client_address;
 pub use http::{HeaderFault, Headers, Request};
 pub use peer::{Peer, PeerFault};
 pub use target::{Attachment, Role, Target};

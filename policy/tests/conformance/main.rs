@@ -7,7 +7,8 @@ mod table;
 
 use std::collections::BTreeSet;
 
-const TABLES: [(&str, &str); 3] = [
+const TABLES: [(&str, &str); 4] = [
+    ("advisories.txt", include_str!("advisories.txt")),
     ("authorization.txt", include_str!("authorization.txt")),
     ("peers.txt", include_str!("peers.txt")),
     ("tokens.txt", include_str!("tokens.txt")),

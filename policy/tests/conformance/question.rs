@@ -1,7 +1,7 @@
 //! Questions of a table, and the answers in the words of the table.
 //!
 //! A question is `T` or `H` and its attributes: `from=td/ns/a/sa/b` (several with commas: several URIs in one certificate), `tls` (without
-//! a client certificate), `ip`, `remote`, `dip`, `port`, `sni`, `method`, `path`, `host`, `header=name:value` (as often as need be),
+//! a client certificate), `ip`, `remote`, `hops` (`remote` from x-forwarded-for), `dip`, `port`, `sni`, `method`, `path`, `host`, `header=name:value` (as often as need be),
 //! `claims={...}` (a token that was found good), `token=fault`. In values, `\_` is a space and `\0` is NUL.
 //!
 //! An answer is the verdict, the stage, the reason; then, where they are there, the rule, `audit=rule`, `shadow=stage:verdict:rule`,
@@ -11,6 +11,7 @@ use policy::decision::{Decision, Refusal, Stage, Verdict};
 use policy::evaluation::{Policies, decide};
 use policy::request::{
     Attachment, ClaimValue, Connection, Headers, Peer, PresentedToken, Request, Target, TokenFault, Transport, VerifiedToken,
+    client_address,
 };
 
 use crate::table::{Case, pairs};
@@ -26,6 +27,7 @@ struct Question {
     headers: Vec<(Vec<u8>, Vec<u8>)>,
     token: Option<VerifiedToken>,
     fault: Option<TokenFault>,
+    hops: Option<usize>,
 }
 
 pub(crate) fn answer(case: &Case, asked: &str) -> String {
@@ -45,6 +47,7 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
             "tls" => connection.transport = Transport::Tls,
             "ip" => connection.source_ip = Some(value.parse().unwrap()),
             "remote" => connection.remote_ip = Some(value.parse().unwrap()),
+            "hops" => question.hops = Some(value.parse().unwrap()),
             "dip" => connection.destination_ip = Some(value.parse().unwrap()),
             "port" => connection.destination_port = Some(value.parse().unwrap()),
             _ => question.set(key, value),
@@ -52,6 +55,9 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
     }
     connection.sni = question.sni.as_deref();
     let headers: Vec<(&[u8], &[u8])> = question.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+    if let (Some(hops), Some(source)) = (question.hops, connection.source_ip) {
+        connection.remote_ip = Some(client_address(source, Headers(&headers), hops));
+    }
     let token = match (&question.token, question.fault) {
         (_, Some(fault)) => PresentedToken::Refused(fault),
         (Some(token), None) => PresentedToken::Verified(token),
