@@ -66,7 +66,8 @@ impl Reading {
 
     fn object(&mut self, document: usize, node: &Node, faults: &[Fault], options: &ReadOptions) {
         let subject = subject_of(document, Some(node), options);
-        let mut findings = Findings::new(subject.clone());
+        let name_at = node.get("metadata").and_then(|metadata| metadata.get("name")).map_or(node.at, |name| name.at);
+        let mut findings = Findings::new(subject.clone()).named_at(name_at);
         tell(faults, &mut findings);
         if !matches!(node.value, Value::Map(_)) {
             findings.add(Code::NotAnObject, node.at, "", "it is no map");

@@ -183,6 +183,14 @@ fn every_kind_is_found_by_its_group_and_versions() {
     }
 }
 
+#[test]
+fn a_fault_of_the_name_is_told_where_the_name_stands() {
+    let text = "apiVersion: rbac.istio.io/v1alpha1\nkind: ClusterRbacConfig\nmetadata:\n  name: x\nspec: {mode: ON}\n";
+    let told = read(text, &ReadOptions::default()).diagnostics.remove(0);
+    assert_eq!((told.code, told.field.as_str()), (Code::RbacConfigName, "metadata.name"));
+    assert_eq!(told.at, Some(crate::Position { line: 4, column: 9 }));
+}
+
 /// `kubectl get` writes what was applied into an annotation: a text of any length, in any style.
 #[test]
 fn long_annotations_are_no_obstacle() {
