@@ -119,6 +119,20 @@ fn one_object_in_two_documents_is_none() {
     assert_eq!((basis(&fresh, "a", "x"), rules(&fresh, "a", "x")), (Some(Basis::Strictest), (Action::Deny, 1)));
 }
 
+/// Objects of Istio 1.1 in the root namespace hold for that namespace alone, apart from those of which there is one for the mesh.
+#[test]
+fn only_what_reaches_beyond_its_namespace_is_refused_in_the_root() {
+    for kind in Kind::ALL {
+        let mut admission = Admission::default();
+        let (group, version) = (kind.group(), kind.versions()[0]);
+        let metadata = if kind.is_cluster_scoped() { "{name: x}" } else { "{name: x, namespace: istio-system}" };
+        let text = format!("apiVersion: {group}/{version}\nkind: {kind}\nmetadata: {metadata}\nspec: {{nonsense: 1}}\n");
+        let last = codes(&admission.replace(reading(&text))).pop();
+        let own = matches!(kind, Kind::Policy | Kind::ServiceRole | Kind::ServiceRoleBinding);
+        assert_eq!(last, Some(if own { Code::StrictestStands } else { Code::RootRefused }), "{kind}");
+    }
+}
+
 /// Two files of a folder are one set: what stands in both stands twice, and what cannot be read in one keeps what the other lacks.
 #[test]
 fn texts_are_joined_into_one_set() {
@@ -150,7 +164,7 @@ fn the_strictest_of_each_kind() {
         assert_eq!(standing.basis, Basis::Strictest, "{kind}");
         let labels = [("app".to_owned(), "web".to_owned())].into();
         let holds = match &standing.object {
-            Object::AuthorizationPolicy(policy) => policy.rules.is_empty() && policy.scope == Scope::Workloads(labels),
+            Object::AuthorizationPolicy(policy) => policy.rules == [Rule::default()] && policy.scope == Scope::Workloads(labels),
             Object::PeerAuthentication(peers) => peers.mode == MtlsMode::Strict && peers.selector == Some(labels),
             Object::RequestAuthentication(tokens) => {
                 tokens.tokens == Tokens::AllInvalid && tokens.scope == Scope::Workloads(labels)

@@ -90,6 +90,7 @@ impl fmt::Display for Diagnostic {
 #[derive(Debug)]
 pub(crate) struct Findings {
     subject: Subject,
+    name_at: Position,
     diagnostics: Vec<Diagnostic>,
     refused: bool,
 }
@@ -99,7 +100,17 @@ const MAX_DIAGNOSTICS: usize = 100;
 
 impl Findings {
     pub(crate) fn new(subject: Subject) -> Self {
-        Self { subject, diagnostics: Vec::new(), refused: false }
+        Self { subject, name_at: Position::default(), diagnostics: Vec::new(), refused: false }
+    }
+
+    /// The same, knowing where the name of the object stands.
+    pub(crate) fn named_at(self, name_at: Position) -> Self {
+        Self { name_at, ..self }
+    }
+
+    /// Says what is wrong with the name of the object.
+    pub(crate) fn add_to_name(&mut self, code: Code, what: impl Into<String>) {
+        self.add(code, self.name_at, "metadata.name", what);
     }
 
     pub(crate) fn add(&mut self, code: Code, at: Position, field: &str, what: impl Into<String>) {

@@ -70,6 +70,14 @@ impl<'a> Cursor<'a> {
         fields
     }
 
+    /// Whether a field that does not exist may stand here for one that does: its name is close to it, or to none.
+    pub(crate) fn may_misspell(&self, name: &str, known: &[&'static str]) -> bool {
+        let Value::Map(entries) = &self.node.value else { return true };
+        let names = entries.iter().map(|entry| camel_case(&entry.key));
+        let mut unknown = names.filter(|camel| !known.contains(&camel.as_str()));
+        unknown.any(|camel| nearest(&camel, known).is_none_or(|meant| meant == name))
+    }
+
     /// The items of a list, at most as many as said.
     pub(crate) fn items(&self, most: usize, findings: &mut Findings) -> Vec<Self> {
         let Value::List(items) = &self.node.value else {

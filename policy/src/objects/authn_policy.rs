@@ -157,15 +157,12 @@ impl AuthnPolicy {
 fn check_name(kind: Kind, name: &str, fields: &Fields<'_>, without_targets: bool, findings: &mut Findings) {
     let is_default = name == "default";
     let mesh = kind == Kind::MeshPolicy;
-    let fault = match (mesh, is_default, without_targets) {
-        (true, _, false) => Some((Code::MeshPolicyTargets, "the mesh policy has targets")),
-        (true, false, true) => Some((Code::MeshPolicyName, "the mesh policy is not named default")),
-        (false, false, true) => Some((Code::PolicyNotDefault, "a policy without targets is not named default")),
-        (false, true, false) => Some((Code::PolicyDefaultTargets, "a policy with targets is named default")),
-        (_, true, true) | (false, false, false) => None,
-    };
-    if let Some((code, what)) = fault {
-        fields.fault(findings, code, "targets", what);
+    match (mesh, is_default, without_targets) {
+        (true, _, false) => fields.fault(findings, Code::MeshPolicyTargets, "targets", "the mesh policy has targets"),
+        (true, false, true) => findings.add_to_name(Code::MeshPolicyName, "the mesh policy is not named default"),
+        (false, false, true) => findings.add_to_name(Code::PolicyNotDefault, "a policy without targets is not named default"),
+        (false, true, false) => findings.add_to_name(Code::PolicyDefaultTargets, "a policy with targets is named default"),
+        (_, true, true) | (false, false, false) => {}
     }
 }
 

@@ -172,10 +172,11 @@ impl AuthorizationPolicy {
         // Only what is told twice could be read in two ways.
         let fields = fields.filter(|_| !findings.has(Code::FieldTwice) && !findings.has(Code::WrongType));
         let scope = Scope::of_refused(fields.as_ref());
+        let misspelled = spec.is_some_and(|spec| Cursor::new(spec).may_misspell("action", FIELDS));
         let written = match fields.as_ref().map(|fields| fields.get("action")) {
             Some(Some(action)) => action.word(ACTIONS, &mut findings).unwrap_or(Written::Deny),
-            Some(None) => Written::Allow,
-            None => Written::Deny,
+            Some(None) if !misspelled => Written::Allow,
+            Some(None) | None => Written::Deny,
         };
         let (action, rules) = match written {
             Written::Allow => (Action::Allow, Vec::new()),

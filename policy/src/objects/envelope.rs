@@ -66,7 +66,8 @@ impl Reading {
 
     fn object(&mut self, document: usize, node: &Node, faults: &[Fault], options: &ReadOptions) {
         let subject = subject_of(document, Some(node), options);
-        let mut findings = Findings::new(subject.clone());
+        let name_at = node.get("metadata").and_then(|metadata| metadata.get("name")).map_or(node.at, |name| name.at);
+        let mut findings = Findings::new(subject.clone()).named_at(name_at);
         tell(faults, &mut findings);
         if !matches!(node.value, Value::Map(_)) {
             findings.add(Code::NotAnObject, node.at, "", "it is no map");
@@ -79,6 +80,8 @@ impl Reading {
         };
         let cursor = Cursor::new(node);
         let fields = cursor.fields(FIELDS, &mut findings);
+        // Any of them may have been meant as `spec`.
+        let unknown = findings.has(Code::UnknownField);
         let metadata = Metadata::read(kind, fields.get("metadata").as_ref(), options, &mut findings);
         let empty = Node { at: node.at, value: Value::Map(Vec::new()) };
         let spec = fields.get("spec").unwrap_or_else(|| Cursor { node: &empty, path: "spec".to_owned() });
@@ -86,9 +89,11 @@ impl Reading {
         // Its name as it stands there: a last good version is found by it, were something wrong with just that.
         let id = ObjectId { kind, namespace: subject.namespace, name: subject.name };
         let outcome = if findings.refused() {
-            // Where the tree cannot be relied on, nothing but the name is taken from it.
-            let spec = if faults.is_empty() { Some(spec.node) } else { None };
-            let metadata = Metadata { namespace: id.namespace.clone(), name: id.name.clone(), ..metadata };
+            // Where the tree cannot be relied on, nothing but the name is taken from it: no dry run either.
+            let spec = if faults.is_empty() && !unknown { Some(spec.node) } else { None };
+            let dry_run = metadata.dry_run.filter(|_| faults.is_empty());
+            let (namespace, name) = (id.namespace.clone(), id.name.clone());
+            let metadata = Metadata { namespace, name, dry_run, ..metadata };
             Outcome::Refused { strictest: strictest(kind, metadata, spec) }
         } else {
             Outcome::Accepted(object)

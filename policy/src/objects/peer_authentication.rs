@@ -44,8 +44,6 @@ const MODES: &[(&str, MtlsMode)] = &[
     ("STRICT", MtlsMode::Strict),
 ];
 
-const MAX_PORTS: usize = 65_535;
-
 impl PeerAuthentication {
     pub(super) fn read(metadata: Metadata, spec: &Cursor<'_>, options: &ReadOptions, findings: &mut Findings) -> Self {
         let fields = spec.fields(FIELDS, findings);
@@ -54,8 +52,8 @@ impl PeerAuthentication {
         let mut port_level = BTreeMap::new();
         if let Some(ports) = fields.get("portLevelMtls") {
             let entries = ports.entries(findings);
-            if entries.is_empty() || entries.len() > MAX_PORTS {
-                ports.fault(findings, Code::PortLevelEmpty, format!("{} ports are named", entries.len()));
+            if entries.is_empty() {
+                ports.fault(findings, Code::PortLevelEmpty, "no port is named");
             }
             if selector.as_ref().is_none_or(Labels::is_empty) {
                 ports.fault(findings, Code::PortLevelWithoutSelector, "no workload is selected");

@@ -75,8 +75,7 @@ impl RbacConfig {
     pub(super) fn read(metadata: Metadata, spec: &Cursor<'_>, findings: &mut Findings) -> Self {
         let fields = spec.fields(&["mode", "inclusion", "exclusion", "enforcementMode"], findings);
         if metadata.name != "default" {
-            let what = format!("{} is not default", quoted(&metadata.name));
-            findings.add(Code::RbacConfigName, spec.node.at, "metadata.name", what);
+            findings.add_to_name(Code::RbacConfigName, format!("{} is not default", quoted(&metadata.name)));
         }
         let mut target = |name| fields.get(name).map(|cursor| RbacTarget::read(&cursor, findings));
         let (inclusion, exclusion) = (target("inclusion"), target("exclusion"));

@@ -97,7 +97,9 @@ fn what_is_refused_is_the_strictest_of_its_kind() {
         ("action: DENY", "action: CUSTOM", labels.clone(), Action::Deny, everything()),
         ("action: DENY", "action: deny", labels.clone(), Action::Deny, everything()),
         ("{app: web}", "{app: \"*\"}", Scope::Namespace, Action::Deny, everything()),
-        ("action: DENY", "match: {}", labels, Action::Allow, vec![]),
+        ("action: DENY", "acton: DENY", labels.clone(), Action::Deny, everything()),
+        ("action: DENY", "effect: DENY", labels, Action::Deny, everything()),
+        ("\nspec:", "\nsepc:", Scope::Namespace, Action::Deny, everything()),
         ("values: [\"1\"]", "values: [\"1\"], values: [\"1\"]", Scope::Namespace, Action::Deny, everything()),
     ] {
         assert!(WHOLE.contains(from), "{from}");
@@ -119,6 +121,21 @@ fn one_document_takes_no_other_one_down() {
     let faults: Vec<_> = reading.diagnostics.iter().map(|one| (one.code, one.subject.document)).collect();
     assert_eq!(faults, [(Code::Syntax, 2)]);
     assert_eq!(reading.diagnostics[0].at, Some(crate::Position { line: 19, column: 4 }));
+}
+
+/// A dry run stays one when the rest is refused, unless the annotation itself is in doubt: then the policy counts.
+#[test]
+fn what_is_refused_is_a_dry_run_only_if_that_is_beyond_doubt() {
+    for (from, to, dry_run) in [
+        ("notNamespaces", "notNamespace", true),
+        ("istio.io/dry-run: \"true\"", "istio.io/dry-run: \"maybe\"", false),
+        ("istio.io/dry-run: \"true\"", "istio.io/dry-run: \"true\", istio.io/dry-run: \"false\"", false),
+    ] {
+        let Outcome::Refused { strictest: Object::AuthorizationPolicy(policy) } = one(&WHOLE.replace(from, to)) else {
+            panic!("{to} is accepted");
+        };
+        assert_eq!(policy.dry_run, dry_run, "{to}");
+    }
 }
 
 /// By the name a last good version is found, were the name what is wrong.
@@ -164,4 +181,40 @@ fn every_kind_is_found_by_its_group_and_versions() {
         let other = format!("apiVersion: {}/v9\nkind: {kind}\nmetadata: {{name: default}}\n", kind.group());
         assert!(read(&other, &ReadOptions::default()).diagnostics.iter().any(|one| one.code == Code::UnknownVersion));
     }
+}
+
+#[test]
+fn a_fault_of_the_name_is_told_where_the_name_stands() {
+    let text = "apiVersion: rbac.istio.io/v1alpha1\nkind: ClusterRbacConfig\nmetadata:\n  name: x\nspec: {mode: ON}\n";
+    let told = read(text, &ReadOptions::default()).diagnostics.remove(0);
+    assert_eq!((told.code, told.field.as_str()), (Code::RbacConfigName, "metadata.name"));
+    assert_eq!(told.at, Some(crate::Position { line: 4, column: 9 }));
+}
+
+/// `kubectl get` writes what was applied into an annotation: a text of any length, in any style.
+#[test]
+fn long_annotations_are_no_obstacle() {
+    let long = "{\\\"apiVersion\\\":\\\"v1\\\",".repeat(2_000);
+    for annotation in
+        [format!("\"{long}\""), format!("'{long}'"), format!("|\n      {long}\n"), format!("\"{}\"", "a ".repeat(20_000))]
+    {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: web\n  annotations:\n    \
+             kubectl.kubernetes.io/last-applied-configuration: {annotation}\nspec: {{rules: [{{}}]}}\n"
+        );
+        assert_eq!(policy(&text).rules.len(), 1);
+    }
+    let json = format!(
+        "{{\"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": {{\"annotations\": \
+         {{\"kubectl.kubernetes.io/last-applied-configuration\": \"{long}\"}}, \"name\": \"\\u0077eb\"}}}}"
+    );
+    assert_eq!(policy(&json).metadata.name, "web");
+}
+
+/// Pairs of surrogates, as JSON writes what lies beyond 16 bits (RFC 8259 section 7).
+#[test]
+fn json_writes_emoji_in_two_halves() {
+    let json = "{\"apiVersion\": \"security.istio.io/v1\", \"kind\": \"AuthorizationPolicy\", \"metadata\": {\"name\": \"web\"}, \
+                \"spec\": {\"rules\": [{\"to\": [{\"operation\": {\"hosts\": [\"\\ud83d\\ude00\"]}}]}]}}";
+    assert_eq!(policy(json).rules[0].to[0].hosts.values, [pattern("\u{1f600}")]);
 }
