@@ -60,7 +60,7 @@ impl fmt::Display for Subject {
 pub struct Diagnostic {
     /// What kind of fault it is. Why it matters and what to do hang on it.
     pub code: Code,
-    /// How bad it is here: that of the code, unless a switch makes it milder.
+    /// How bad it is here: as the code has it, or milder where the place or a switch makes it so.
     pub severity: Severity,
     /// Of which object.
     pub subject: Subject,
