@@ -138,6 +138,11 @@ impl Findings {
         self.refused
     }
 
+    /// Whether it is refused and nothing more will be told of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.refused && self.diagnostics.len() >= MAX_DIAGNOSTICS
+    }
+
     /// Whether something of this kind was said.
     pub(crate) fn has(&self, code: Code) -> bool {
         self.diagnostics.iter().any(|one| one.code == code)
