@@ -46,8 +46,9 @@ impl<'a> Facts<'a> {
         self.connection.source_ip
     }
 
+    /// Whoever tells no client's address has nobody between.
     pub(super) fn remote_ip(&self) -> Option<IpAddr> {
-        self.connection.remote_ip
+        self.connection.remote_ip.or(self.connection.source_ip)
     }
 }
 

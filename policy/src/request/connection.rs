@@ -11,8 +11,8 @@ use super::Peer;
 pub struct Connection<'a> {
     /// The address of whoever is at the other end of the connection (Envoy `direct_remote_ip`).
     pub source_ip: Option<IpAddr>,
-    /// The address of the client, as a trusted hop tells it by `x-forwarded-for` or the PROXY protocol (Envoy `remote_ip`). Where nobody is
-    /// trusted, it is the same as `source_ip`.
+    /// The address of the client, as a trusted hop tells it by `x-forwarded-for` ([`super::client_address`]) or the PROXY protocol (Envoy
+    /// `remote_ip`). Where it is absent, nobody stands between, and `source_ip` counts.
     pub remote_ip: Option<IpAddr>,
     /// The address that was asked for.
     pub destination_ip: Option<IpAddr>,
