@@ -60,7 +60,7 @@ impl fmt::Display for Subject {
 pub struct Diagnostic {
     /// What kind of fault it is. Why it matters and what to do hang on it.
     pub code: Code,
-    /// How bad it is here: that of the code, unless a switch makes it milder.
+    /// How bad it is here: as the code has it, or milder where the place or a switch makes it so.
     pub severity: Severity,
     /// Of which object.
     pub subject: Subject,
@@ -136,6 +136,11 @@ impl Findings {
     /// Whether what is said means that the object does not count as written.
     pub(crate) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether it is refused and nothing more will be told of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.refused && self.diagnostics.len() >= MAX_DIAGNOSTICS
     }
 
     /// Whether something of this kind was said.

@@ -19,6 +19,9 @@ pub(crate) struct Fields<'a> {
     found: Vec<(&'static str, &'a Node)>,
 }
 
+/// Fields of one message that are looked at for what may be meant by them: with more of them, anything may be.
+const MAX_MISSPELT: usize = 100;
+
 impl<'a> Cursor<'a> {
     /// Begins at the top of an object.
     pub(crate) fn new(node: &'a Node) -> Self {
@@ -55,6 +58,9 @@ impl<'a> Cursor<'a> {
         for entry in entries {
             let camel = camel_case(&entry.key);
             let Some(name) = known.iter().find(|name| **name == camel) else {
+                if findings.is_full() {
+                    continue;
+                }
                 let meant = nearest(&camel, known).map(|name| format!("; {name} may be meant")).unwrap_or_default();
                 let what = format!("{} is no field here{meant}", quoted(&entry.key));
                 findings.add(Code::UnknownField, entry.at, &below(&self.path, &entry.key), what);
@@ -74,8 +80,8 @@ impl<'a> Cursor<'a> {
     pub(crate) fn may_misspell(&self, name: &str, known: &[&'static str]) -> bool {
         let Value::Map(entries) = &self.node.value else { return true };
         let names = entries.iter().map(|entry| camel_case(&entry.key));
-        let mut unknown = names.filter(|camel| !known.contains(&camel.as_str()));
-        unknown.any(|camel| nearest(&camel, known).is_none_or(|meant| meant == name))
+        let mut unknown = names.filter(|camel| !known.contains(&camel.as_str())).enumerate();
+        unknown.any(|(index, camel)| index >= MAX_MISSPELT || nearest(&camel, known).is_none_or(|meant| meant == name))
     }
 
     /// The items of a list, at most as many as said.

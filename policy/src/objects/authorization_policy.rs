@@ -3,8 +3,8 @@
 use super::condition::Condition;
 use super::metadata::Metadata;
 use super::scope::{SCOPE_FIELDS, Scope};
-use super::values::{Match, account, address, path, pattern, port, request_principal, trust_domain};
-use crate::diagnostic::{Code, Findings, quoted};
+use super::values::{Match, account, address, path, pattern, port, principal, request_principal, trust_domain};
+use crate::diagnostic::{Code, Findings};
 use crate::document::{Cursor, Fields, Node};
 use crate::path::PathPattern;
 use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern};
@@ -336,12 +336,4 @@ fn inner<'a>(item: &Cursor<'a>, name: &'static str, known: &[&'static str], find
 
 fn patterns(fields: &Fields<'_>, names: (&'static str, &'static str), findings: &mut Findings) -> Match<Pattern> {
     Match::read(fields, names, findings, pattern)
-}
-
-/// Reads a pattern of identities, before which `spiffe://` is implied.
-fn principal(cursor: &Cursor<'_>, text: &str, findings: &mut Findings) -> Option<Pattern> {
-    if text.starts_with("spiffe://") {
-        cursor.fault(findings, Code::SpiffePrefix, format!("{} begins with spiffe://", quoted(text)));
-    }
-    pattern(cursor, text, findings)
 }

@@ -1,7 +1,7 @@
 //! One condition of a rule (Istio AuthorizationPolicy `spec.rules[].when[]`).
 
 use super::names::is_header_name;
-use super::values::{Match, account, address, pattern, port, request_principal, trust_domain};
+use super::values::{Match, account, address, pattern, port, principal, request_principal, trust_domain};
 use crate::diagnostic::{Code, Findings, quoted};
 use crate::document::{Cursor, Fields};
 use crate::pattern::{AccountPattern, AddressRange, Pattern, RequestPrincipalPattern};
@@ -62,9 +62,8 @@ pub enum Condition {
 type OfPatterns = (&'static str, fn(Match<Pattern>) -> Condition);
 
 /// Attributes without brackets, apart from those whose values are no patterns.
-const PATTERNS: [OfPatterns; 5] = [
+const PATTERNS: [OfPatterns; 4] = [
     ("source.namespace", Condition::SourceNamespace),
-    ("source.principal", Condition::SourcePrincipal),
     ("request.auth.audiences", Condition::RequestAudience),
     ("request.auth.presenter", Condition::RequestPresenter),
     ("connection.sni", Condition::Sni),
@@ -108,6 +107,7 @@ impl Condition {
             "destination.port" => Self::DestinationPort(Match::read(fields, BOTH, findings, port)),
             "source.trustDomain" => Self::SourceTrustDomain(Match::read(fields, BOTH, findings, trust_domain)),
             "source.serviceAccount" => Self::SourceServiceAccount(Match::read(fields, BOTH, findings, account)),
+            "source.principal" => Self::SourcePrincipal(Match::read(fields, BOTH, findings, principal)),
             "request.auth.principal" => Self::RequestPrincipal(Match::read(fields, BOTH, findings, request_principal)),
             _ => return Self::of_map(key, fields, findings),
         };

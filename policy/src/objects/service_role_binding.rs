@@ -118,11 +118,8 @@ fn subject(item: &Cursor<'_>, findings: &mut Findings) -> BindingSubject {
     for name in fields.those_of(&UNREAD) {
         fields.fault(findings, Code::Unsupported, name, format!("Istio 1.1 does not read {name}"));
     }
-    let user = pattern(&fields, "user", findings);
-    if user.as_ref().is_some_and(|user| user.to_string().starts_with("spiffe://")) {
-        fields.fault(findings, Code::SpiffePrefix, "user", "the user begins with spiffe://");
-    }
-    let group = pattern(&fields, "group", findings);
+    let user = value(&fields, "user", values::principal, findings);
+    let group = value(&fields, "group", values::pattern, findings);
     let entries = fields.get("properties").map(|cursor| cursor.entries(findings)).unwrap_or_default();
     if user.is_none() && group.is_none() && entries.is_empty() {
         item.fault(findings, Code::SubjectEmpty, "the subject says nothing");
@@ -148,10 +145,15 @@ fn subject(item: &Cursor<'_>, findings: &mut Findings) -> BindingSubject {
 }
 
 /// The pattern of a field; absent when it is absent or empty.
-fn pattern(fields: &Fields<'_>, name: &'static str, findings: &mut Findings) -> Option<Pattern> {
+fn value(
+    fields: &Fields<'_>,
+    name: &'static str,
+    read: impl Fn(&Cursor<'_>, &str, &mut Findings) -> Option<Pattern>,
+    findings: &mut Findings,
+) -> Option<Pattern> {
     let cursor = fields.get(name)?;
     let text = cursor.text(findings).filter(|text| !text.is_empty())?;
-    values::pattern(&cursor, text, findings)
+    read(&cursor, text, findings)
 }
 
 fn property(key: &str, cursor: &Cursor<'_>, findings: &mut Findings) -> Option<Property> {
@@ -163,7 +165,8 @@ fn property(key: &str, cursor: &Cursor<'_>, findings: &mut Findings) -> Option<P
     if key == "source.ip" {
         return values::address(cursor, text, findings).map(Property::SourceIp);
     }
-    let value = values::pattern(cursor, text, findings)?;
+    let is_principal = matches!(key, "source.principal" | "source.user");
+    let value = if is_principal { values::principal } else { values::pattern }(cursor, text, findings)?;
     let name = key.split('[').next().unwrap_or_default();
     let path = brackets(key.get(name.len()..).unwrap_or_default());
     let property = match (name, path.as_deref()) {

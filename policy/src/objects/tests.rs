@@ -191,6 +191,19 @@ fn a_fault_of_the_name_is_told_where_the_name_stands() {
     assert_eq!(told.at, Some(crate::Position { line: 4, column: 9 }));
 }
 
+/// Names that are nearly right, by the ten thousand: what may be meant is not worked out for each.
+#[test]
+fn a_thousand_mistakes_cost_little_and_are_told_by_the_hundred() {
+    let fields: String =
+        (0..40_000).map(|number| format!("  rulesrulesrulesrulesrulesrulesrulesrulesrules{number}: 1\n")).collect();
+    let text = format!("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: web}}\nspec:\n{fields}");
+    let reading = read(&text, &ReadOptions::default());
+    assert_eq!(reading.diagnostics.len(), 100);
+    assert!(
+        matches!(&reading.objects[0].outcome, Outcome::Refused { strictest: Object::AuthorizationPolicy(policy) } if policy.action == Action::Deny)
+    );
+}
+
 /// `kubectl get` writes what was applied into an annotation: a text of any length, in any style.
 #[test]
 fn long_annotations_are_no_obstacle() {

@@ -102,6 +102,14 @@ fn warn_of_literal_star(cursor: &Cursor<'_>, text: &str, findings: &mut Findings
     }
 }
 
+/// Reads a pattern of identities, before which `spiffe://` is implied.
+pub(super) fn principal(cursor: &Cursor<'_>, text: &str, findings: &mut Findings) -> Option<Pattern> {
+    if text.starts_with("spiffe://") {
+        cursor.fault(findings, Code::SpiffePrefix, format!("{} begins with spiffe://", quoted(text)));
+    }
+    pattern(cursor, text, findings)
+}
+
 /// Reads a pattern of the principals of tokens.
 pub(super) fn request_principal(cursor: &Cursor<'_>, text: &str, findings: &mut Findings) -> Option<RequestPrincipalPattern> {
     warn_of_literal_star(cursor, text, findings);
