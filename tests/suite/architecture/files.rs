@@ -9,6 +9,7 @@ const CRATES: &[&str] = &[
     "proto",
     "runtime",
     "pki",
+    "policy",
     "pkcs11",
     "mtls",
     "vault",

@@ -1,0 +1,9 @@
+//! Who is asking: Istio PeerAuthentication for connections, Istio RequestAuthentication for tokens.
+
+mod bearer;
+mod peer;
+mod token;
+
+pub use bearer::is_cors_preflight;
+pub use peer::{Chain, FirstBytes, Level, PeerMode, PortProtocol, chain, judge_connection, peer_mode};
+pub use token::{TokenJudgement, TokenVerifier, judge_tokens, token_policies, token_rules};
