@@ -288,8 +288,10 @@ fn conversations(web: &[Certificate], root: &Certificate) -> Outcome<()> {
         seed("cgroup", name, text.replace("<A>", &id).replace("<V>", other).replace("<B>", &other_id).as_bytes())?;
     }
 
-    for (name, kind, text) in OBJECTS {
-        seed("objects", name, &[&[kind], text.as_bytes()].concat())?;
+    for (target, seeds) in [("objects", &OBJECTS[..]), ("policy", &POLICIES)] {
+        for (name, kind, text) in seeds {
+            seed(target, name, &[&[*kind], text.as_bytes()].concat())?;
+        }
     }
 
     let chain = || web.iter().map(|certificate| certificate.der().to_vec()).collect();
@@ -376,6 +378,32 @@ fn texts() -> Outcome<()> {
     seed("ledger", "inserted", &[&events[..], &[8, 2, 1, b'k', 1, b'b']].concat())?;
     seed("ledger", "set-back", &[&events[..], &[1, 1, 2, 2]].concat())
 }
+
+/// Documents with policies, and paths: which of the two, for the target, and the text.
+const POLICIES: [(&str, u8, &str); 6] = [
+    (
+        "document",
+        0,
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: b}\nspec: {action: DENY, rules: [{to: [{operation: {paths: [/x]}}]}]}\n",
+    ),
+    (
+        "two-documents",
+        0,
+        "apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRole\nmetadata: {name: r, namespace: b}\nspec: {rules: [{services: ['*'], methods: [GET]}]}\n---\nkind: [\n",
+    ),
+    (
+        "misspelt",
+        0,
+        "apiVersion: security.istio.io/v1beta1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: istio-system}\nspec: {mtsl: {mode: STRICT}}\n",
+    ),
+    (
+        "json",
+        0,
+        "{\"apiVersion\":\"authentication.istio.io/v1alpha1\",\"kind\":\"Policy\",\"metadata\":{\"name\":\"default\",\"namespace\":\"b\"},\"spec\":{\"peers\":[{\"mtls\":{}}]}}",
+    ),
+    ("path", 1, "/x/..%2fadmin;a=b//%61?q=1#f"),
+    ("path-escapes", 1, "/%2%66/%252e%2e/\\..%5c%00"),
+];
 
 /// What an API server tells of objects: of which kind, for the target, and as it tells it.
 const OBJECTS: [(&str, u8, &str); 9] = [

@@ -18,6 +18,7 @@ mod jwt;
 mod ledger;
 mod objects;
 mod pem;
+mod policy;
 mod sds;
 mod spiffe_id;
 mod svid_verify;

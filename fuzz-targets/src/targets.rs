@@ -1,7 +1,7 @@
 //! The targets by their names.
 
 use crate::{
-    answer, attest, cgroup, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, objects, pem, sds, spiffe_id,
+    answer, attest, cgroup, config, crl, csr, foreign_bundle, hello, jwks, jwt, ledger, objects, pem, policy, sds, spiffe_id,
     svid_verify, sync, vault,
 };
 
@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ledger", run: ledger::run },
     Target { name: "objects", run: objects::run },
     Target { name: "pem", run: pem::run },
+    Target { name: "policy", run: policy::run },
     Target { name: "sds", run: sds::run },
     Target { name: "spiffe_id", run: spiffe_id::run },
     Target { name: "svid_verify", run: svid_verify::run },

@@ -79,6 +79,7 @@ replayed!(
     ledger,
     objects,
     pem,
+    policy,
     sds,
     spiffe_id,
     svid_verify,

@@ -66,7 +66,7 @@ const HOUSE: &[Place] = &[
     Place {
         name: "fuzz-targets",
         floor: 6,
-        may_use: &["identity", "pki", "proto", "ca", "kubernetes", "sds", "node-agent", "vault"],
+        may_use: &["identity", "pki", "policy", "proto", "ca", "kubernetes", "sds", "node-agent", "vault"],
         must_not_touch: &["libfuzzer-sys"],
     },
     Place {
