@@ -16,6 +16,7 @@ pub mod path;
 pub mod pattern;
 pub mod request;
 mod selection;
+pub mod v1alpha1;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};

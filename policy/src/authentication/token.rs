@@ -78,7 +78,7 @@ pub fn judge_tokens(selected: &[&RequestAuthentication], request: &Request<'_>, 
     fault.map_or(TokenJudgement::Absent, TokenJudgement::Refused)
 }
 
-fn judge(token: &[u8], rule: &JwtRule, verifier: &dyn TokenVerifier) -> Result<VerifiedToken, TokenFault> {
+pub(crate) fn judge(token: &[u8], rule: &JwtRule, verifier: &dyn TokenVerifier) -> Result<VerifiedToken, TokenFault> {
     let mut verified = verifier.verify(token, rule)?;
     if !rule.issuer.is_empty() && verified.issuer() != Some(&rule.issuer) {
         return Err(TokenFault::UnknownIssuer);

@@ -10,17 +10,17 @@ use crate::request::{Connection, PresentedToken, Request, Role, Target, Verified
 
 /// What one decision knows.
 pub(crate) struct Facts<'a> {
-    pub(super) mesh: &'a Mesh,
-    pub(super) connection: &'a Connection<'a>,
-    pub(super) peer: Option<PeerFields<'a>>,
-    pub(super) http: Option<HttpFacts<'a>>,
+    pub(crate) mesh: &'a Mesh,
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) peer: Option<PeerFields<'a>>,
+    pub(crate) http: Option<HttpFacts<'a>>,
     /// How rules are read that ask for what is not there to be asked for.
     pub(super) tcp: TcpReading,
 }
 
 /// What is known of a request.
-pub(super) struct HttpFacts<'a> {
-    pub(super) request: &'a Request<'a>,
+pub(crate) struct HttpFacts<'a> {
+    pub(crate) request: &'a Request<'a>,
     pub(super) path: Option<NormalPath<'a>>,
     pub(super) token: Option<&'a VerifiedToken>,
 }
@@ -64,12 +64,17 @@ impl<'a> HttpFacts<'a> {
     }
 
     /// The path without its query.
-    pub(super) fn path(&self) -> Option<&[u8]> {
+    pub(crate) fn path(&self) -> Option<&[u8]> {
         self.path.as_ref().map(NormalPath::path)
     }
 
+    /// The path and its query.
+    pub(crate) fn path_and_query(&self) -> Option<&[u8]> {
+        self.path.as_ref().map(NormalPath::whole)
+    }
+
     /// The values of a header, or of what HTTP/2 tells beside headers.
-    pub(super) fn lines(&self, name: &str) -> Vec<&[u8]> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<&[u8]> {
         match name.to_ascii_lowercase().as_str() {
             ":method" => self.request.method.into_iter().collect(),
             ":path" => self.path.iter().map(NormalPath::whole).collect(),

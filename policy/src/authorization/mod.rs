@@ -10,5 +10,6 @@ mod peers;
 mod rule;
 mod stages;
 
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Facts, HttpFacts};
+pub(crate) use headers::matches as matches_header;
 pub(crate) use stages::Stages;

@@ -11,7 +11,7 @@ use crate::pattern::{AccountPattern, Leaning, Pattern};
 /// `spiffe://td/ns/N/sa/S` has a namespace and a service account. An identity of any other shape has neither where a match admits; where
 /// it refuses, whatever stands behind an `ns` or `sa` counts, so that an odd identity escapes nothing.
 #[derive(Clone, Copy)]
-pub(super) struct PeerFields<'a> {
+pub(crate) struct PeerFields<'a> {
     id: &'a SpiffeId,
     /// Namespace and service account, in the one shape that has them.
     workload: Option<(&'a str, &'a str)>,
@@ -27,7 +27,7 @@ impl<'a> PeerFields<'a> {
         Self { id, workload }
     }
 
-    pub(super) fn is_principal(self, pattern: &Pattern, mesh: &Mesh, aliases_count: bool, leaning: Leaning) -> bool {
+    pub(crate) fn is_principal(self, pattern: &Pattern, mesh: &Mesh, aliases_count: bool, leaning: Leaning) -> bool {
         let patterns = if aliases_count { aliases::principal(&pattern.to_string(), mesh) } else { vec![pattern.clone()] };
         let name = self.id.as_str().strip_prefix("spiffe://").unwrap_or_default();
         patterns.iter().any(|pattern| {
@@ -37,7 +37,7 @@ impl<'a> PeerFields<'a> {
         })
     }
 
-    pub(super) fn is_in_namespace(self, pattern: &Pattern, leaning: Leaning) -> bool {
+    pub(crate) fn is_in_namespace(self, pattern: &Pattern, leaning: Leaning) -> bool {
         self.named("ns", self.workload.map(|(namespace, _)| namespace), leaning).any(|name| pattern.matches(name.as_bytes()))
     }
 
