@@ -257,7 +257,8 @@ impl Decision<'_> {
     /// What Envoy says in an access log of a request that a policy denied (`RESPONSE_CODE_DETAILS`).
     #[must_use]
     pub fn details(&self) -> Option<String> {
-        let denied = self.verdict == Verdict::Deny && matches!(self.stage, Stage::Custom | Stage::Deny | Stage::Allow | Stage::RbacV1);
+        let denied =
+            self.verdict == Verdict::Deny && matches!(self.stage, Stage::Custom | Stage::Deny | Stage::Allow | Stage::RbacV1);
         denied.then(|| {
             let id = self.matched.map_or_else(|| "none".to_owned(), |rule| rule.to_string());
             format!("rbac_access_denied_matched_policy[{}]", id.replace(char::is_whitespace, "_"))

@@ -42,7 +42,8 @@ pub(super) fn authenticate<'a>(
     let peer = peer_principal(policy, role, connection, presented);
     let peer = peer.map_err(|place| (Stage::PeerAuthentication, Reason::PeerNotAuthenticated(fault(presented)), place))?;
     let origin = origin_token(policy, http);
-    let origin = origin.map_err(|place| (Stage::RequestAuthentication, Reason::OriginNotAuthenticated(fault(presented)), place))?;
+    let origin =
+        origin.map_err(|place| (Stage::RequestAuthentication, Reason::OriginNotAuthenticated(fault(presented)), place))?;
     let principal = match policy.binding {
         PrincipalBinding::UsePeer => peer,
         PrincipalBinding::UseOrigin => origin.and_then(principal),
@@ -126,7 +127,8 @@ fn is_triggered(rules: &[TriggerRule], path: Option<&[u8]>) -> bool {
     let Some(path) = path.and_then(|path| std::str::from_utf8(path).ok()) else { return true };
     // What cannot be compared lets nobody pass.
     let excluded = |rule: &TriggerRule| rule.excluded.iter().any(|wanted| is(wanted, path) == Some(true));
-    let included = |rule: &TriggerRule| rule.included.is_empty() || rule.included.iter().any(|wanted| is(wanted, path) != Some(false));
+    let included =
+        |rule: &TriggerRule| rule.included.is_empty() || rule.included.iter().any(|wanted| is(wanted, path) != Some(false));
     rules.is_empty() || rules.iter().any(|rule| !excluded(rule) && included(rule))
 }
 

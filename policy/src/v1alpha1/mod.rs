@@ -15,4 +15,3 @@ pub use objects::Policies;
 pub use selection::{RbacState, authn_policy, rbac_state};
 pub use token::judge_tokens;
 pub(crate) use view::View;
-

@@ -82,7 +82,9 @@ impl Reading<'_> {
                 connection.destination_ip.is_some_and(|address| blocks.iter().any(|block| block.contains(address)))
             }
             Constraint::DestinationPort(ports) => connection.destination_port.is_some_and(|port| ports.contains(&port)),
-            Constraint::DestinationLabel { label, values } => self.target.labels.get(label).is_some_and(|value| any(values, value)),
+            Constraint::DestinationLabel { label, values } => {
+                self.target.labels.get(label).is_some_and(|value| any(values, value))
+            }
             Constraint::DestinationName(values) => self.service.is_some_and(|service| any(values, service.name)),
             Constraint::DestinationNamespace(values) => any(values, self.target.namespace),
             Constraint::DestinationUser(values) => self.target.service_account.is_some_and(|account| any(values, account)),

@@ -48,10 +48,12 @@ pub fn judge_tokens(
             keys: rule.keys.clone(),
             ..JwtRule::default()
         };
-        judge_token(token, &known, verifier).and_then(|token| if looks_there { Ok(token) } else { Err(TokenFault::UnknownIssuer) })
+        judge_token(token, &known, verifier)
+            .and_then(|token| if looks_there { Ok(token) } else { Err(TokenFault::UnknownIssuer) })
     });
     let judged: Vec<_> = judged.collect();
-    let refused = judged.iter().filter_map(|judged| judged.as_ref().err().copied()).find(|fault| *fault != TokenFault::UnknownIssuer);
+    let refused =
+        judged.iter().filter_map(|judged| judged.as_ref().err().copied()).find(|fault| *fault != TokenFault::UnknownIssuer);
     let good = judged.iter().zip(&rules).find_map(|(judged, rule)| judged.as_ref().ok().map(|token| (token, rule)));
     match (refused, good) {
         (Some(fault), _) => TokenJudgement::Refused(fault),
@@ -97,7 +99,8 @@ fn tokens_at<'a>(place: &Place, request: &Request<'a>) -> Option<Vec<&'a [u8]>> 
     let found: Vec<&[u8]> = match place {
         Place::Bearer => request.headers.lines("authorization").filter_map(|value| value.strip_prefix(b"Bearer ")).collect(),
         Place::Header(name) => {
-            let behind = |value: &'a [u8]| value.iter().position(|byte| *byte == b' ').and_then(|at| value.get(at + 1..)).unwrap_or(value);
+            let behind =
+                |value: &'a [u8]| value.iter().position(|byte| *byte == b' ').and_then(|at| value.get(at + 1..)).unwrap_or(value);
             request.headers.lines(name).map(behind).collect()
         }
         Place::Parameter(name) => {

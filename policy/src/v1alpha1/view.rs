@@ -120,7 +120,10 @@ fn shadow(matched: Option<RuleRef<'_>>) -> Shadow<'_> {
 
 impl<'p> Authorized<'p> {
     /// What comes of both generations, after what AuthorizationPolicy says: both must allow.
-    pub(crate) fn after(&self, (stage, matched, reason): (Stage, Option<RuleRef<'p>>, Reason)) -> (Stage, Option<RuleRef<'p>>, Reason) {
+    pub(crate) fn after(
+        &self,
+        (stage, matched, reason): (Stage, Option<RuleRef<'p>>, Reason),
+    ) -> (Stage, Option<RuleRef<'p>>, Reason) {
         match (&reason, self.denied, self.granted) {
             (Reason::NoAllowPolicies | Reason::AllowMatched, true, _) => (Stage::RbacV1, None, Reason::NoRoleBinding),
             (Reason::NoAllowPolicies, false, Some(role)) => (Stage::RbacV1, Some(role), Reason::RoleMatched),
