@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod authentication;
 mod authorization;
+pub mod client;
 pub mod decision;
 pub mod diagnostic;
 mod document;
