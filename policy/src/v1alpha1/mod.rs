@@ -15,3 +15,6 @@ pub use objects::Policies;
 pub use selection::{RbacState, authn_policy, rbac_state};
 pub use token::judge_tokens;
 pub(crate) use view::View;
+
+#[cfg(test)]
+mod tests;

@@ -52,9 +52,17 @@ impl Reading<'_> {
         bound.role.rules.iter().position(|rule| self.rule_matches(rule))
     }
 
+    /// Whether a role is about the service at all.
+    pub(super) fn names_service(&self, bound: &BoundRole<'_>) -> bool {
+        bound.role.rules.iter().any(|rule| self.is_service(rule))
+    }
+
+    fn is_service(&self, rule: &AccessRule) -> bool {
+        self.service.is_some_and(|service| any(&rule.services, service.host))
+    }
+
     /// Services, methods, paths and constraints, all of them. Over TCP, a rule that asks for HTTP is not there.
     fn rule_matches(&self, rule: &AccessRule) -> bool {
-        let service = self.service.is_some_and(|service| any(&rule.services, service.host));
         let http = self.facts.http.as_ref();
         let of_http = match http {
             None => rule.methods.is_empty() && rule.paths.is_empty(),
@@ -65,7 +73,7 @@ impl Reading<'_> {
                     && (rule.paths.is_empty() || rule.paths.iter().any(|pattern| self.path_matches(pattern)))
             }
         };
-        service && of_http && rule.constraints.iter().all(|constraint| self.constraint_holds(constraint))
+        self.is_service(rule) && of_http && rule.constraints.iter().all(|constraint| self.constraint_holds(constraint))
     }
 
     /// The path with its query must match, as Istio 1.1 has it, and the path alone: a suffix is not to be met by what stands in a query.

@@ -84,12 +84,11 @@ impl<'p, 't> View<'p, 't> {
         for (part, caller) in self.parts.iter().zip(&callers.0) {
             let reading = Reading { facts, target: self.target, service: part.service, caller };
             let granted = |counts: &dyn Fn(Enforcement) -> bool| {
-                let found = self.roles.iter().find_map(|bound| {
+                self.roles.iter().find_map(|bound| {
                     let place = reading.granted(bound, |binding| counts(binding.enforcement))?;
                     let metadata = &bound.role.metadata;
                     Some(RuleRef { namespace: &metadata.namespace, name: &metadata.name, rule: place })
-                });
-                found
+                })
             };
             match part.rbac {
                 RbacState::Off => {}
@@ -98,7 +97,8 @@ impl<'p, 't> View<'p, 't> {
                     let found = granted(&|enforcement| enforcement == Enforcement::Enforced);
                     authorized.denied |= found.is_none();
                     authorized.granted = authorized.granted.or(found);
-                    let mut bindings = self.roles.iter().flat_map(|bound| &bound.bindings);
+                    let of_service = self.roles.iter().filter(|bound| reading.names_service(bound));
+                    let mut bindings = of_service.flat_map(|bound| &bound.bindings);
                     if bindings.any(|binding| binding.enforcement == Enforcement::Permissive) {
                         authorized.shadow.push(shadow(granted(&|enforcement| enforcement == Enforcement::Permissive)));
                     }
