@@ -69,7 +69,7 @@ fn peer_principal(
     connection: &Connection<'_>,
     presented: PresentedToken<'_>,
 ) -> Result<Option<String>, usize> {
-    let identity = connection.identity().map(|id| id.as_str().trim_start_matches("spiffe://").to_owned());
+    let identity = connection.identity().and_then(|id| id.as_str().strip_prefix("spiffe://")).map(str::to_owned);
     let asked = policy.peers.iter().enumerate();
     let mut asked = asked.filter(|(_, method)| role != Role::Gateway || matches!(method, PeerMethod::Jwt(_))).peekable();
     let Some((first, _)) = asked.peek().copied() else { return Ok(None) };
@@ -157,5 +157,60 @@ fn text_of(value: &ClaimValue) -> Option<&str> {
     match value {
         ClaimValue::Text(text) => Some(text),
         ClaimValue::Null | ClaimValue::Bool(_) | ClaimValue::Number(_) | ClaimValue::List(_) | ClaimValue::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::Metadata;
+    use crate::request::{Peer, Transport};
+
+    fn policy(peers: Vec<PeerMethod>, peer_is_optional: bool) -> AuthnPolicy {
+        AuthnPolicy {
+            metadata: Metadata::default(),
+            targets: Vec::new(),
+            peers,
+            peer_is_optional,
+            origins: Tokens::Rules(Vec::new()),
+            origin_is_optional: false,
+            binding: PrincipalBinding::UsePeer,
+        }
+    }
+
+    /// Also where nobody judged the connection before.
+    #[test]
+    fn strict_asks_for_an_identity() {
+        let plain = Connection::default();
+        let peer = Peer::of_uri_names(&[b"spiffe://td/ns/a/sa/b"]);
+        let mutual = Connection { peer, transport: Transport::Tls, ..Connection::default() };
+        for (permissive, optional, connection, expected) in [
+            (false, false, &plain, Err(0)),
+            (false, true, &plain, Ok(None)),
+            (true, false, &plain, Ok(None)),
+            (false, false, &mutual, Ok(Some("td/ns/a/sa/b".to_owned()))),
+            (true, false, &mutual, Ok(Some("td/ns/a/sa/b".to_owned()))),
+        ] {
+            let policy = policy(vec![PeerMethod::Mtls { permissive }], optional);
+            let found = peer_principal(&policy, Role::Sidecar, connection, PresentedToken::Absent);
+            assert_eq!(found, expected, "{permissive} {optional}");
+        }
+    }
+
+    #[test]
+    fn the_first_mutual_tls_of_a_policy_opens_the_port() {
+        let (strict, permissive) = (PeerMethod::Mtls { permissive: false }, PeerMethod::Mtls { permissive: true });
+        let jwt = PeerMethod::Jwt(OriginJwt::default());
+        for (peers, expected) in [
+            (vec![], (MtlsMode::Permissive, 0)),
+            (vec![jwt.clone()], (MtlsMode::Permissive, 0)),
+            (vec![jwt, strict.clone()], (MtlsMode::Strict, 1)),
+            (vec![permissive.clone(), strict.clone()], (MtlsMode::Permissive, 0)),
+            (vec![strict, permissive], (MtlsMode::Strict, 0)),
+        ] {
+            let policy = policy(peers, false);
+            assert_eq!(mtls_mode(&policy, Role::Sidecar), expected);
+            assert_eq!(mtls_mode(&policy, Role::Gateway), (MtlsMode::Permissive, 0));
+        }
     }
 }
