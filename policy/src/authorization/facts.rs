@@ -10,19 +10,24 @@ use crate::request::{Connection, PresentedToken, Request, Role, Target, Verified
 
 /// What one decision knows.
 pub(crate) struct Facts<'a> {
-    pub(super) mesh: &'a Mesh,
-    pub(super) connection: &'a Connection<'a>,
-    pub(super) peer: Option<PeerFields<'a>>,
-    pub(super) http: Option<HttpFacts<'a>>,
+    pub(crate) mesh: &'a Mesh,
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) peer: Option<PeerFields<'a>>,
+    pub(crate) http: Option<HttpFacts<'a>>,
     /// How rules are read that ask for what is not there to be asked for.
     pub(super) tcp: TcpReading,
 }
 
 /// What is known of a request.
-pub(super) struct HttpFacts<'a> {
-    pub(super) request: &'a Request<'a>,
+pub(crate) struct HttpFacts<'a> {
+    pub(crate) request: &'a Request<'a>,
     pub(super) path: Option<NormalPath<'a>>,
-    pub(super) token: Option<&'a VerifiedToken>,
+    pub(crate) token: Option<&'a VerifiedToken>,
+}
+
+/// How rules are read that ask for attributes of HTTP where there is none.
+pub(crate) fn tcp_reading(mesh: &Mesh, role: Role) -> TcpReading {
+    if role == Role::Node { TcpReading::Ztunnel } else { mesh.tcp }
 }
 
 impl<'a> Facts<'a> {
@@ -33,21 +38,30 @@ impl<'a> Facts<'a> {
         connection: &'a Connection<'a>,
         request: Option<&'a Request<'a>>,
     ) -> Result<Self, Reason> {
-        let tcp = if target.role == Role::Node { TcpReading::Ztunnel } else { mesh.tcp };
+        Self::read_as(mesh, tcp_reading(mesh, target.role), connection, request)
+    }
+
+    /// As [`Facts::of`], where it is known how rules are read.
+    pub(crate) fn read_as(
+        mesh: &'a Mesh,
+        tcp: TcpReading,
+        connection: &'a Connection<'a>,
+        request: Option<&'a Request<'a>>,
+    ) -> Result<Self, Reason> {
         let http = request.map(|request| HttpFacts::of(mesh, request)).transpose()?;
         Ok(Self { mesh, connection, peer: connection.identity().map(PeerFields::of), http, tcp })
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
+    pub(crate) fn is_tcp(&self) -> bool {
         self.http.is_none()
     }
 
-    pub(super) fn source_ip(&self) -> Option<IpAddr> {
+    pub(crate) fn source_ip(&self) -> Option<IpAddr> {
         self.connection.source_ip
     }
 
     /// Whoever tells no client's address has nobody between.
-    pub(super) fn remote_ip(&self) -> Option<IpAddr> {
+    pub(crate) fn remote_ip(&self) -> Option<IpAddr> {
         self.connection.remote_ip.or(self.connection.source_ip)
     }
 }
@@ -64,17 +78,37 @@ impl<'a> HttpFacts<'a> {
     }
 
     /// The path without its query.
-    pub(super) fn path(&self) -> Option<&[u8]> {
+    pub(crate) fn path(&self) -> Option<&[u8]> {
         self.path.as_ref().map(NormalPath::path)
     }
 
     /// The values of a header, or of what HTTP/2 tells beside headers.
-    pub(super) fn lines(&self, name: &str) -> Vec<&[u8]> {
-        match name.to_ascii_lowercase().as_str() {
-            ":method" => self.request.method.into_iter().collect(),
-            ":path" => self.path.iter().map(NormalPath::whole).collect(),
-            ":authority" | "host" => self.request.authority.into_iter().collect(),
-            _ => self.request.headers.lines(name).collect(),
+    pub(super) fn with_lines<T>(&self, name: &str, read: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let told = if is(":method") {
+            self.request.method
+        } else if is(":path") {
+            self.path.as_ref().map(NormalPath::whole)
+        } else if is(":authority") || is("host") {
+            self.request.authority
+        } else {
+            return self.with_header_lines(name, read);
+        };
+        read(told.as_slice())
+    }
+
+    /// Nothing is allocated where a header has as few lines as headers have.
+    fn with_header_lines<T>(&self, name: &str, read: impl FnOnce(&[&[u8]]) -> T) -> T {
+        const FEW: usize = 8;
+        let mut few: [&[u8]; FEW] = [&[]; FEW];
+        let mut count = 0;
+        for line in self.request.headers.lines(name) {
+            match few.get_mut(count) {
+                Some(place) => *place = line,
+                None => return read(&self.request.headers.lines(name).collect::<Vec<_>>()),
+            }
+            count += 1;
         }
+        read(few.get(..count).unwrap_or_default())
     }
 }
