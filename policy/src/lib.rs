@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod authentication;
 mod authorization;
+pub mod compile;
 pub mod decision;
 pub mod diagnostic;
 mod document;

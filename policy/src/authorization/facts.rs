@@ -15,7 +15,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) peer: Option<PeerFields<'a>>,
     pub(crate) http: Option<HttpFacts<'a>>,
     /// How rules are read that ask for what is not there to be asked for.
-    pub(super) tcp: TcpReading,
+    pub(crate) tcp: TcpReading,
 }
 
 /// What is known of a request.
@@ -23,11 +23,6 @@ pub(crate) struct HttpFacts<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(super) path: Option<NormalPath<'a>>,
     pub(crate) token: Option<&'a VerifiedToken>,
-}
-
-/// How rules are read that ask for attributes of HTTP where there is none.
-pub(crate) fn tcp_reading(mesh: &Mesh, role: Role) -> TcpReading {
-    if role == Role::Node { TcpReading::Ztunnel } else { mesh.tcp }
 }
 
 impl<'a> Facts<'a> {
@@ -38,18 +33,22 @@ impl<'a> Facts<'a> {
         connection: &'a Connection<'a>,
         request: Option<&'a Request<'a>>,
     ) -> Result<Self, Reason> {
-        Self::read_as(mesh, tcp_reading(mesh, target.role), connection, request)
+        Self::of_connection(mesh, target.role, connection).with(request)
     }
 
-    /// As [`Facts::of`], where it is known how rules are read.
-    pub(crate) fn read_as(
-        mesh: &'a Mesh,
-        tcp: TcpReading,
-        connection: &'a Connection<'a>,
-        request: Option<&'a Request<'a>>,
-    ) -> Result<Self, Reason> {
-        let http = request.map(|request| HttpFacts::of(mesh, request)).transpose()?;
-        Ok(Self { mesh, connection, peer: connection.identity().map(PeerFields::of), http, tcp })
+    /// What is known before there is a request.
+    pub(crate) fn of_connection(mesh: &'a Mesh, role: Role, connection: &'a Connection<'a>) -> Self {
+        let tcp = if role == Role::Node { TcpReading::Ztunnel } else { mesh.tcp };
+        Self { mesh, connection, peer: connection.identity().map(PeerFields::of), http: None, tcp }
+    }
+
+    /// The same, with a request.
+    pub(crate) fn with<'r>(&self, request: Option<&'r Request<'r>>) -> Result<Facts<'r>, Reason>
+    where
+        'a: 'r,
+    {
+        let http = request.map(|request| HttpFacts::of(self.mesh, request)).transpose()?;
+        Ok(Facts { mesh: self.mesh, connection: self.connection, peer: self.peer, http, tcp: self.tcp })
     }
 
     pub(crate) fn is_tcp(&self) -> bool {

@@ -11,6 +11,6 @@ mod rule;
 mod stages;
 
 pub(crate) use aliases::{principal as principals_meant, trust_domain as trust_domains_meant};
-pub(crate) use facts::{Facts, tcp_reading};
+pub(crate) use facts::Facts;
 pub(crate) use rule::Reading;
 pub(crate) use stages::{Stages, place};
