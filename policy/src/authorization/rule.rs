@@ -125,12 +125,10 @@ impl<'a> Reading<'a> {
     fn condition(&self, condition: &Condition) -> Field {
         let facts = self.facts;
         match condition {
-            Condition::Header { name, values } => {
-                self.field(self.http(), values, |patterns, leaning| {
-                    let any = |lines: &[&[u8]]| headers::matches(patterns, lines, leaning, facts.mesh.headers);
-                    facts.http.as_ref().is_some_and(|http| http.with_lines(name, any))
-                })
-            }
+            Condition::Header { name, values } => self.field(self.http(), values, |patterns, leaning| {
+                let any = |lines: &[&[u8]]| headers::matches(patterns, lines, leaning, facts.mesh.headers);
+                facts.http.as_ref().is_some_and(|http| http.with_lines(name, any))
+            }),
             Condition::SourceIp(blocks) => self.addresses(true, blocks, facts.source_ip()),
             Condition::RemoteIp(blocks) => self.addresses(self.beyond_ztunnel(), blocks, facts.remote_ip()),
             Condition::SourceNamespace(names) => self.namespaces(names),

@@ -141,12 +141,7 @@ impl Table {
                 Key::Range(range) => ranges.push((*range, list)),
             }
         }
-        Self {
-            exact,
-            prefixes: AffixTable::of(prefixes),
-            suffixes: AffixTable::of(suffixes),
-            ranges: AddressTable::of(ranges),
-        }
+        Self { exact, prefixes: AffixTable::of(prefixes), suffixes: AffixTable::of(suffixes), ranges: AddressTable::of(ranges) }
     }
 
     fn each(&self, value: Seen<'_>, mut found: impl FnMut(usize)) {

@@ -62,7 +62,9 @@ impl Protocol {
     /// Whether a rule that asks for a value of this attribute matches nothing else here.
     fn has(self, attribute: Attribute) -> bool {
         match attribute {
-            Attribute::Principal | Attribute::Namespace | Attribute::SourceIp | Attribute::DestinationIp | Attribute::Port => true,
+            Attribute::Principal | Attribute::Namespace | Attribute::SourceIp | Attribute::DestinationIp | Attribute::Port => {
+                true
+            }
             Attribute::Account | Attribute::RemoteIp | Attribute::Sni | Attribute::TrustDomain => self != Self::TcpZtunnel,
             Attribute::Subject | Attribute::Path | Attribute::Host | Attribute::Issuer | Attribute::Method => self == Self::Http,
         }
