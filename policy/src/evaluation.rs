@@ -69,7 +69,7 @@ pub fn decide<'p>(
     let roles = view.authorize(&facts, &callers);
     let stages = Stages::of(policies.authorization, mesh, target, &facts);
     let custom = stages.custom();
-    let (stage, matched, reason) = roles.after(stages.outcome(&custom));
+    let (stage, matched, reason) = roles.outcome_after(stages.outcome(&custom));
     let decided = match reason {
         Reason::NoAllowPolicies | Reason::AllowMatched | Reason::RoleMatched => decision(Verdict::Allow, stage, reason),
         Reason::NoAllowMatched

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod authentication;
 mod authorization;
 pub mod client;
+pub mod compile;
 pub mod decision;
 pub mod diagnostic;
 mod document;

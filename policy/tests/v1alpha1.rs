@@ -1,5 +1,6 @@
 //! What holds of every decision by objects of Istio 1.1, whatever they are and whatever is asked.
 
+use policy::compile::{Scratch, compile, evaluate};
 use policy::decision::{Decision, Stage, Verdict};
 use policy::evaluation::{Policies, decide};
 use policy::mesh::Mesh;
@@ -217,7 +218,11 @@ fn answer<'p>(objects: &'p Objects, modern: &'p [AuthorizationPolicy], question:
         bindings: &objects.bindings,
     };
     let policies = Policies { authorization: modern, v1alpha1: first, ..Policies::default() };
-    decide(policies, &Mesh::default(), &target, &connection, question.http.then_some(&request))
+    let (mesh, request) = (Mesh::default(), question.http.then_some(&request));
+    let decided = decide(policies, &mesh, &target, &connection, request);
+    let compiled = compile(policies, &mesh).view(&target);
+    assert_eq!(evaluate(&compiled, &connection, request, &mut Scratch::default()), decided, "compiled");
+    decided
 }
 
 fn modern() -> Vec<AuthorizationPolicy> {
@@ -317,4 +322,31 @@ fn every_outcome_comes_up() {
         assert!(found.get(reason).is_some_and(|count| *count >= 20), "{reason} is too rare: {found:?}");
     }
     assert!(shown >= 20, "{shown} matches that are only shown");
+}
+
+/// A set that goes on from another one still has what it had, of the cluster, of the namespace and of others.
+#[test]
+fn what_is_compiled_keeps_them_when_others_change() {
+    let config = |namespace| RbacConfig {
+        metadata: metadata(namespace, "default".to_owned(), None),
+        mode: RbacMode::On,
+        enforcement: Enforcement::Enforced,
+    };
+    let target = Target { namespace: "foo", ..Target::default() };
+    let reason = |set: &policy::compile::PolicySet| {
+        let view = set.view(&target);
+        evaluate(&view, &Connection::default(), None, &mut Scratch::default()).reason.as_str()
+    };
+    let modern = modern();
+    for namespace in ["", "foo", "bar"] {
+        let rbac = [config(namespace)];
+        let first = v1alpha1::Policies { rbac: &rbac, ..v1alpha1::Policies::default() };
+        let set = compile(Policies { v1alpha1: first, ..Policies::default() }, &Mesh::default());
+        assert_eq!(reason(&set), "no_role_binding", "{namespace}");
+        let with = set.with_policy(&modern[0]);
+        assert_eq!(reason(&with), "no_allow_matched");
+        assert_eq!(reason(&with.without_policy("foo", "p")), "no_role_binding", "{namespace}");
+        assert_eq!(reason(&set.with_namespace("other", Policies::default())), "no_role_binding", "{namespace}");
+        assert_eq!(reason(&set.with_namespace(namespace, Policies::default())), "no_allow_policies", "{namespace}");
+    }
 }

@@ -159,6 +159,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn policies_of_the_root_and_of_the_workload_hold_together() {
+        let of = |namespace: &str| {
+            let metadata = Metadata { namespace: namespace.to_owned(), ..Metadata::default() };
+            RequestAuthentication { metadata, ..policy(Tokens::AllInvalid) }
+        };
+        let policies = [of("istio-system"), of("foo"), of("bar")];
+        let labels = crate::objects::Labels::new();
+        let target = Target { namespace: "foo", labels: &labels, ..Target::default() };
+        let selected = token_policies(&policies, &Mesh::default(), &target);
+        assert_eq!(selected, [&policies[0], &policies[1]]);
+    }
+
     /// Rows 54 and 80 of the conformance table: none, good, and each that is not.
     #[test]
     fn one_rule_takes_its_tokens_or_none() {

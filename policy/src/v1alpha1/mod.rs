@@ -11,10 +11,11 @@ mod selection;
 mod token;
 mod view;
 
+pub(crate) use objects::Kept;
 pub use objects::Policies;
 pub use selection::{RbacState, authn_policy, rbac_state};
 pub use token::judge_tokens;
-pub(crate) use view::View;
+pub(crate) use view::{Authorized, View};
 
 #[cfg(test)]
 mod tests;

@@ -104,8 +104,8 @@ impl Reading<'_> {
     }
 
     fn header_matches(&self, name: &str, patterns: &[Pattern]) -> bool {
-        let lines = self.facts.http.as_ref().map(|http| http.lines(name)).unwrap_or_default();
-        matches_header(patterns, &lines, Leaning::Admits, self.facts.mesh.headers)
+        let matches = |lines: &[&[u8]]| matches_header(patterns, lines, Leaning::Admits, self.facts.mesh.headers);
+        self.facts.http.as_ref().is_some_and(|http| http.with_lines(name, matches))
     }
 
     /// User, group and properties, all of them. A subject that says nothing is nobody.

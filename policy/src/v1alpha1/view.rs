@@ -32,6 +32,9 @@ pub(crate) struct Denied<'p> {
     pub(crate) by: RuleRef<'p>,
 }
 
+/// The stage, the rule and the reason of a decision.
+type Outcome<'p> = (Stage, Option<RuleRef<'p>>, Reason);
+
 /// Who is asking, a line for each part.
 pub(crate) struct Callers<'a>(Vec<Caller<'a>>);
 
@@ -119,11 +122,15 @@ fn shadow(matched: Option<RuleRef<'_>>) -> Shadow<'_> {
 }
 
 impl<'p> Authorized<'p> {
-    /// What comes of both generations, after what AuthorizationPolicy says: both must allow.
-    pub(crate) fn after(
-        &self,
-        (stage, matched, reason): (Stage, Option<RuleRef<'p>>, Reason),
-    ) -> (Stage, Option<RuleRef<'p>>, Reason) {
+    /// What comes of both generations, after what AuthorizationPolicy says, with the verdict: both must allow.
+    pub(crate) fn after(&self, verdict: Verdict, said: Outcome<'p>) -> (Verdict, Stage, Option<RuleRef<'p>>, Reason) {
+        let (stage, matched, reason) = self.outcome_after(said);
+        let verdict = if stage == Stage::RbacV1 && self.denied { Verdict::Deny } else { verdict };
+        (verdict, stage, matched, reason)
+    }
+
+    /// As [`Self::after`], without the verdict.
+    pub(crate) fn outcome_after(&self, (stage, matched, reason): Outcome<'p>) -> Outcome<'p> {
         match (&reason, self.denied, self.granted) {
             (Reason::NoAllowPolicies | Reason::AllowMatched, true, _) => (Stage::RbacV1, None, Reason::NoRoleBinding),
             (Reason::NoAllowPolicies, false, Some(role)) => (Stage::RbacV1, Some(role), Reason::RoleMatched),

@@ -8,6 +8,7 @@
 //! An answer is the verdict, the stage, the reason; then, where they are there, the rule, `audit=rule`, `shadow=stage:verdict:rule`,
 //! `ask=providers`, and what is said on the wire where that is not 403, or the end of a connection.
 
+use policy::compile::{Scratch, compile, evaluate};
 use policy::decision::{Decision, Refusal, Stage, Verdict};
 use policy::evaluation::{Policies, decide};
 use policy::request::{
@@ -94,7 +95,13 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
         bindings: &case.bindings,
     };
     let policies = Policies { peer: &case.peer, authorization: &case.policies, v1alpha1: first };
-    said(&decide(policies, &case.mesh, &target, &connection, question.http.then_some(&request)), question.http)
+    let request = question.http.then_some(&request);
+    let decided = decide(policies, &case.mesh, &target, &connection, request);
+    let view = compile(policies, &case.mesh).view(&target);
+    let mut scratch = Scratch::default();
+    assert_eq!(evaluate(&view, &connection, request, &mut scratch), decided, "compiled: {}: {asked}", case.title);
+    assert_eq!(view.accept(&connection).decide(request, &mut scratch), decided, "accepted: {}: {asked}", case.title);
+    said(&decided, question.http)
 }
 
 impl Question {
