@@ -142,12 +142,11 @@ fn is(wanted: &StringMatch, path: &str) -> Option<bool> {
 }
 
 impl Caller<'_> {
-    /// The texts of a claim. A text is one value, and is not parted at spaces.
+    /// The texts of a claim. A text is one value, and is not parted at spaces; a list is one of texts alone.
     pub(super) fn claim(&self, name: &str) -> Vec<&str> {
-        let text = |value: &'_ ClaimValue| -> bool { matches!(value, ClaimValue::Text(_)) };
         match self.origin.and_then(|token| token.claims.get(name)) {
             Some(ClaimValue::Text(found)) => vec![found],
-            Some(ClaimValue::List(items)) if items.iter().all(text) => items.iter().filter_map(text_of).collect(),
+            Some(ClaimValue::List(items)) => items.iter().map(text_of).collect::<Option<_>>().unwrap_or_default(),
             _ => Vec::new(),
         }
     }

@@ -250,3 +250,21 @@ fn gateways_are_asked_by_whoever_has_no_certificate() {
         assert_eq!(found.verdict, expected, "{role:?}");
     }
 }
+
+#[test]
+fn whoever_is_refused_is_told_no_policy() {
+    let peers = [AuthnPolicy { peers: vec![PeerMethod::Jwt(jwt("i"))], ..policy("foo", "default") }];
+    let request = Request::default();
+    let policies = Policies { authentication: &peers, ..Policies::default() };
+    let refused = decided(policies, &Connection::default(), Some(&request));
+    let Some(Refusal::Http(reply)) = refused.refusal else { panic!("it is refused over HTTP") };
+    assert_eq!((reply.status, reply.body, reply.challenge), (401, "Peer authentication failed.", None));
+    assert_eq!(refused.details(), None);
+    let config = [RbacConfig { metadata: metadata("", "default"), mode: RbacMode::On, enforcement: Enforcement::Enforced }];
+    let policies = Policies { rbac: &config, ..Policies::default() };
+    let refused = decided(policies, &Connection::default(), Some(&request));
+    let Some(Refusal::Http(reply)) = refused.refusal else { panic!("it is refused over HTTP") };
+    assert_eq!((reply.status, reply.body, reply.challenge), (403, "RBAC: access denied", None));
+    assert_eq!(refused.details().as_deref(), Some("rbac_access_denied_matched_policy[none]"));
+    assert_eq!(decided(policies, &Connection::default(), None).refusal, Some(Refusal::Close));
+}
