@@ -124,8 +124,8 @@ mod tests {
             let headers: Vec<(&[u8], &[u8])> = vec![(b"X-A", b"1"); count];
             let request = Request { headers: Headers(&headers), ..Request::default() };
             let facts = HttpFacts::of(&mesh, &request).unwrap();
-            assert_eq!(facts.with_lines("x-a", <[&[u8]]>::len), count);
-            assert_eq!(facts.with_lines("x-b", <[&[u8]]>::len), 0);
+            assert_eq!(facts.with_lines("x-a", |lines| lines.len()), count);
+            assert_eq!(facts.with_lines("x-b", |lines| lines.len()), 0);
         }
     }
 
@@ -139,6 +139,6 @@ mod tests {
         }
         let request = Request::default();
         let facts = HttpFacts::of(&mesh, &request).unwrap();
-        assert!(facts.with_lines(":method", <[&[u8]]>::is_empty));
+        assert!(facts.with_lines(":method", |lines| lines.is_empty()));
     }
 }
