@@ -116,3 +116,34 @@ impl<'a> HttpFacts<'a> {
         read(few.get(..count).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Headers;
+
+    #[test]
+    fn every_line_of_a_header_is_read_however_many_there_are() {
+        let mesh = Mesh::default();
+        for count in [0, 1, 8, 9, 20] {
+            let headers: Vec<(&[u8], &[u8])> = vec![(b"X-A", b"1"); count];
+            let request = Request { headers: Headers(&headers), ..Request::default() };
+            let facts = HttpFacts::of(&mesh, &request).unwrap();
+            assert_eq!(facts.with_lines("x-a", |lines| lines.len()), count);
+            assert_eq!(facts.with_lines("x-b", |lines| lines.len()), 0);
+        }
+    }
+
+    #[test]
+    fn what_http2_tells_beside_headers_is_read_as_headers_are() {
+        let mesh = Mesh::default();
+        let request = Request { method: Some(b"GET"), path: Some(b"/a?b"), authority: Some(b"c"), ..Request::default() };
+        let facts = HttpFacts::of(&mesh, &request).unwrap();
+        for (name, value) in [(":Method", b"GET".as_slice()), (":path", b"/a?b"), (":authority", b"c"), ("Host", b"c")] {
+            assert!(facts.with_lines(name, |lines| lines == [value]), "{name}");
+        }
+        let request = Request::default();
+        let facts = HttpFacts::of(&mesh, &request).unwrap();
+        assert!(facts.with_lines(":method", |lines| lines.is_empty()));
+    }
+}

@@ -1,7 +1,5 @@
 //! Which of many texts a value begins with.
 
-use std::cmp::Ordering;
-
 /// Texts in their order, each with the longest other one that it begins with.
 ///
 /// Every text that a value begins with is the last text that is not behind the value, or one that this one begins with: a search and a
@@ -38,12 +36,12 @@ impl AffixTable {
         self.rows.is_empty()
     }
 
-    /// The lists of all texts that a value begins with, told as its bytes in the order of the table.
-    pub(super) fn each(&self, value: impl Iterator<Item = u8> + Clone, mut found: impl FnMut(usize)) {
-        let not_behind = self.rows.partition_point(|row| row.text.iter().copied().cmp(value.clone()) != Ordering::Greater);
+    /// The lists of all texts that a value begins with.
+    pub(super) fn each(&self, value: &[u8], mut found: impl FnMut(usize)) {
+        let not_behind = self.rows.partition_point(|row| *row.text <= *value);
         let mut at = not_behind.checked_sub(1);
         let last = at.and_then(|at| self.rows.get(at));
-        let common = last.map_or(0, |row| row.text.iter().zip(value).take_while(|(own, other)| **own == *other).count());
+        let common = last.map_or(0, |row| row.text.iter().zip(value).take_while(|(own, other)| own == other).count());
         while let Some(row) = at.and_then(|at| self.rows.get(at)) {
             if row.text.len() <= common {
                 found(row.list);
@@ -67,7 +65,7 @@ mod tests {
             let numbered = texts.iter().enumerate();
             let table = AffixTable::of(numbered.clone().rev().map(|(list, text)| (text.as_bytes().into(), list)).collect());
             let mut found = BTreeSet::new();
-            table.each(value.bytes(), |list| assert!(found.insert(list)));
+            table.each(value.as_bytes(), |list| assert!(found.insert(list)));
             let expected: BTreeSet<usize> = numbered.filter(|(_, text)| value.starts_with(*text)).map(|(list, _)| list).collect();
             prop_assert_eq!(found, expected);
         }

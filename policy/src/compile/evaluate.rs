@@ -1,5 +1,6 @@
 //! One decision by what is compiled.
 
+use super::index::Scratch;
 use super::view::{Place, StageRules, View};
 use crate::authentication::{PeerMode, judge_connection, peer_mode};
 use crate::authorization::{Facts, Reading};
@@ -8,13 +9,6 @@ use crate::mesh::TcpReading;
 use crate::objects::Action;
 use crate::request::{Connection, PresentedToken, Request};
 use crate::v1alpha1::{self, Authorized};
-
-/// Room for a decision to work in, kept from one to the next so that none allocates: it grows to the most rules that could match at once.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    candidates: Vec<usize>,
-    text: Vec<u8>,
-}
 
 /// A connection, and what it is to a workload, for all requests that come on it.
 pub struct Accepted<'a> {
@@ -196,13 +190,8 @@ impl<'v> Search<'_, 'v> {
 
     /// Finds the rules that can match.
     fn search(&mut self, rules: &StageRules) {
-        let Scratch { candidates, text } = &mut *self.scratch;
-        if rules.is_empty() {
-            candidates.clear();
-            return;
-        }
         let index = if self.facts.is_tcp() { &rules.tcp } else { &rules.http };
-        index.candidates(self.facts, text, candidates);
+        index.search(self.facts, self.scratch);
     }
 
     fn candidates(&self, rules: &StageRules) -> impl Iterator<Item = Place> {

@@ -40,6 +40,15 @@ struct Lists {
     rules: Vec<usize>,
 }
 
+/// Room for a decision to work in, kept from one to the next so that none allocates: it grows to the most rules that could match at once.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Rules that can match, in their order, each once.
+    pub(super) candidates: Vec<usize>,
+    text: Vec<u8>,
+    reversed: Vec<u8>,
+}
+
 type Counts<'k> = HashMap<(Attribute, &'k Key), usize, Hasher>;
 
 impl RuleIndex {
@@ -85,12 +94,13 @@ impl RuleIndex {
         Self { always, tables: filled.map(|(attribute, keys)| (attribute, Table::of(keys))).collect(), lists }
     }
 
-    /// Writes the rules that can match into `candidates`, in their order, each once.
-    pub(super) fn candidates(&self, facts: &Facts<'_>, text: &mut Vec<u8>, candidates: &mut Vec<usize>) {
+    /// Finds the rules that can match.
+    pub(super) fn search(&self, facts: &Facts<'_>, scratch: &mut Scratch) {
+        let Scratch { candidates, text, reversed } = scratch;
         candidates.clear();
         for (attribute, table) in &self.tables {
             seen::each(*attribute, facts, text, |value| {
-                table.each(value, |list| candidates.extend_from_slice(self.lists.get(list)));
+                table.each(value, reversed, |list| candidates.extend_from_slice(self.lists.get(list)));
             });
         }
         candidates.extend_from_slice(&self.always);
@@ -144,7 +154,8 @@ impl Table {
         Self { exact, prefixes: AffixTable::of(prefixes), suffixes: AffixTable::of(suffixes), ranges: AddressTable::of(ranges) }
     }
 
-    fn each(&self, value: Seen<'_>, mut found: impl FnMut(usize)) {
+    /// The lists that a value leads to. `reversed` is room to write in.
+    fn each(&self, value: Seen<'_>, reversed: &mut Vec<u8>, mut found: impl FnMut(usize)) {
         let bytes = match value {
             Seen::Address(address) => return self.ranges.each(address, found),
             Seen::Bytes(bytes) => bytes,
@@ -153,10 +164,12 @@ impl Table {
             found(*list);
         }
         if !self.prefixes.is_empty() {
-            self.prefixes.each(bytes.iter().copied(), &mut found);
+            self.prefixes.each(bytes, &mut found);
         }
         if !self.suffixes.is_empty() {
-            self.suffixes.each(bytes.iter().rev().copied(), &mut found);
+            reversed.clear();
+            reversed.extend(bytes.iter().rev());
+            self.suffixes.each(reversed, &mut found);
         }
     }
 }

@@ -218,3 +218,49 @@ fn of_path(pattern: &PathPattern) -> Option<Key> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one<T>(value: T) -> Match<T> {
+        Match { values: vec![value], not_values: Vec::new() }
+    }
+
+    fn led_by(rule: &Rule, protocol: Protocol) -> Vec<Attribute> {
+        clauses(rule, "foo", protocol).iter().flatten().flatten().map(|asked| asked.attribute).collect()
+    }
+
+    #[test]
+    fn nothing_leads_by_what_a_connection_is_not_asked_for() {
+        use Attribute as A;
+        let source = Source {
+            principals: one(Pattern::of("a")),
+            trust_domains: one(Pattern::of("td")),
+            remote_ip_blocks: one(AddressRange::parse("10.0.0.0/8").unwrap()),
+            ..Source::default()
+        };
+        let operation = Operation { ports: one(80), methods: one(Pattern::of("GET")), ..Operation::default() };
+        let rule = Rule { from: vec![source], to: vec![operation], when: vec![Condition::Sni(one(Pattern::of("a")))] };
+        for (protocol, expected) in [
+            (Protocol::Http, &[A::Principal, A::TrustDomain, A::RemoteIp, A::Port, A::Method, A::Sni][..]),
+            (Protocol::TcpEnvoy, &[A::Principal, A::TrustDomain, A::RemoteIp, A::Port, A::Sni]),
+            (Protocol::TcpZtunnel, &[A::Principal, A::Port]),
+        ] {
+            assert_eq!(led_by(&rule, protocol), expected, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn an_alternative_that_nothing_leads_to_takes_its_clause_with_it() {
+        let named = Source { principals: one(Pattern::of("a")), ..Source::default() };
+        let anybody = Source { principals: one(Pattern::Present), ..Source::default() };
+        let unwanted = Match { values: Vec::new(), not_values: vec![Pattern::of("a")] };
+        let not_one = Source { principals: unwanted, ..Source::default() };
+        let rule = |from: &[&Source]| Rule { from: from.iter().map(|source| (*source).clone()).collect(), ..Rule::default() };
+        assert_eq!(led_by(&rule(&[&named, &named]), Protocol::Http), [Attribute::Principal; 2]);
+        for from in [&[&named, &anybody], &[&named, &not_one]] {
+            assert_eq!(led_by(&rule(from), Protocol::Http), [], "{from:?}");
+        }
+    }
+}

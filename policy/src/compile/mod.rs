@@ -13,6 +13,7 @@ mod seen;
 mod set;
 mod view;
 
-pub use evaluate::{Accepted, Scratch, evaluate};
+pub use evaluate::{Accepted, evaluate};
+pub use index::Scratch;
 pub use set::{PolicySet, compile};
 pub use view::{View, ViewSize};

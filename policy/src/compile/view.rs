@@ -217,8 +217,4 @@ impl StageRules {
     pub(super) fn place(&self, number: usize) -> Option<Place> {
         self.rules.get(number).copied()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
 }
