@@ -30,6 +30,8 @@ pub enum Stage {
     Deny,
     /// Policies that allow.
     Allow,
+    /// Roles of Istio 1.1.
+    RbacV1,
     /// There was nothing to decide by.
     Default,
 }
@@ -59,6 +61,14 @@ pub enum Reason {
     HeaderRefused(HeaderFault),
     /// A token came that is not good.
     TokenRefused(TokenFault),
+    /// No peer came that an Istio 1.1 Policy asks for; what was wrong with its token, if one came.
+    PeerNotAuthenticated(Option<TokenFault>),
+    /// No end user came that an Istio 1.1 Policy asks for; what was wrong with the token, if one came.
+    OriginNotAuthenticated(Option<TokenFault>),
+    /// A role of Istio 1.1 grants it, and nothing else decides.
+    RoleMatched,
+    /// Roles of Istio 1.1 decide, and none of those that are bound to whoever asks grants it.
+    NoRoleBinding,
 }
 
 /// Which rule of which policy.
@@ -68,14 +78,15 @@ pub struct RuleRef<'p> {
     pub namespace: &'p str,
     /// Its name.
     pub name: &'p str,
-    /// The place of the rule among its rules, from 0.
+    /// The place of the rule among its rules, from 0; for an Istio 1.1 Policy, of the method among its peers or origins.
     pub rule: usize,
 }
 
-/// What policies would have decided that are only shown (annotation `istio.io/dry-run`).
+/// What policies would have decided that are only shown (annotation `istio.io/dry-run`; in Istio 1.1, PERMISSIVE of bindings and of the
+/// configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shadow<'p> {
-    /// Of which stage they are: [`Stage::Deny`] or [`Stage::Allow`].
+    /// Of which stage they are: [`Stage::Deny`], [`Stage::Allow`] or [`Stage::RbacV1`].
     pub stage: Stage,
     /// What they would have decided.
     pub verdict: Verdict,
@@ -148,6 +159,10 @@ impl Reason {
             Self::PeerUnreadable(_) => "peer_unreadable",
             Self::PathRefused(_) => "path_refused",
             Self::HeaderRefused(_) => "header_refused",
+            Self::PeerNotAuthenticated(_) => "peer_not_authenticated",
+            Self::OriginNotAuthenticated(_) => "origin_not_authenticated",
+            Self::RoleMatched => "role_matched",
+            Self::NoRoleBinding => "no_role_binding",
             Self::TokenRefused(fault) => match fault {
                 TokenFault::Malformed => "token_malformed",
                 TokenFault::UnknownIssuer => "token_unknown_issuer",
@@ -166,7 +181,7 @@ impl Reason {
         match self {
             Self::PathRefused(_) | Self::HeaderRefused(_) => 400,
             Self::TokenRefused(TokenFault::Audience) => 403,
-            Self::TokenRefused(_) => 401,
+            Self::TokenRefused(_) | Self::PeerNotAuthenticated(_) | Self::OriginNotAuthenticated(_) => 401,
             Self::NoAllowPolicies
             | Self::AllowMatched
             | Self::NoAllowMatched
@@ -174,7 +189,9 @@ impl Reason {
             | Self::BadCustomProvider
             | Self::PlaintextOnStrict
             | Self::NoClientCertificate
-            | Self::PeerUnreadable(_) => 403,
+            | Self::PeerUnreadable(_)
+            | Self::RoleMatched
+            | Self::NoRoleBinding => 403,
         }
     }
 
@@ -185,6 +202,8 @@ impl Reason {
         let (body, challenge) = match self {
             Self::TokenRefused(fault) => (token_text(*fault), Some("invalid_token")),
             Self::PathRefused(_) | Self::HeaderRefused(_) => ("Bad Request", None),
+            Self::PeerNotAuthenticated(_) => ("Peer authentication failed.", None),
+            Self::OriginNotAuthenticated(_) => ("Origin authentication failed.", None),
             Self::NoAllowPolicies
             | Self::AllowMatched
             | Self::NoAllowMatched
@@ -192,7 +211,9 @@ impl Reason {
             | Self::BadCustomProvider
             | Self::PlaintextOnStrict
             | Self::NoClientCertificate
-            | Self::PeerUnreadable(_) => ("RBAC: access denied", None),
+            | Self::PeerUnreadable(_)
+            | Self::RoleMatched
+            | Self::NoRoleBinding => ("RBAC: access denied", None),
         };
         if !is_grpc {
             return Refusal::Http(Reply { status, body, challenge });
@@ -236,7 +257,8 @@ impl Decision<'_> {
     /// What Envoy says in an access log of a request that a policy denied (`RESPONSE_CODE_DETAILS`).
     #[must_use]
     pub fn details(&self) -> Option<String> {
-        let denied = self.verdict == Verdict::Deny && matches!(self.stage, Stage::Custom | Stage::Deny | Stage::Allow);
+        let denied =
+            self.verdict == Verdict::Deny && matches!(self.stage, Stage::Custom | Stage::Deny | Stage::Allow | Stage::RbacV1);
         denied.then(|| {
             let id = self.matched.map_or_else(|| "none".to_owned(), |rule| rule.to_string());
             format!("rbac_access_denied_matched_policy[{}]", id.replace(char::is_whitespace, "_"))

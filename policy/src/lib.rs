@@ -6,6 +6,8 @@
 pub mod admission;
 pub mod authentication;
 mod authorization;
+pub mod client;
+pub mod compile;
 pub mod decision;
 pub mod diagnostic;
 mod document;
@@ -16,6 +18,7 @@ pub mod path;
 pub mod pattern;
 pub mod request;
 mod selection;
+pub mod v1alpha1;
 
 pub use diagnostic::{Code, Diagnostic, Severity, Subject};
 pub use document::{Limits, Position};

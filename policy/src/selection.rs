@@ -43,7 +43,7 @@ mod tests {
             Attachment { kind: TargetKind::GatewayClass, namespace: "", name: "class" },
             Attachment { kind: TargetKind::Service, namespace: "shop", name: "web" },
         ];
-        Target { namespace: "foo", labels, role, attachments: ATTACHMENTS }
+        Target { namespace: "foo", labels, role, attachments: ATTACHMENTS, ..Target::default() }
     }
 
     #[test]

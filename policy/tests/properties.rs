@@ -6,7 +6,7 @@ use policy::mesh::{HeaderReading, Mesh, TcpReading};
 use policy::objects::{Action, AuthorizationPolicy, Condition, Labels, Match, Metadata, Operation, Rule, Scope, Source};
 use policy::path::PathPattern;
 use policy::pattern::{AddressRange, Pattern};
-use policy::request::{Connection, Headers, Peer, Request, Role, Target, Transport};
+use policy::request::{Connection, Headers, Peer, Request, Target, Transport};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -40,8 +40,8 @@ fn answer<'p>(policies: &'p [AuthorizationPolicy], mesh: &Mesh, question: &Quest
         ..Request::default()
     };
     let labels = Labels::new();
-    let target = Target { namespace: "foo", labels: &labels, role: Role::Sidecar, attachments: &[] };
-    let policies = Policies { peer: &[], authorization: policies };
+    let target = Target { namespace: "foo", labels: &labels, ..Target::default() };
+    let policies = Policies { authorization: policies, ..Policies::default() };
     decide(policies, mesh, &target, &connection, question.http.then_some(&request))
 }
 

@@ -45,7 +45,7 @@ pub fn is_cors_preflight(request: &Request<'_>) -> bool {
     request.method == Some(b"OPTIONS") && has("origin") && has("access-control-request-method")
 }
 
-fn parameters<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+pub(crate) fn parameters<'a>(request: &Request<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let path = request.path.unwrap_or_default();
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let query = path.iter().position(|byte| *byte == b'?').and_then(|at| path.get(at + 1..)).unwrap_or_default();

@@ -38,15 +38,7 @@ pub enum Level {
 #[must_use]
 pub fn peer_mode<'p>(policies: &'p [PeerAuthentication], mesh: &Mesh, target: &Target<'_>, port: Option<u16>) -> PeerMode<'p> {
     let mut found = PeerMode { mode: MtlsMode::Permissive, level: Level::Default, by: None };
-    for level in [Level::Mesh, Level::Namespace, Level::Workload] {
-        let here = policies.iter().filter(|policy| level_of(policy, mesh, target) == Some(level));
-        let Some(oldest) = here.min_by_key(|policy| {
-            let metadata = &policy.metadata;
-            // Whoever has no age is the youngest.
-            (metadata.created.is_none(), metadata.created, metadata.name.as_str())
-        }) else {
-            continue;
-        };
+    for (level, oldest) in counting(policies.iter(), mesh, target) {
         let of_port = port.and_then(|port| oldest.port_level.get(&port)).filter(|_| level == Level::Workload);
         for (mode, level) in [(Some(&oldest.mode), level), (of_port, Level::Port)] {
             if let Some(mode) = mode.filter(|mode| **mode != MtlsMode::Unset) {
@@ -55,6 +47,23 @@ pub fn peer_mode<'p>(policies: &'p [PeerAuthentication], mesh: &Mesh, target: &T
         }
     }
     found
+}
+
+/// The policies that count for a workload, one for each level that has any, the widest first.
+pub(crate) fn counting<'p>(
+    policies: impl Iterator<Item = &'p PeerAuthentication> + Clone,
+    mesh: &Mesh,
+    target: &Target<'_>,
+) -> impl Iterator<Item = (Level, &'p PeerAuthentication)> {
+    [Level::Mesh, Level::Namespace, Level::Workload].into_iter().filter_map(move |level| {
+        let here = policies.clone().filter(|policy| level_of(policy, mesh, target) == Some(level));
+        let oldest = here.min_by_key(|policy| {
+            let metadata = &policy.metadata;
+            // Whoever has no age is the youngest.
+            (metadata.created.is_none(), metadata.created, metadata.name.as_str())
+        });
+        oldest.map(|oldest| (level, oldest))
+    })
 }
 
 fn level_of(policy: &PeerAuthentication, mesh: &Mesh, target: &Target<'_>) -> Option<Level> {

@@ -78,7 +78,7 @@ pub fn judge_tokens(selected: &[&RequestAuthentication], request: &Request<'_>, 
     fault.map_or(TokenJudgement::Absent, TokenJudgement::Refused)
 }
 
-fn judge(token: &[u8], rule: &JwtRule, verifier: &dyn TokenVerifier) -> Result<VerifiedToken, TokenFault> {
+pub(crate) fn judge(token: &[u8], rule: &JwtRule, verifier: &dyn TokenVerifier) -> Result<VerifiedToken, TokenFault> {
     let mut verified = verifier.verify(token, rule)?;
     if !rule.issuer.is_empty() && verified.issuer() != Some(&rule.issuer) {
         return Err(TokenFault::UnknownIssuer);
@@ -167,7 +167,7 @@ mod tests {
         };
         let policies = [of("istio-system"), of("foo"), of("bar")];
         let labels = crate::objects::Labels::new();
-        let target = Target { namespace: "foo", labels: &labels, role: crate::request::Role::Sidecar, attachments: &[] };
+        let target = Target { namespace: "foo", labels: &labels, ..Target::default() };
         let selected = token_policies(&policies, &Mesh::default(), &target);
         assert_eq!(selected, [&policies[0], &policies[1]]);
     }

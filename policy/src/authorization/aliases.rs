@@ -10,7 +10,7 @@ const POINTER: &str = "cluster.local";
 ///
 /// Only a principal of five parts (`td/ns/N/sa/S`) names a trust domain. One that is ours, or an alias, or `cluster.local`, means all of
 /// ours; one with a star in front that fits one of ours keeps itself and gains those that it does not fit; any other means itself.
-pub(super) fn principal(text: &str, mesh: &Mesh) -> Vec<Pattern> {
+pub(crate) fn principal(text: &str, mesh: &Mesh) -> Vec<Pattern> {
     let literal = || vec![Pattern::of(text)];
     let Some((domain, rest)) = text.split_once('/').filter(|(domain, _)| *domain != "*" && text.split('/').count() == 5) else {
         return literal();
@@ -31,7 +31,7 @@ pub(super) fn principal(text: &str, mesh: &Mesh) -> Vec<Pattern> {
 }
 
 /// A trust domain as patterns: one that is exactly one of ours means all of ours.
-pub(super) fn trust_domain(text: &str, mesh: &Mesh) -> Vec<Pattern> {
+pub(crate) fn trust_domain(text: &str, mesh: &Mesh) -> Vec<Pattern> {
     if ours(mesh).any(|own| own == text) { ours(mesh).map(Pattern::of).collect() } else { vec![Pattern::of(text)] }
 }
 

@@ -4,7 +4,7 @@ use crate::mesh::HeaderReading;
 use crate::pattern::{Leaning, Pattern};
 
 /// Whether any of the patterns matches a header of these lines. Without a line, nothing matches.
-pub(super) fn matches(patterns: &[Pattern], lines: &[&[u8]], leaning: Leaning, reading: HeaderReading) -> bool {
+pub(crate) fn matches(patterns: &[Pattern], lines: &[&[u8]], leaning: Leaning, reading: HeaderReading) -> bool {
     let line_matches = |line: &[u8]| patterns.iter().any(|pattern| pattern.matches_present(line));
     let joined_matches = || line_matches(&lines.join(b",".as_slice()));
     match (lines, reading, leaning) {

@@ -10,5 +10,8 @@ mod peers;
 mod rule;
 mod stages;
 
-pub(crate) use facts::Facts;
-pub(crate) use stages::Stages;
+pub(crate) use aliases::{principal as principals_meant, trust_domain as trust_domains_meant};
+pub(crate) use facts::{Facts, HttpFacts};
+pub(crate) use headers::matches as matches_header;
+pub(crate) use rule::Reading;
+pub(crate) use stages::{Stages, place};

@@ -11,7 +11,7 @@ use crate::pattern::{AccountPattern, Leaning, Pattern};
 /// `spiffe://td/ns/N/sa/S` has a namespace and a service account. An identity of any other shape has neither where a match admits; where
 /// it refuses, whatever stands behind an `ns` or `sa` counts, so that an odd identity escapes nothing.
 #[derive(Clone, Copy)]
-pub(super) struct PeerFields<'a> {
+pub(crate) struct PeerFields<'a> {
     id: &'a SpiffeId,
     /// Namespace and service account, in the one shape that has them.
     workload: Option<(&'a str, &'a str)>,
@@ -19,25 +19,48 @@ pub(super) struct PeerFields<'a> {
 
 impl<'a> PeerFields<'a> {
     pub(super) fn of(id: &'a SpiffeId) -> Self {
-        let segments: Vec<&str> = id.path().split('/').skip(1).collect();
-        let workload = match segments[..] {
-            ["ns", namespace, "sa", account] => Some((namespace, account)),
+        let mut segments = id.path().split('/').skip(1);
+        let mut next = || segments.next();
+        let workload = match (next(), next(), next(), next(), next()) {
+            (Some("ns"), Some(namespace), Some("sa"), Some(account), None) => Some((namespace, account)),
             _ => None,
         };
         Self { id, workload }
     }
 
-    pub(super) fn is_principal(self, pattern: &Pattern, mesh: &Mesh, aliases_count: bool, leaning: Leaning) -> bool {
-        let patterns = if aliases_count { aliases::principal(&pattern.to_string(), mesh) } else { vec![pattern.clone()] };
-        let name = self.id.as_str().strip_prefix("spiffe://").unwrap_or_default();
-        patterns.iter().any(|pattern| {
-            // The end of an odd identity may look like a whole one: td/x/ns/foo/sa/admin.
-            let whole = self.workload.is_some() || leaning == Leaning::Refuses || !matches!(pattern, Pattern::Suffix(_));
-            whole && pattern.matches(name.as_bytes())
-        })
+    /// The identity as principals are written: without its scheme.
+    pub(crate) fn principal(self) -> &'a str {
+        self.id.as_str().strip_prefix("spiffe://").unwrap_or_default()
     }
 
-    pub(super) fn is_in_namespace(self, pattern: &Pattern, leaning: Leaning) -> bool {
+    pub(crate) fn trust_domain(self) -> &'a str {
+        self.id.trust_domain().as_str()
+    }
+
+    /// Everything that counts as its namespace where a match refuses, which is no less than where it admits.
+    pub(crate) fn namespaces(self) -> impl Iterator<Item = &'a str> {
+        self.named("ns", self.workload.map(|(namespace, _)| namespace), Leaning::Refuses)
+    }
+
+    /// As [`Self::namespaces`], of its service account.
+    pub(crate) fn accounts(self) -> impl Iterator<Item = &'a str> {
+        self.named("sa", self.workload.map(|(_, account)| account), Leaning::Refuses)
+    }
+
+    pub(crate) fn is_principal(self, pattern: &Pattern, mesh: &Mesh, aliases_count: bool, leaning: Leaning) -> bool {
+        if !aliases_count {
+            return self.is_written_principal(pattern, leaning);
+        }
+        aliases::principal(&pattern.to_string(), mesh).iter().any(|pattern| self.is_written_principal(pattern, leaning))
+    }
+
+    fn is_written_principal(self, pattern: &Pattern, leaning: Leaning) -> bool {
+        // The end of an odd identity may look like a whole one: td/x/ns/foo/sa/admin.
+        let whole = self.workload.is_some() || leaning == Leaning::Refuses || !matches!(pattern, Pattern::Suffix(_));
+        whole && pattern.matches(self.principal().as_bytes())
+    }
+
+    pub(crate) fn is_in_namespace(self, pattern: &Pattern, leaning: Leaning) -> bool {
         self.named("ns", self.workload.map(|(namespace, _)| namespace), leaning).any(|name| pattern.matches(name.as_bytes()))
     }
 
@@ -50,9 +73,12 @@ impl<'a> PeerFields<'a> {
         })
     }
 
-    pub(super) fn is_in_trust_domain(self, pattern: &Pattern, mesh: &Mesh) -> bool {
-        let domain = self.id.trust_domain().as_str();
-        aliases::trust_domain(&pattern.to_string(), mesh).iter().any(|pattern| pattern.matches(domain.as_bytes()))
+    pub(super) fn is_in_trust_domain(self, pattern: &Pattern, mesh: &Mesh, aliases_count: bool) -> bool {
+        let domain = self.trust_domain().as_bytes();
+        if !aliases_count {
+            return pattern.matches(domain);
+        }
+        aliases::trust_domain(&pattern.to_string(), mesh).iter().any(|pattern| pattern.matches(domain))
     }
 
     /// The field of a workload, or, for an odd identity where a match refuses, every segment behind one of this name.
@@ -103,7 +129,8 @@ mod tests {
                 let account = AccountPattern::parse(text).unwrap();
                 assert_eq!(peer.is_account(&account, "foo", leaning), expected, "{text}");
             }
-            assert!(peer.is_in_trust_domain(&Pattern::of("td"), &mesh) && !peer.is_in_trust_domain(&Pattern::of("t"), &mesh));
+            let in_domain = |text| peer.is_in_trust_domain(&Pattern::of(text), &mesh, true);
+            assert!(in_domain("td") && !in_domain("t"));
         }
     }
 

@@ -9,12 +9,14 @@ use crate::objects::{Action, Condition, Match, Operation, Rule, Source};
 use crate::pattern::{AddressRange, Leaning, Pattern};
 
 /// A rule beside what it is read with.
-pub(super) struct Reading<'a> {
-    pub(super) facts: &'a Facts<'a>,
+pub(crate) struct Reading<'a> {
+    facts: &'a Facts<'a>,
     /// The namespace of its policy.
-    pub(super) namespace: &'a str,
+    namespace: &'a str,
     /// Whether its policy is one that allows.
-    pub(super) allows: bool,
+    allows: bool,
+    /// Whether the trust domains that a principal means stand in the rule already, each for itself.
+    written_out: bool,
 }
 
 /// One field of a source, of an operation, or a condition.
@@ -28,21 +30,33 @@ struct Field {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn of(facts: &'a Facts<'a>, namespace: &'a str, action: &Action) -> Self {
-        Self { facts, namespace, allows: *action == Action::Allow }
+    /// For rules as they are in their policy.
+    pub(crate) fn of(facts: &'a Facts<'a>, namespace: &'a str, action: &Action) -> Self {
+        Self { facts, namespace, allows: *action == Action::Allow, written_out: false }
+    }
+
+    /// For rules that name each trust domain that they mean.
+    pub(crate) fn of_written_out(facts: &'a Facts<'a>, namespace: &'a str, action: &Action) -> Self {
+        Self { written_out: true, ..Self::of(facts, namespace, action) }
     }
 
     /// Any source, any operation and every condition; what is not there asks for nothing.
-    pub(super) fn matches(&self, rule: &Rule) -> bool {
-        let from: Vec<Vec<Field>> = rule.from.iter().map(|source| self.source(source)).collect();
-        let to: Vec<Vec<Field>> = rule.to.iter().map(|operation| self.operation(operation)).collect();
-        let when: Vec<Vec<Field>> = rule.when.iter().map(|condition| vec![self.condition(condition)]).collect();
-        let mut fields = from.iter().chain(&to).chain(&when).flatten();
-        if self.allows && fields.any(|field| field.asked && !field.known) {
+    pub(crate) fn matches(&self, rule: &Rule) -> bool {
+        // Over HTTP there is everything to be asked for.
+        if self.allows && self.facts.is_tcp() && self.asks_for_unknown(rule) {
             return false;
         }
-        let any = |items: &[Vec<Field>]| items.is_empty() || items.iter().any(|fields| self.holds(fields));
-        any(&from) && any(&to) && when.iter().all(|fields| self.holds(fields))
+        (rule.from.is_empty() || rule.from.iter().any(|source| self.holds(&self.source(source))))
+            && (rule.to.is_empty() || rule.to.iter().any(|operation| self.holds(&self.operation(operation))))
+            && rule.when.iter().all(|condition| self.holds(&[self.condition(condition)]))
+    }
+
+    /// Whether anything is asked for that the connection cannot have.
+    fn asks_for_unknown(&self, rule: &Rule) -> bool {
+        let from = rule.from.iter().flat_map(|source| self.source(source));
+        let to = rule.to.iter().flat_map(|operation| self.operation(operation));
+        let when = rule.when.iter().map(|condition| self.condition(condition));
+        from.chain(to).chain(when).any(|field| field.asked && !field.known)
     }
 
     /// Whether all fields hold, of those that the connection can have. What has none of those left is read in two ways.
@@ -63,9 +77,12 @@ impl<'a> Reading<'a> {
     /// A field whose values are matched as one: any of the values, and not any of those that are unwanted.
     fn field<T>(&self, known: bool, wanted: &Match<T>, any: impl Fn(&[T], Leaning) -> bool) -> Field {
         let leaning = self.leaning();
+        if wanted.is_empty() || !known {
+            return Field { asked: !wanted.is_empty(), known, holds: wanted.is_empty() };
+        }
         let holds = (wanted.values.is_empty() || any(&wanted.values, leaning))
             && (wanted.not_values.is_empty() || !any(&wanted.not_values, leaning.negated()));
-        Field { asked: !wanted.is_empty(), known, holds }
+        Field { asked: true, known, holds }
     }
 
     /// A field whose values are matched one by one.
@@ -73,9 +90,9 @@ impl<'a> Reading<'a> {
         self.field(known, wanted, |values, leaning| values.iter().any(|value| is(value, leaning)))
     }
 
-    fn source(&self, source: &Source) -> Vec<Field> {
+    fn source(&self, source: &Source) -> [Field; 7] {
         let (facts, token) = (self.facts, self.facts.http.as_ref().and_then(|http| http.token));
-        vec![
+        [
             self.principals(&source.principals),
             self.each(self.http(), &source.request_principals, |wanted, _| {
                 token.is_some_and(|token| wanted.matches(token.issuer(), token.subject()))
@@ -90,12 +107,12 @@ impl<'a> Reading<'a> {
         ]
     }
 
-    fn operation(&self, operation: &Operation) -> Vec<Field> {
+    fn operation(&self, operation: &Operation) -> [Field; 4] {
         let http = self.facts.http.as_ref();
         let authority = http.and_then(|http| http.request.authority);
         let method = http.and_then(|http| http.request.method);
         let path = http.and_then(|http| http.path());
-        vec![
+        [
             self.each(self.http(), &operation.hosts, |wanted, _| {
                 authority.is_some_and(|value| wanted.matches_ignoring_case(value))
             }),
@@ -108,12 +125,10 @@ impl<'a> Reading<'a> {
     fn condition(&self, condition: &Condition) -> Field {
         let facts = self.facts;
         match condition {
-            Condition::Header { name, values } => {
-                let lines = facts.http.as_ref().map(|http| http.lines(name)).unwrap_or_default();
-                self.field(self.http(), values, |patterns, leaning| {
-                    headers::matches(patterns, &lines, leaning, facts.mesh.headers)
-                })
-            }
+            Condition::Header { name, values } => self.field(self.http(), values, |patterns, leaning| {
+                let any = |lines: &[&[u8]]| headers::matches(patterns, lines, leaning, facts.mesh.headers);
+                facts.http.as_ref().is_some_and(|http| http.with_lines(name, any))
+            }),
             Condition::SourceIp(blocks) => self.addresses(true, blocks, facts.source_ip()),
             Condition::RemoteIp(blocks) => self.addresses(self.beyond_ztunnel(), blocks, facts.remote_ip()),
             Condition::SourceNamespace(names) => self.namespaces(names),
@@ -128,8 +143,8 @@ impl<'a> Reading<'a> {
                     token.is_some_and(|token| wanted.matches(token.issuer(), token.subject()))
                 })
             }
-            Condition::RequestAudience(names) => self.claim(&["aud".to_owned()], names),
-            Condition::RequestPresenter(names) => self.claim(&["azp".to_owned()], names),
+            Condition::RequestAudience(names) => self.claim(&["aud"], names),
+            Condition::RequestPresenter(names) => self.claim(&["azp"], names),
             Condition::RequestClaim { path, values } => self.claim(path, values),
             Condition::DestinationIp(blocks) => self.addresses(true, blocks, facts.connection.destination_ip),
             Condition::DestinationPort(ports) => {
@@ -154,7 +169,7 @@ impl<'a> Reading<'a> {
 
     fn principals(&self, wanted: &Match<Pattern>) -> Field {
         let facts = self.facts;
-        let aliases_count = self.beyond_ztunnel();
+        let aliases_count = self.beyond_ztunnel() && !self.written_out;
         self.each(true, wanted, |wanted, leaning| {
             facts.peer.is_some_and(|peer| peer.is_principal(wanted, facts.mesh, aliases_count, leaning))
         })
@@ -167,7 +182,7 @@ impl<'a> Reading<'a> {
     fn trust_domains(&self, wanted: &Match<Pattern>) -> Field {
         let facts = self.facts;
         self.each(self.beyond_ztunnel(), wanted, |wanted, _| {
-            facts.peer.is_some_and(|peer| peer.is_in_trust_domain(wanted, facts.mesh))
+            facts.peer.is_some_and(|peer| peer.is_in_trust_domain(wanted, facts.mesh, !self.written_out))
         })
     }
 
@@ -175,9 +190,10 @@ impl<'a> Reading<'a> {
         self.each(known, wanted, |wanted, _| found.is_some_and(|address| wanted.contains(address)))
     }
 
-    fn claim(&self, path: &[String], wanted: &Match<Pattern>) -> Field {
+    fn claim(&self, path: &[impl AsRef<str>], wanted: &Match<Pattern>) -> Field {
         let token = self.facts.http.as_ref().and_then(|http| http.token);
-        let values = token.map(|token| token.values(path)).unwrap_or_default();
-        self.each(self.http(), wanted, |wanted, _| values.iter().any(|value| wanted.matches(value.as_bytes())))
+        self.each(self.http(), wanted, |wanted, _| {
+            token.is_some_and(|token| token.any_value(path, |value| wanted.matches(value.as_bytes())))
+        })
     }
 }

@@ -24,17 +24,19 @@ pub(crate) struct Custom<'p> {
     bad: Option<RuleRef<'p>>,
 }
 
+/// The place of a policy among others. Whoever has no age is the youngest.
+pub(crate) fn place(policy: &AuthorizationPolicy) -> impl Ord {
+    let metadata = &policy.metadata;
+    (metadata.created.is_none(), metadata.created, metadata.namespace.as_str(), metadata.name.as_str())
+}
+
 impl<'a, 'p> Stages<'a, 'p> {
     /// Selects the policies of a workload. They count in the order of their age, their namespace and their name, and their rules in the
     /// order that they are written in, so that the rule that is named does not depend on the order in which policies came.
     pub(crate) fn of(policies: &'p [AuthorizationPolicy], mesh: &Mesh, target: &Target<'_>, facts: &'a Facts<'a>) -> Self {
         let here = |policy: &&AuthorizationPolicy| selects(&policy.metadata.namespace, &policy.scope, mesh, target);
         let mut selected: Vec<&AuthorizationPolicy> = policies.iter().filter(here).collect();
-        // Whoever has no age is the youngest.
-        selected.sort_by_key(|policy| {
-            let metadata = &policy.metadata;
-            (metadata.created.is_none(), metadata.created, metadata.namespace.as_str(), metadata.name.as_str())
-        });
+        selected.sort_by_key(|policy| place(policy));
         Self { facts, selected }
     }
 

@@ -106,6 +106,9 @@ pub fn normalize(raw: &[u8], level: PathNormalization, fragment: FragmentRule) -
     if level == PathNormalization::None {
         return Ok(NormalPath { whole: Cow::Borrowed(raw), path_len: path.len() });
     }
+    if is_plain(path) {
+        return Ok(NormalPath { whole: Cow::Borrowed(raw), path_len: path.len() });
+    }
     let decoded = match level {
         PathNormalization::DecodeAndMergeSlashes => Cow::Owned(unescape_slashes(path)),
         PathNormalization::None | PathNormalization::Base | PathNormalization::MergeSlashes => Cow::Borrowed(path),
@@ -120,6 +123,13 @@ pub fn normalize(raw: &[u8], level: PathNormalization, fragment: FragmentRule) -
     let path_len = whole.len();
     whole.extend_from_slice(query);
     Ok(NormalPath { whole: Cow::Owned(whole), path_len })
+}
+
+/// Whether a path is in the form of every level as it stands: nothing to undo, to escape or to merge in it, and no segment begins with a
+/// dot. Most are, and need not be written anew.
+fn is_plain(path: &[u8]) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
+    path.iter().all(|byte| plain(*byte)) && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."))
 }
 
 /// The dots of a segment that is `.` or `..` with parameters.

@@ -58,6 +58,11 @@ impl AccountPattern {
     pub fn names(&self, own_namespace: &str, namespace: &str, account: &str) -> bool {
         self.namespace.as_deref().unwrap_or(own_namespace) == namespace && self.account == account
     }
+
+    /// As `namespace/account`, for a policy of `own_namespace`.
+    pub(crate) fn qualified(&self, own_namespace: &str) -> String {
+        format!("{}/{}", self.namespace.as_deref().unwrap_or(own_namespace), self.account)
+    }
 }
 
 impl fmt::Display for AccountPattern {

@@ -69,6 +69,16 @@ impl AddressRange {
         Self { first: first_of(address, length), length }
     }
 
+    /// The number of leading bits that count.
+    pub(crate) fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// Whether it is one of IPv4 addresses.
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// Whether an address lies in the range. The address is made canonical first.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -50,6 +50,14 @@ impl RequestPrincipalPattern {
             _ => false,
         }
     }
+
+    pub(crate) fn issuer(&self) -> &Pattern {
+        &self.issuer
+    }
+
+    pub(crate) fn subject(&self) -> &Pattern {
+        &self.subject
+    }
 }
 
 impl fmt::Display for RequestPrincipalPattern {

@@ -13,8 +13,10 @@ pub struct Request<'a> {
     pub authority: Option<&'a [u8]>,
     /// The other headers.
     pub headers: Headers<'a>,
-    /// The token that came with it, after whoever knows the keys looked at it.
+    /// The token that policies of Istio RequestAuthentication look at, after whoever knows the keys looked at it.
     pub token: PresentedToken<'a>,
+    /// The token that objects of Istio 1.1 look at ([`crate::v1alpha1::judge_tokens`]). One that is not good ends nothing by itself.
+    pub origin: PresentedToken<'a>,
 }
 
 /// Header lines in their order: names and values, a name as often as it came.

@@ -14,5 +14,5 @@ pub use connection::{Connection, Transport};
 pub use forwarded::client_address;
 pub use http::{HeaderFault, Headers, Request};
 pub use peer::{Peer, PeerFault};
-pub use target::{Attachment, Role, Target};
+pub use target::{Attachment, Role, Service, Target};
 pub use token::{ClaimValue, PresentedToken, TokenFault, VerifiedToken};

@@ -13,6 +13,32 @@ pub struct Target<'a> {
     pub role: Role,
     /// What `targetRefs` may name to reach this proxy: its Gateway, its GatewayClass, the Services and ServiceEntries that it serves here.
     pub attachments: &'a [Attachment<'a>],
+    /// Its service account.
+    pub service_account: Option<&'a str>,
+    /// The services of its namespace that it stands behind at the port that is asked, with the port of each. Objects of Istio 1.1 name
+    /// these.
+    pub services: &'a [Service<'a>],
+}
+
+/// A service, and the port of it that leads to the port that is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service<'a> {
+    /// Its short name, such as `web`.
+    pub name: &'a str,
+    /// Its name in full, such as `web.shop.svc.cluster.local`.
+    pub host: &'a str,
+    /// The number of its port.
+    pub port: Option<u16>,
+    /// The name of its port.
+    pub port_name: Option<&'a str>,
+}
+
+impl Default for Target<'_> {
+    /// A workload beside a proxy of its own, of which nothing else is known.
+    fn default() -> Self {
+        const NONE: &Labels = &Labels::new();
+        Self { namespace: "", labels: NONE, role: Role::default(), attachments: &[], service_account: None, services: &[] }
+    }
 }
 
 /// What kind of proxy decides.

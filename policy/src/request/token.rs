@@ -92,19 +92,31 @@ impl VerifiedToken {
     /// what is neither text nor a list of texts has no values.
     #[must_use]
     pub fn values(&self, path: &[String]) -> Vec<&str> {
-        let Some((first, rest)) = path.split_first() else { return Vec::new() };
-        let mut found = self.claims.get(first);
+        let mut values = Vec::new();
+        self.any_value(path, |value| {
+            values.push(value);
+            false
+        });
+        values
+    }
+
+    /// Whether any of [`Self::values`] is as wanted.
+    pub(crate) fn any_value<'t>(&'t self, path: &[impl AsRef<str>], mut wanted: impl FnMut(&'t str) -> bool) -> bool {
+        let Some((first, rest)) = path.split_first() else { return false };
+        let mut found = self.claims.get(first.as_ref());
         for name in rest {
             found = match found {
-                Some(ClaimValue::Object(members)) => members.get(name),
+                Some(ClaimValue::Object(members)) => members.get(name.as_ref()),
                 _ => None,
             };
         }
         match found {
-            Some(ClaimValue::Text(text)) if rest.is_empty() && self.is_space_delimited(first) => text.split(' ').collect(),
-            Some(ClaimValue::Text(text)) => vec![text],
-            Some(ClaimValue::List(items)) => items.iter().filter_map(ClaimValue::text).collect(),
-            _ => Vec::new(),
+            Some(ClaimValue::Text(text)) if rest.is_empty() && self.is_space_delimited(first.as_ref()) => {
+                text.split(' ').any(wanted)
+            }
+            Some(ClaimValue::Text(text)) => wanted(text),
+            Some(ClaimValue::List(items)) => items.iter().filter_map(ClaimValue::text).any(wanted),
+            _ => false,
         }
     }
 

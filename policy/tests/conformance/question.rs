@@ -2,17 +2,20 @@
 //!
 //! A question is `T` or `H` and its attributes: `from=td/ns/a/sa/b` (several with commas: several URIs in one certificate), `tls` (without
 //! a client certificate), `ip`, `remote`, `hops` (`remote` from x-forwarded-for), `dip`, `port`, `sni`, `method`, `path`, `host`, `header=name:value` (as often as need be),
-//! `claims={...}` (a token that was found good), `token=fault`. In values, `\_` is a space and `\0` is NUL.
+//! `claims={...}` (a token that was found good), `token=fault`; `origin={...}` and `origin-token=fault` (the same for what objects of Istio
+//! 1.1 look at). In values, `\_` is a space and `\0` is NUL.
 //!
 //! An answer is the verdict, the stage, the reason; then, where they are there, the rule, `audit=rule`, `shadow=stage:verdict:rule`,
 //! `ask=providers`, and what is said on the wire where that is not 403, or the end of a connection.
 
+use policy::compile::{Scratch, compile, evaluate};
 use policy::decision::{Decision, Refusal, Stage, Verdict};
 use policy::evaluation::{Policies, decide};
 use policy::request::{
-    Attachment, ClaimValue, Connection, Headers, Peer, PresentedToken, Request, Target, TokenFault, Transport, VerifiedToken,
-    client_address,
+    Attachment, ClaimValue, Connection, Headers, Peer, PresentedToken, Request, Service, Target, TokenFault, Transport,
+    VerifiedToken, client_address,
 };
+use policy::v1alpha1;
 
 use crate::table::{Case, pairs};
 
@@ -27,6 +30,8 @@ struct Question {
     headers: Vec<(Vec<u8>, Vec<u8>)>,
     token: Option<VerifiedToken>,
     fault: Option<TokenFault>,
+    origin: Option<VerifiedToken>,
+    origin_fault: Option<TokenFault>,
     hops: Option<usize>,
 }
 
@@ -58,23 +63,45 @@ pub(crate) fn answer(case: &Case, asked: &str) -> String {
     if let (Some(hops), Some(source)) = (question.hops, connection.source_ip) {
         connection.remote_ip = Some(client_address(source, Headers(&headers), hops));
     }
-    let token = match (&question.token, question.fault) {
-        (_, Some(fault)) => PresentedToken::Refused(fault),
-        (Some(token), None) => PresentedToken::Verified(token),
-        (None, None) => PresentedToken::Absent,
-    };
     let request = Request {
         method: question.method.as_deref(),
         path: question.path.as_deref(),
         authority: question.authority.as_deref(),
         headers: Headers(&headers),
-        token,
+        token: presented(question.token.as_ref(), question.fault),
+        origin: presented(question.origin.as_ref(), question.origin_fault),
     };
     let attachments: Vec<_> =
         case.attachments.iter().map(|(kind, namespace, name)| Attachment { kind: *kind, namespace, name }).collect();
-    let target = Target { namespace: &case.namespace, labels: &case.labels, role: case.role, attachments: &attachments };
-    let policies = Policies { peer: &case.peer, authorization: &case.policies };
-    said(&decide(policies, &case.mesh, &target, &connection, question.http.then_some(&request)), question.http)
+    let services = case.services.iter().map(|service| Service {
+        name: &service.name,
+        host: &service.host,
+        port: service.port,
+        port_name: service.port_name.as_deref(),
+    });
+    let services: Vec<_> = services.collect();
+    let target = Target {
+        namespace: &case.namespace,
+        labels: &case.labels,
+        role: case.role,
+        attachments: &attachments,
+        service_account: case.account.as_deref(),
+        services: &services,
+    };
+    let first = v1alpha1::Policies {
+        authentication: &case.authentication,
+        rbac: &case.rbac,
+        roles: &case.roles,
+        bindings: &case.bindings,
+    };
+    let policies = Policies { peer: &case.peer, authorization: &case.policies, v1alpha1: first };
+    let request = question.http.then_some(&request);
+    let decided = decide(policies, &case.mesh, &target, &connection, request);
+    let view = compile(policies, &case.mesh).view(&target);
+    let mut scratch = Scratch::default();
+    assert_eq!(evaluate(&view, &connection, request, &mut scratch), decided, "compiled: {}: {asked}", case.title);
+    assert_eq!(view.accept(&connection).decide(request, &mut scratch), decided, "accepted: {}: {asked}", case.title);
+    said(&decided, question.http)
 }
 
 impl Question {
@@ -88,15 +115,27 @@ impl Question {
                 let (name, value) = value.split_once(':').expect("a header has a value");
                 self.headers.push((bytes(name), bytes(value)));
             }
-            "claims" => {
-                let value: serde_json::Value = serde_json::from_str(&String::from_utf8(bytes(value)).unwrap()).unwrap();
-                let ClaimValue::Object(claims) = claim(&value) else { panic!("claims are an object") };
-                self.token = Some(VerifiedToken { claims, ..VerifiedToken::default() });
-            }
+            "claims" => self.token = Some(verified(value)),
             "token" => self.fault = Some(fault(value)),
+            "origin" => self.origin = Some(verified(value)),
+            "origin-token" => self.origin_fault = Some(fault(value)),
             _ => panic!("{key} is no attribute"),
         }
     }
+}
+
+fn presented(token: Option<&VerifiedToken>, fault: Option<TokenFault>) -> PresentedToken<'_> {
+    match (token, fault) {
+        (_, Some(fault)) => PresentedToken::Refused(fault),
+        (Some(token), None) => PresentedToken::Verified(token),
+        (None, None) => PresentedToken::Absent,
+    }
+}
+
+fn verified(text: &str) -> VerifiedToken {
+    let value: serde_json::Value = serde_json::from_str(&String::from_utf8(bytes(text)).unwrap()).unwrap();
+    let ClaimValue::Object(claims) = claim(&value) else { panic!("claims are an object") };
+    VerifiedToken { claims, ..VerifiedToken::default() }
 }
 
 fn bytes(text: &str) -> Vec<u8> {

@@ -3,13 +3,18 @@
 //! ```text
 //! == row 37 title              a case; `row NN` may be left out
 //! mesh key=value ...           settings, if they are not the default
-//! workload key=value ...       namespace, role, labels (a:b,c:d), attachments (Kind:namespace:name,...)
-//! -- name namespace [key=value ...]    a policy, and the YAML of its spec below; kind, dry-run, created
+//! workload key=value ...       namespace, role, labels (a:b,c:d), attachments (Kind:namespace:name,...), account, services
+//!                              (name:port:port-name,...; a name without dots is one of foo.svc.cluster.local)
+//! -- name namespace [key=value ...]    a policy (namespace `-`: of the cluster), and the YAML of its spec below; kind, dry-run, created, refused=code (it is refused with
+//!                              this code, and not there), lenient (unknown constraints are ignored)
 //! >> T key=value ... => allow default no_allow_policies     a question over TCP (H: over HTTP) and its answer
 //! ```
 
 use policy::mesh::{HeaderReading, Mesh, TcpReading};
-use policy::objects::{AuthorizationPolicy, Labels, Object, Outcome, PeerAuthentication, ReadOptions, TargetKind};
+use policy::objects::{
+    AuthnPolicy, AuthorizationPolicy, Kind, Labels, Object, Outcome, PeerAuthentication, RbacConfig, ReadOptions, ServiceRole,
+    ServiceRoleBinding, TargetKind,
+};
 use policy::path::{FragmentRule, PathNormalization};
 use policy::request::Role;
 
@@ -24,7 +29,21 @@ pub(crate) struct Case {
     pub(crate) attachments: Vec<(TargetKind, String, String)>,
     pub(crate) policies: Vec<AuthorizationPolicy>,
     pub(crate) peer: Vec<PeerAuthentication>,
+    pub(crate) authentication: Vec<AuthnPolicy>,
+    pub(crate) rbac: Vec<RbacConfig>,
+    pub(crate) roles: Vec<ServiceRole>,
+    pub(crate) bindings: Vec<ServiceRoleBinding>,
+    pub(crate) account: Option<String>,
+    pub(crate) services: Vec<Service>,
     pub(crate) questions: Vec<(String, String)>,
+}
+
+/// A service of the workload.
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) port_name: Option<String>,
 }
 
 fn read_case(name: &str, title: &str, body: &str) -> Case {
@@ -39,6 +58,12 @@ fn read_case(name: &str, title: &str, body: &str) -> Case {
         attachments: Vec::new(),
         policies: Vec::new(),
         peer: Vec::new(),
+        authentication: Vec::new(),
+        rbac: Vec::new(),
+        roles: Vec::new(),
+        bindings: Vec::new(),
+        account: None,
+        services: Vec::new(),
         questions: Vec::new(),
     };
     let mut head: Option<String> = None;
@@ -86,23 +111,43 @@ pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
 fn object(table: &str, head: &str, spec: &str, case: &mut Case) {
     let title = &case.title;
     let mut kind = "AuthorizationPolicy";
+    let mut refused = None;
+    let mut options = ReadOptions::default();
     let mut words = head.split_whitespace();
     let (name, namespace) = (words.next().expect("a name"), words.next().expect("a namespace"));
-    let mut metadata = format!("  name: {name}\n  namespace: {namespace}\n");
-    for (key, value) in words.filter_map(|word| word.split_once('=')) {
+    let mut metadata = format!("  name: {name}\n");
+    if namespace != "-" {
+        metadata.push_str(&format!("  namespace: {namespace}\n"));
+    }
+    for (key, value) in words.map(|word| word.split_once('=').unwrap_or((word, ""))) {
         match key {
             "kind" => kind = value,
+            "refused" => refused = Some(value),
+            "lenient" => options.unknown_constraints_ignored = true,
             "dry-run" => metadata.push_str(&format!("  annotations: {{istio.io/dry-run: \"{value}\"}}\n")),
             "created" => metadata.push_str(&format!("  creationTimestamp: \"{value}\"\n")),
             _ => panic!("{table}: {title}: {key} is no key of a policy"),
         }
     }
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
-    let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata:\n{metadata}spec:\n{spec}");
-    let mut reading = policy::objects::read(&text, &ReadOptions::default());
-    match reading.objects.pop().map(|object| object.outcome) {
+    let api = Kind::ALL.iter().find(|known| known.as_str() == kind).expect("a known kind");
+    let version = format!("{}/{}", api.group(), api.versions()[0]);
+    let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata:\n{metadata}spec:\n{spec}");
+    let mut reading = policy::objects::read(&text, &options);
+    let outcome = reading.objects.pop().map(|object| object.outcome);
+    if let Some(code) = refused {
+        assert!(matches!(outcome, Some(Outcome::Refused { .. })), "{table}: {title}: {name} is not refused");
+        let said: Vec<_> = reading.diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
+        assert!(said.contains(&code), "{table}: {title}: {name} is refused with {said:?}");
+        return;
+    }
+    match outcome {
         Some(Outcome::Accepted(Object::AuthorizationPolicy(policy))) => case.policies.push(policy),
         Some(Outcome::Accepted(Object::PeerAuthentication(policy))) => case.peer.push(policy),
+        Some(Outcome::Accepted(Object::Policy(policy) | Object::MeshPolicy(policy))) => case.authentication.push(policy),
+        Some(Outcome::Accepted(Object::ClusterRbacConfig(config) | Object::RbacConfig(config))) => case.rbac.push(config),
+        Some(Outcome::Accepted(Object::ServiceRole(role))) => case.roles.push(role),
+        Some(Outcome::Accepted(Object::ServiceRoleBinding(binding))) => case.bindings.push(binding),
         other => panic!("{table}: {title}: {other:?}\n{:?}\n{text}", reading.diagnostics),
     }
 }
@@ -132,6 +177,8 @@ fn workload(case: &mut Case, key: &str, value: &str) {
             let labels = value.split(',').map(|label| label.split_once(':').expect("a label has a value"));
             case.labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         }
+        ("account", value) => case.account = Some(value.to_owned()),
+        ("services", value) => case.services = value.split(',').map(service).collect(),
         ("role", "gateway") => case.role = Role::Gateway,
         ("role", "waypoint") => case.role = Role::Waypoint,
         ("role", "node") => case.role = Role::Node,
@@ -150,4 +197,15 @@ fn workload(case: &mut Case, key: &str, value: &str) {
         }
         other => panic!("{other:?} is no setting of a workload"),
     }
+}
+
+fn service(text: &str) -> Service {
+    let mut parts = text.split(':');
+    let host = parts.next().expect("a name");
+    let (name, host) = match host.split_once('.') {
+        Some((name, _)) => (name.to_owned(), host.to_owned()),
+        None => (host.to_owned(), format!("{host}.foo.svc.cluster.local")),
+    };
+    let port = parts.next().map(|port| port.parse().expect("a port"));
+    Service { name, host, port, port_name: parts.next().map(str::to_owned) }
 }
