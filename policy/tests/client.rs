@@ -52,8 +52,10 @@ fn rules_are_looked_up_at_the_client_then_at_the_service_then_at_the_root() {
             "mine client",
             "{host: web.shop.svc.cluster.local, workloadSelector: {matchLabels: {app: x}}, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}",
         ),
+        ("labelled shop", "{host: cache, workloadSelector: {matchLabels: {app: x}}, trafficPolicy: {tls: {mode: SIMPLE}}}"),
         ("web other", "{host: web, trafficPolicy: {tls: {mode: SIMPLE}}}"),
     ]);
+    let cache = Destination { host: "cache.shop.svc.cluster.local", ..WEB };
     let api = Destination { host: "api.shop.svc.cluster.local", ..WEB };
     let db = Destination { host: "db.shop.svc.cluster.local", ..WEB };
     for (namespace, app, destination, expected) in [
@@ -64,6 +66,9 @@ fn rules_are_looked_up_at_the_client_then_at_the_service_then_at_the_root() {
         ("other", "x", WEB, "Host Simple shop/web"),
         ("shop", "x", api, "Host Simple shop/private"),
         ("elsewhere", "x", api, "Host IstioMutual istio-system/root"),
+        ("shop", "x", cache, "Host Simple shop/labelled"),
+        ("shop", "y", cache, "Host IstioMutual istio-system/root"),
+        ("elsewhere", "x", cache, "Host IstioMutual istio-system/root"),
         ("friend", "x", db, "Host Simple shop/some"),
         ("elsewhere", "x", db, "Host IstioMutual istio-system/root"),
         ("elsewhere", "x", Destination { host: "example.com", namespace: "", ..WEB }, "None  "),

@@ -104,7 +104,7 @@ fn resident() -> usize {
 }
 
 fn target<'a>(namespace: &'a str, labels: &'a Labels) -> Target<'a> {
-    Target { namespace, labels, role: Role::Sidecar, attachments: &[] }
+    Target { namespace, labels, role: Role::Sidecar, ..Target::default() }
 }
 
 fn decisions(data: Data, count: usize, set: &PolicySet) {
