@@ -1,6 +1,6 @@
 //! What is decided by, brought into a form in which the cost of a decision follows the rules that can match, and not those that are there.
 //!
-//! [`compile`] takes the objects of a mesh, [`PolicySet::view`] what one workload has of them, and [`evaluate`] decides. An index leads
+//! [`compile`] takes the objects of a mesh, [`PolicySet::view`] what one workload has of them, and [`evaluate()`] decides. An index leads
 //! to the rules of a stage that can match, in their order, and misses none; whether one does match is for the same code to say that reads
 //! objects as they are ([`crate::evaluation::decide`]). So the two may differ in nothing but time.
 

@@ -45,7 +45,7 @@ pub enum Constraint {
         /// What it may be.
         values: Vec<Pattern>,
     },
-    /// `destination.name`: of the workload.
+    /// `destination.name`: the short name of the service.
     DestinationName(Vec<Pattern>),
     /// `destination.namespace`: of the workload.
     DestinationNamespace(Vec<Pattern>),
